@@ -1,0 +1,61 @@
+# The house: how every room is compiled, and which rooms it may see.
+# A room sees another only through holdfast_room(... ARROWS ...): a header of a room without an arrow is not on the include path.
+set(CMAKE_CXX_STANDARD 23)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE RelWithDebInfo CACHE STRING "" FORCE)
+endif()
+
+option(HOLDFAST_TESTS "Build the tests" ON)
+option(HOLDFAST_FUZZERS "Build the libFuzzer targets (needs clang)" OFF)
+set(HOLDFAST_SANITIZE "" CACHE STRING "Sanitizers for every target, e.g. address,undefined")
+
+find_program(HOLDFAST_CCACHE ccache)
+if(HOLDFAST_CCACHE)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${HOLDFAST_CCACHE})
+endif()
+
+add_library(holdfast_flags INTERFACE)
+target_compile_options(holdfast_flags INTERFACE
+  -Wall -Wextra -Werror -Wshadow -Wconversion -Wno-sign-conversion -Wnon-virtual-dtor -Woverloaded-virtual
+  -fno-omit-frame-pointer -g1)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # GCC 12 reports these inside coroutine frames where nothing is wrong (GCC PR 95137 and relatives).
+  target_compile_options(holdfast_flags INTERFACE -Wno-maybe-uninitialized -Wno-dangling-pointer -Wno-mismatched-new-delete)
+else()
+  # libstdc++ 12 hides std::expected from clang 16 unless it claims this level of concepts.
+  target_compile_options(holdfast_flags INTERFACE -D__cpp_concepts=202002L -Wno-builtin-macro-redefined -Wno-macro-redefined -Wno-unknown-warning-option)
+endif()
+if(HOLDFAST_SANITIZE)
+  target_compile_options(holdfast_flags INTERFACE -fsanitize=${HOLDFAST_SANITIZE} -fno-sanitize-recover=all)
+  target_link_options(holdfast_flags INTERFACE -fsanitize=${HOLDFAST_SANITIZE})
+endif()
+
+# A view of the source tree that holds just the rooms named: links in the build tree, so that a missing arrow fails to compile.
+function(holdfast_room_view room out)
+  set(view ${CMAKE_BINARY_DIR}/rooms/${room})
+  file(MAKE_DIRECTORY ${view})
+  foreach(visible ${room} ${ARGN})
+    file(CREATE_LINK ${CMAKE_SOURCE_DIR}/${visible} ${view}/${visible} SYMBOLIC)
+  endforeach()
+  set(${out} ${view} PARENT_SCOPE)
+endfunction()
+
+# holdfast_room(NAME ARROWS room... SOURCES file... LIBS lib...)
+function(holdfast_room room)
+  cmake_parse_arguments(R "" "" "ARROWS;SOURCES;LIBS" ${ARGN})
+  holdfast_room_view(${room} view ${R_ARROWS})
+  if(R_SOURCES)
+    add_library(holdfast_${room} STATIC ${R_SOURCES})
+    target_include_directories(holdfast_${room} PRIVATE ${view})
+    target_link_libraries(holdfast_${room} PUBLIC holdfast_flags ${R_LIBS})
+    foreach(visible ${R_ARROWS})
+      target_link_libraries(holdfast_${room} PUBLIC holdfast_${visible})
+    endforeach()
+  else()
+    add_library(holdfast_${room} INTERFACE)
+    target_link_libraries(holdfast_${room} INTERFACE holdfast_flags ${R_LIBS})
+  endif()
+endfunction()

@@ -1,0 +1,79 @@
+// What the operator's door (admin) and the tools see of a node. Called from the admin thread: implementations post to the
+// volumes' threads and call back on the admin's side through `done`, from any thread.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "base/types.h"
+
+namespace holdfast {
+
+class Volume;
+
+enum class VolumeHealth : std::uint8_t { serving, read_errors, out_of_space, failed };
+
+// A snapshot of figures for `status` and `list`; taken on the volume's thread.
+struct VolumeStatus {
+  std::string name;
+  Uuid uuid{};
+  std::uint64_t size_bytes = 0;
+  std::uint64_t allocated_bytes = 0;    // Chunks mapped by this volume.
+  VolumeHealth health = VolumeHealth::serving;
+  std::string reason;                   // Why it is not `serving`, and what to do. Empty otherwise.
+  std::uint64_t epoch = 0;
+  std::uint64_t last_lsn = 0;
+  std::uint64_t commit_lsn = 0;
+  std::uint64_t applied_lsn = 0;
+  std::uint64_t checkpoint_lsn = 0;
+  std::uint64_t log_bytes = 0;
+  std::uint64_t log_used_bytes = 0;
+  std::uint64_t store_free_bytes = 0;   // What new allocations can still have.
+  std::uint64_t store_bytes = 0;
+  std::uint64_t sync_latency_us = 0;    // Of the backing device, measured at open.
+  std::string backing;                  // Path of the file or device.
+  std::uint64_t reads = 0, writes = 0, unmaps = 0;
+  std::uint64_t read_bytes = 0, write_bytes = 0;
+  std::uint64_t checksum_errors = 0;
+  std::uint64_t recovered_records = 0;  // Replayed at the last start.
+  std::uint64_t recovery_ms = 0;
+  std::uint64_t sessions = 0;           // iSCSI sessions now.
+};
+
+struct CreateVolume {
+  std::string name;                     // 1 … 63 of [a-z0-9.-], starting and ending with a letter or digit.
+  std::uint64_t size_bytes = 0;         // Multiple of 64 KiB, 1 MiB … 1 PiB.
+  std::uint64_t log_bytes = 0;          // 0: the configured default. Multiple of 4096, 4 MiB … 64 GiB.
+  std::string device;                   // A block device to use; empty: a file in the data directory.
+};
+
+struct NodeStatus {
+  std::string name;
+  std::string version;
+  std::uint64_t uptime_ms = 0;
+  unsigned reactors = 0;
+  std::string data_directory;
+  std::vector<std::string> portals;
+  std::vector<VolumeStatus> volumes;
+};
+
+class NodeControl {
+ public:
+  template <class T>
+  using Done = std::move_only_function<void(Result<T>)>;
+
+  virtual ~NodeControl() = default;
+  // Errors name the field: "name: …", "size: …". exists, invalid_argument, no_space, busy, not_found.
+  virtual void create_volume(CreateVolume request, Done<VolumeStatus> done) = 0;
+  // Refused with busy while sessions are attached, unless forced.
+  virtual void delete_volume(std::string name, bool force, Done<void> done) = 0;
+  virtual void volume_status(std::string name, Done<VolumeStatus> done) = 0;
+  virtual void status(Done<NodeStatus> done) = 0;
+};
+
+}  // namespace holdfast

@@ -1,0 +1,107 @@
+// What an initiator's door sees of a volume. All calls run on the volume's own thread (executor()).
+// The implementation is engine's; scsi's tests bring their own.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/buffer.h"
+#include "base/clock.h"
+#include "base/result.h"
+#include "base/task.h"
+#include "base/types.h"
+
+namespace holdfast {
+
+// ALUA as the cluster stands (SPC-4 §5.15): one target port group per node.
+enum class PortGroupState : std::uint8_t { active_optimized, standby, unavailable };
+struct PortGroup {
+  std::uint16_t id;                      // 1 … 65535; the node's number.
+  PortGroupState state;
+  std::vector<std::string> portals;      // "192.0.2.1:3260", for SendTargets. The port's relative id is the group's id.
+};
+struct ClusterView {
+  std::uint16_t local_group;             // The group of the node that answers.
+  std::vector<PortGroup> groups;         // Ordered by id, the local one included.
+};
+
+struct VolumeIdentity {
+  std::string name;                      // 1 … 63 of [a-z0-9.-]; the target is iqn.2026-11.io.holdfast:<name>.
+  Uuid uuid;                             // Same on every node: VPD 0x83 and 0x80 derive from it.
+};
+
+// What changed, for unit attentions.
+enum class VolumeEvent : std::uint8_t {
+  capacity_changed,    // 2A/09
+  alua_changed,        // 2A/06
+  data_replaced,       // A rollback: 3F/0E … the door decides.
+  stopped_serving,     // The role was lost: drop all sessions (ghost writes).
+  deleted,
+};
+class VolumeObserver {
+ public:
+  virtual void volume_event(VolumeEvent event) = 0;
+
+ protected:
+  ~VolumeObserver() = default;
+};
+
+// One run of blocks with the same provisioning (GET LBA STATUS).
+struct ProvisioningRun {
+  BlockRange range;
+  bool mapped;
+};
+
+class Volume {
+ public:
+  static constexpr std::uint64_t kTransferBlocksMax = 256;        // 1 MiB: one pool buffer; also the atomic unit.
+  static constexpr std::uint64_t kUnmapBlocksMax = 1ULL << 22;    // 16 GiB a call; it is logged in pieces.
+
+  virtual ~Volume() = default;
+  virtual Executor& executor() const = 0;
+  virtual Clock& clock() const = 0;
+  virtual BufferPool& buffers() const = 0;
+  virtual const VolumeIdentity& identity() const = 0;
+  virtual BlockCount capacity() const = 0;
+  virtual ClusterView cluster_view() const = 0;
+  // False on a standby or a stopped store: answer 02/04/0B (standby) or 02/04/0C (unavailable) at once.
+  virtual PortGroupState local_state() const = 0;
+  // A confirmed read of the cluster's state for RTPG; returns when it is confirmed (replication.md, alua.md §2).
+  virtual Task<Result<ClusterView>> confirmed_cluster_view() = 0;
+
+  // Fills `into` (exactly range.count × 4096 bytes). Unmapped blocks read as zeros.
+  // Errors: out_of_range, corrupt (MEDIUM ERROR 03/11/00), fenced, closed, io_error.
+  virtual Task<Result<void>> read(BlockRange range, Buffer into) = 0;
+  // Durable and atomic when it returns (WCE = 0). from: exactly range.count × 4096 bytes, 1 … kTransferBlocksMax blocks,
+  // unchanged until it returns and possibly a while after: the volume keeps a reference, never write into it again.
+  // Errors: out_of_range, no_space (07/27/07), fenced, closed, io_error, sync_failed.
+  virtual Task<Result<void>> write(BlockRange range, Buffer from) = 0;
+  // The blocks read as zeros and their whole chunks give their space back. Up to kUnmapBlocksMax. Not atomic beyond 64 MiB.
+  virtual Task<Result<void>> unmap(BlockRange range) = 0;
+  // Writes one block's content to a whole range of any length within the capacity. Zeros are an unmap.
+  virtual Task<Result<void>> write_same(BlockRange range, Buffer block) = 0;
+  // Atomic against every other write: compares `expected`, then writes `desired`. miscompare carries the offset of the
+  // first difference in `mismatch_offset` (bytes).
+  struct CompareResult {
+    bool matched;
+    std::uint64_t mismatch_offset;
+  };
+  virtual Task<Result<CompareResult>> compare_and_write(BlockRange range, Buffer expected, Buffer desired) = 0;
+  // Atomic against every other write: reads, ORs, writes (SBC-3 ORWRITE (16)).
+  virtual Task<Result<void>> or_write(BlockRange range, Buffer mask) = 0;
+  // Everything acknowledged is durable already: waits for the writes that are under way.
+  virtual Task<Result<void>> flush() = 0;
+  // At most `runs_max` runs from `first` on.
+  virtual Task<Result<std::vector<ProvisioningRun>>> provisioning(Lba first, std::size_t runs_max) = 0;
+
+  // Persistent reservations: an opaque state of at most kReservationBytesMax, logged, replicated and kept across restarts.
+  static constexpr std::size_t kReservationBytesMax = 16128;  // 4 pages of 4032 bytes.
+  virtual std::vector<std::byte> reservations() const = 0;
+  virtual Task<Result<void>> store_reservations(std::vector<std::byte> state) = 0;
+
+  virtual void add_observer(VolumeObserver& observer) = 0;
+  virtual void remove_observer(VolumeObserver& observer) = 0;
+};
+
+}  // namespace holdfast
