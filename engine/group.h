@@ -1,0 +1,95 @@
+// A group: the unit of replication. One log, one epoch, one store, one thread; one or more volumes.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/buffer.h"
+#include "base/clock.h"
+#include "base/disk.h"
+#include "base/random.h"
+#include "base/result.h"
+#include "base/task.h"
+#include "base/types.h"
+#include "engine/volume.h"
+
+namespace holdfast {
+
+// The world of one group. All of it belongs to the group's thread and outlives the group.
+struct GroupPorts {
+  Executor& executor;
+  Clock& clock;
+  Random& random;
+  BufferPool& buffers;
+  Disk& disk;
+};
+
+// Tunables; the simulator shrinks them at random. Bounds and their relations: engine/limits.h.
+struct GroupOptions {
+  std::uint64_t map_cache_bytes = 64ULL << 20;       // Frames for map pages, at least 64 KiB.
+  std::uint64_t apply_backlog_bytes = 32ULL << 20;   // Committed payload held in memory before it must be applied.
+  std::uint32_t log_batches_in_flight = 2;           // Pipelined log writes, 1 … 8.
+  std::uint32_t log_batch_bytes_max = 1u << 20;      // Payload of one batch.
+  std::int64_t checkpoint_interval_ms = 30'000;
+  std::uint32_t checkpoint_log_percent = 50;         // Checkpoint when this much of the log is in use.
+  ClusterView cluster_view;                          // One node: the local group only.
+};
+
+struct FormatOptions {
+  std::uint64_t log_bytes = 256ULL << 20;            // Multiple of 4096, 256 KiB … 64 GiB.
+};
+
+struct GroupStatus {
+  Epoch epoch;
+  Lsn last_lsn;         // Highest LSN handed out.
+  Lsn commit_lsn;
+  Lsn applied_lsn;
+  Lsn checkpoint_lsn;
+  std::uint64_t log_bytes = 0;
+  std::uint64_t log_used_bytes = 0;
+  std::uint64_t free_bytes = 0;
+  std::uint64_t store_bytes = 0;
+  std::uint64_t recovered_records = 0;
+  std::uint64_t recovery_ms = 0;
+  std::uint64_t sync_latency_us = 0;
+  std::uint64_t checksum_errors = 0;
+  bool failed = false;
+  std::string failure;  // Why it stopped serving, and what to do.
+};
+
+struct VolumeFigures {
+  std::uint64_t allocated_bytes = 0;
+  std::uint64_t reads = 0, writes = 0, unmaps = 0, read_bytes = 0, write_bytes = 0;
+};
+
+class Group {
+ public:
+  // Writes an empty store: both superblocks, the pre-zeroed log. Refuses a disk that already holds a store (exists) unless
+  // it is told to overwrite. Errors: no_space, io_error, sync_failed, invalid_argument.
+  enum class Existing : std::uint8_t { refuse, overwrite };
+  static Task<Result<void>> format(GroupPorts ports, FormatOptions options, Existing existing);
+
+  // Recovers and serves. Errors: foreign (no superblock), version_too_new, truncated, damaged (a durable log record is
+  // unreadable), corrupt (a map page), io_error.
+  static Task<Result<std::unique_ptr<Group>>> open(GroupPorts ports, GroupOptions options);
+
+  virtual ~Group() = default;
+  // size: multiple of 64 KiB. Durable when it returns.
+  virtual Task<Result<Volume*>> create_volume(std::string name, Uuid uuid, BlockCount size) = 0;
+  // Frees its space. The caller has ended its sessions.
+  virtual Task<Result<void>> delete_volume(std::string name) = 0;
+  virtual std::vector<Volume*> volumes() = 0;
+  virtual Volume* find(const std::string& name) = 0;
+  virtual GroupStatus status() const = 0;
+  virtual Result<VolumeFigures> figures(const std::string& name) const = 0;
+  // Moves what is applied into the map and frees the log.
+  virtual Task<Result<void>> checkpoint() = 0;
+  // Ends background work after a last checkpoint; calls to volumes fail as closed. Destroy the group afterwards.
+  // Destroying it without stop() is a crash: no I/O happens.
+  virtual Task<Result<void>> stop() = 0;
+  // Reads every mapped block and map page and checks it against its checksum: blocks checked, or corrupt.
+  virtual Task<Result<std::uint64_t>> verify_all() = 0;
+};
+
+}  // namespace holdfast
