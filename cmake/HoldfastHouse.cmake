@@ -43,9 +43,10 @@ function(holdfast_room_view room out)
   set(${out} ${view} PARENT_SCOPE)
 endfunction()
 
-# holdfast_room(NAME ARROWS room... SOURCES file... LIBS lib...)
+# holdfast_room(NAME ARROWS room... LIBS lib...): every .cpp of the folder is the room's.
 function(holdfast_room room)
-  cmake_parse_arguments(R "" "" "ARROWS;SOURCES;LIBS" ${ARGN})
+  cmake_parse_arguments(R "" "" "ARROWS;LIBS" ${ARGN})
+  file(GLOB R_SOURCES CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cpp)
   holdfast_room_view(${room} view ${R_ARROWS})
   if(R_SOURCES)
     add_library(holdfast_${room} STATIC ${R_SOURCES})
