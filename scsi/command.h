@@ -45,6 +45,13 @@ struct Sense {
 
 enum class TaskAttribute : std::uint8_t { untagged = 0, simple = 1, ordered = 2, head_of_queue = 3, aca = 4 };  // RFC 7143 §11.3.1
 
+// Payload beyond the largest pool buffer comes in pieces: each is 1 MiB but the last. Acquired by acquire_payload()
+// (payload.h), so that large commands never wait for each other's pieces.
+inline constexpr std::size_t kPieceBytes = BufferPool::kLargestBytes;
+inline constexpr std::size_t kPiecesMax = 8;
+inline constexpr std::uint32_t kTransferBytesMax = kPieceBytes * kPiecesMax;  // 2048 blocks: MAXIMUM TRANSFER LENGTH (VPD B0).
+using MorePieces = std::array<Buffer, kPiecesMax - 1>;
+
 // One initiator port on one target port: what unit attentions, reservations and sessions belong to.
 class Nexus;
 
@@ -61,22 +68,25 @@ struct Command {
   // can still do so without an effect. No status is sent then.
   bool aborted = false;
 
-  // Data-out: planned bytes, all received before execute().
+  // Data-out: planned bytes, all received before execute(). The first 1 MiB in data_out, what follows in data_out_more.
   Buffer data_out;
+  MorePieces data_out_more;               // Empty unless data_out_bytes exceeds kPieceBytes.
   std::uint32_t data_out_bytes = 0;
 
   // The outcome, written by the command set.
   Status status = Status::good;
   Sense sense;
   Buffer data_in;                         // Valid for data_in_bytes; empty when there is none.
+  MorePieces data_in_more;                // What follows the first 1 MiB of data_in. May be absent beyond expected_bytes.
   std::uint32_t data_in_bytes = 0;        // What the device server had to send: may exceed expected_bytes (residual overflow).
   std::uint64_t transfer_bytes = 0;       // What the CDB asks to transfer in its direction: for the residual count.
+  bool close_connection = false;          // No status: drop the connection (a held RTPG that was not confirmed in time).
 };
 
 // What the command set wants before it executes.
 struct Plan {
   bool execute = true;                    // False: command.status/sense are set already, send them and no data.
-  std::uint32_t data_out_bytes = 0;       // Solicit exactly this much (≤ expected_bytes, ≤ 1 MiB + 8 KiB … see cpp); more is discarded.
+  std::uint32_t data_out_bytes = 0;       // Solicit exactly this much (≤ expected_bytes, ≤ kTransferBytesMax); more is discarded.
 };
 
 // The device server of one target: LUN 0 and the well-known REPORT LUNS behaviour for the other LUNs.
@@ -92,7 +102,7 @@ class DeviceServer {
   virtual Nexus* attach(std::string initiator_name, std::array<std::byte, 6> isid, std::uint16_t target_port) = 0;
   virtual void detach(Nexus* nexus) = 0;
   // After the transport has aborted the tasks: LOGICAL UNIT RESET / TARGET RESET (SAM-5 §7): clears what a reset clears and
-  // establishes unit attentions (29/03 bus device reset function occurred / 29/02) for the other nexus.
+  // establishes unit attentions (29/03 bus device reset function occurred / 29/02) for every nexus, `by` included.
   virtual void logical_unit_reset(Nexus* by) = 0;
   virtual void target_reset(Nexus* by, bool cold) = 0;
   // CLEAR TASK SET: 2F/00 COMMANDS CLEARED BY ANOTHER INITIATOR for each other nexus that lost tasks.

@@ -1,0 +1,40 @@
+#include "scsi/payload.h"
+
+#include <algorithm>
+
+#include "base/ensure.h"
+
+namespace holdfast::scsi {
+namespace {
+
+bool take_all(BufferPool* pool, std::uint32_t bytes, Buffer* first, MorePieces* more) {
+  for (std::uint32_t offset = 0; offset < bytes; offset += kPieceBytes) {
+    Buffer piece = pool->try_acquire(std::min<std::size_t>(bytes - offset, kPieceBytes));
+    if (!piece) {
+      *first = {};
+      for (Buffer& held : *more) held = {};
+      return false;
+    }
+    payload_piece(*first, *more, offset) = std::move(piece);
+  }
+  return true;
+}
+
+}  // namespace
+
+Task<bool> acquire_payload(Clock* clock, BufferPool* pool, std::uint32_t bytes, Buffer* first, MorePieces* more) {
+  ENSURE(bytes > 0 && bytes <= kTransferBytesMax);
+  if (bytes <= kPieceBytes) {
+    *first = co_await pool->acquire(bytes);
+    co_return true;
+  }
+  const BootNs deadline = clock->now() + milliseconds(kPayloadWaitMs);
+  Timer pause(*clock);
+  while (!take_all(pool, bytes, first, more)) {
+    if (clock->now() >= deadline) co_return false;
+    co_await pause.after(milliseconds(1));
+  }
+  co_return true;
+}
+
+}  // namespace holdfast::scsi

@@ -1,0 +1,25 @@
+// Memory for a command's payload: one pool buffer up to 1 MiB, pieces of 1 MiB beyond.
+#pragma once
+
+#include <cstdint>
+
+#include "base/buffer.h"
+#include "base/clock.h"
+#include "base/task.h"
+#include "scsi/command.h"
+
+namespace holdfast::scsi {
+
+// One buffer waits its turn in the pool. Several are taken all at once or not at all: two large commands that each held
+// half of the pool would wait for ever. False when the pool had no room for kPayloadWaitMs: answer TASK SET FULL.
+// bytes: 1 … kTransferBytesMax. `first` and `more` outlive the task.
+inline constexpr std::int64_t kPayloadWaitMs = 2000;
+Task<bool> acquire_payload(Clock* clock, BufferPool* pool, std::uint32_t bytes, Buffer* first, MorePieces* more);
+
+// The piece that holds byte `offset`.
+inline Buffer& payload_piece(Buffer& first, MorePieces& more, std::uint32_t offset) {
+  const std::size_t index = offset / kPieceBytes;
+  return index == 0 ? first : more[index - 1];
+}
+
+}  // namespace holdfast::scsi
