@@ -10,6 +10,7 @@ endif()
 
 option(HOLDFAST_TESTS "Build the tests" ON)
 option(HOLDFAST_FUZZERS "Build the libFuzzer targets (needs clang)" OFF)
+option(HOLDFAST_PLANTED_BUGS "Compile in the bugs that the crash harness must find (base/planted.h)" OFF)
 set(HOLDFAST_SANITIZE "" CACHE STRING "Sanitizers for every target, e.g. address,undefined")
 
 find_program(HOLDFAST_CCACHE ccache)
@@ -27,6 +28,9 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
 else()
   # libstdc++ 12 hides std::expected from clang 16 unless it claims this level of concepts.
   target_compile_options(holdfast_flags INTERFACE -D__cpp_concepts=202002L -Wno-builtin-macro-redefined -Wno-macro-redefined -Wno-unknown-warning-option)
+endif()
+if(HOLDFAST_PLANTED_BUGS)
+  target_compile_definitions(holdfast_flags INTERFACE HOLDFAST_PLANTED_BUGS)
 endif()
 if(HOLDFAST_SANITIZE)
   target_compile_options(holdfast_flags INTERFACE -fsanitize=${HOLDFAST_SANITIZE} -fno-sanitize-recover=all)
