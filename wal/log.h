@@ -1,0 +1,135 @@
+// The writing side of a replica's log: group commit by arrival, pipelined batches.
+// Invariants: LSNs are contiguous; a batch is one write; durable_lsn() only grows and names a prefix; a failed write is final.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "base/buffer.h"
+#include "base/disk.h"
+#include "base/scope.h"
+#include "base/sync.h"
+#include "wal/record.h"
+
+namespace holdfast::wal {
+
+struct LogGeometry {
+  std::uint64_t offset_bytes = 0;   // Of the ring in the store.
+  std::uint64_t blocks = 0;
+};
+
+// Where the log goes on, and what its chain looked like there. Kept in the superblock for the tail.
+struct LogCursor {
+  std::uint64_t position = 0;       // Block, ever growing; the slot is position % blocks.
+  std::uint64_t first_lsn = 1;      // LSN of the first record at or after the position.
+  std::uint64_t previous_xxh3 = 0;  // Of the batch before.
+  std::uint64_t chain_xxh3 = 0;     // Of the record before.
+};
+
+struct LogOptions {
+  std::uint32_t batches_in_flight = 2;
+  std::uint32_t batch_bytes_max = 1u << 20;
+};
+
+class LogListener {
+ public:
+  // Everything up to the LSN is durable here.
+  virtual void log_durable(Lsn lsn) = 0;
+  // A write failed: final. The store must stop serving.
+  virtual void log_failed(Error error) = 0;
+  virtual Lsn commit_lsn() const = 0;
+
+ protected:
+  ~LogListener() = default;
+};
+
+class Log {
+ public:
+  Log(Disk& disk, BufferPool& buffers, LogGeometry geometry, LogOptions options, LogListener& listener);
+
+  // After recovery: goes on at `head`; everything from `tail` on is still needed.
+  void start(LogCursor tail, LogCursor head, Uuid store_id, std::uint64_t generation,
+             std::span<const LogCursor> batches);
+
+  // Room for one record; waits while the ring is full. The caller must then append, or give the room back.
+  Task<Result<std::uint64_t>> reserve(std::size_t logged_blocks, std::size_t header_bytes);
+  void give_back(std::uint64_t reserved_blocks);
+
+  // Names the record and queues it; `reserved` is what reserve() gave. Never suspends, so whoever checked epoch and lease
+  // just before still holds them.
+  Lsn append(LogRecord& record, std::uint64_t reserved_blocks);
+
+  Lsn last_lsn() const { return Lsn(next_lsn_ - 1); }
+  Lsn durable_lsn() const { return Lsn(durable_lsn_); }
+  std::uint64_t used_blocks() const { return head_.position - tail_.position; }
+  std::uint64_t claimed_blocks() const { return geometry_.blocks - std::min(geometry_.blocks, room_.available()); }
+  const LogGeometry& geometry() const { return geometry_; }
+  std::uint64_t generation() const { return generation_; }
+  // The cursor to keep in the superblock when everything up to `applied` is in the map.
+  LogCursor tail_for(Lsn applied) const;
+  // Frees the ring before the cursor: both superblocks know it.
+  void release_until(const LogCursor& tail);
+  std::uint64_t offset_of(std::uint64_t position) const {
+    return geometry_.offset_bytes + position % geometry_.blocks * kBlockBytes;
+  }
+  // Resolves every reserve() with the error from now on.
+  void fail(Errc code);
+  // Returns when nothing is queued or in flight.
+  Task<void> drain();
+
+ private:
+  struct Batch {
+    LogCursor start;
+    std::uint64_t last_lsn = 0;
+    std::uint32_t header_blocks = 0;
+    std::uint32_t payload_blocks = 0;
+    bool done = false;
+    Buffer header;                   // kHeaderBytesMax, for the slot's lifetime.
+    std::vector<Buffer> payloads;    // Held until the write is done, whatever becomes of the writers.
+    std::vector<iovec> segments;
+    std::vector<iovec> wrapped;      // What lies beyond the ring's end.
+  };
+
+  void schedule();
+  Task<void> pump();
+  bool seal(Batch& batch);
+  std::size_t put_record(Batch& batch, LogRecord& record, std::size_t header_used);
+  void finish_header(Batch& batch, std::size_t header_used, std::uint32_t record_count);
+  void split_at_ring_end(Batch& batch);
+  Task<void> write(Batch* batch);
+  Task<Result<void>> write_segments(Batch* batch);
+  void settle_done();
+
+  Disk* disk_;
+  BufferPool* buffers_;
+  LogGeometry geometry_;
+  LogOptions options_;
+  LogListener* listener_;
+  Uuid store_id_{};
+  std::uint64_t generation_ = 0;
+
+  LogCursor tail_;                 // Oldest position still needed.
+  LogCursor head_;                 // Where the next batch goes.
+  std::uint64_t next_lsn_ = 1;
+  std::uint64_t chain_xxh3_ = 0;   // Of the last appended record.
+  std::uint64_t durable_lsn_ = 0;
+  std::uint64_t sealed_chain_xxh3_ = 0;  // Of the last record that is in a batch.
+  Errc failure_{};
+
+  IntrusiveList<LogRecord, QueueTag> queued_;
+  std::vector<Batch> batches_;               // Slots; in_flight_ of them from oldest_ on are in use.
+  std::size_t oldest_ = 0;
+  std::size_t in_flight_ = 0;
+  bool pump_scheduled_ = false;
+  // Starts of the batches in the ring, oldest first: a ring of its own, so that nothing is allocated after warm-up.
+  std::vector<LogCursor> starts_;
+  std::size_t starts_head_ = 0;
+  std::size_t starts_size_ = 0;
+
+  Semaphore room_;   // Permits are free blocks of the ring.
+  WaitList idle_;
+  Scope scope_;
+};
+
+}  // namespace holdfast::wal

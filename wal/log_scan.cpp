@@ -1,0 +1,281 @@
+#include "wal/log_scan.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/checksum.h"
+#include "base/text.h"
+
+namespace holdfast::wal {
+namespace {
+
+constexpr std::size_t kWindowBytes = 256 << 10;
+constexpr std::size_t kWindows = 8;
+constexpr std::uint64_t kEvidenceBlocksMax = (std::uint64_t{1} << 30) / kBlockBytes;  // Searched behind the end.
+
+// Reads the ring through a few aligned windows, several at once.
+class RingReader {
+ public:
+  RingReader(Disk& disk, BufferPool& buffers, LogGeometry geometry)
+      : disk_(&disk), buffers_(&buffers), geometry_(geometry) {}
+
+  // The block at a slot of the ring, or nullptr when it is not in memory: then load() it.
+  const std::byte* peek(std::uint64_t slot) const {
+    const std::uint64_t window = slot / kWindowBlocks;
+    for (const Window& w : windows_)
+      if (w.valid && w.number == window) return w.buffer.data() + slot % kWindowBlocks * kBlockBytes;
+    return nullptr;
+  }
+  Task<Result<void>> load(std::uint64_t slot) {
+    Scope scope(disk_->executor());
+    error_.reset();
+    const std::uint64_t first = slot / kWindowBlocks;
+    const std::uint64_t count = divide_up(geometry_.blocks, kWindowBlocks);
+    for (std::size_t i = 0; i < kWindows; ++i) {
+      windows_[i].valid = false;
+      if (i > 0 && i >= count) continue;
+      windows_[i].number = (first + i) % count;
+      if (!windows_[i].buffer) windows_[i].buffer = co_await buffers_->acquire(kWindowBytes);
+      scope.spawn(fill(&windows_[i]));
+    }
+    co_await scope.join();
+    if (error_) co_return fail(*error_);
+    co_return Result<void>{};
+  }
+
+ private:
+  static constexpr std::uint64_t kWindowBlocks = kWindowBytes / kBlockBytes;
+  struct Window {
+    Buffer buffer;
+    std::uint64_t number = 0;
+    bool valid = false;
+  };
+  Task<void> fill(Window* window) {
+    const std::uint64_t begin = window->number * kWindowBlocks;
+    const std::uint64_t blocks = std::min(kWindowBlocks, geometry_.blocks - begin);
+    const MutableBytes into = window->buffer.bytes().first(blocks * kBlockBytes);
+    auto done = co_await disk_->read(geometry_.offset_bytes + begin * kBlockBytes, into);
+    if (!done) error_ = done.error().code;
+    else window->valid = true;
+  }
+  Disk* disk_;
+  BufferPool* buffers_;
+  LogGeometry geometry_;
+  Window windows_[kWindows];
+  std::optional<Errc> error_;
+};
+
+class Scanner {
+ public:
+  Scanner(Disk& disk, BufferPool& buffers, ScanInput input, const RecordVisitor& visitor)
+      : input_(input), visitor_(&visitor), reader_(disk, buffers, input.geometry), cursor_(input.tail),
+        generation_(0) {}
+
+  Task<Result<ScanOutput>> run() {
+    for (;;) {
+      if (cursor_.position - input_.tail.position >= input_.geometry.blocks) break;  // The ring is full.
+      auto next = co_await read_batch();
+      if (!next) co_return fail(next.error());
+      if (!*next) break;
+      CO_TRY(deliver());
+    }
+    CO_TRY(co_await judge_end());
+    output_.head = cursor_;
+    co_return std::move(output_);
+  }
+
+ private:
+  Task<Result<const std::byte*>> block(std::uint64_t position) {
+    const std::uint64_t slot = position % input_.geometry.blocks;
+    const std::byte* found = reader_.peek(slot);
+    if (!found) {
+      auto loaded = co_await reader_.load(slot);
+      if (!loaded) co_return fail(loaded.error());
+      found = reader_.peek(slot);
+    }
+    ENSURE(found != nullptr);
+    co_return found;
+  }
+
+  // The batch at the cursor, checked whole; false where the log ends.
+  Task<Result<bool>> read_batch() {
+    auto first = co_await block(cursor_.position);
+    if (!first) co_return fail(first.error());
+    auto fixed = peek_batch(Bytes(*first, kBlockBytes));
+    if (!fixed) co_return false;
+    region_.clear();
+    for (std::uint64_t i = 0; i < fixed->header_blocks; ++i) {
+      auto part = co_await block(cursor_.position + i);
+      if (!part) co_return fail(part.error());
+      region_.insert(region_.end(), *part, *part + kBlockBytes);
+    }
+    auto decoded = decode_batch(region_);
+    if (!decoded) co_return false;
+    batch_ = std::move(*decoded);
+    if (!continues_here(batch_.header)) co_return false;
+    auto payload = co_await payload_matches();
+    co_return payload;
+  }
+
+  bool continues_here(const BatchHeader& h) const {
+    const std::uint64_t used = cursor_.position - input_.tail.position;
+    return h.position == cursor_.position && std::equal(input_.store_id.begin(), input_.store_id.end(), h.store_id) &&
+           h.log_generation >= generation_ && h.log_generation <= input_.generation &&
+           h.previous_xxh3 == cursor_.previous_xxh3 && h.first_lsn == cursor_.first_lsn &&
+           used + h.header_blocks + h.payload_blocks <= input_.geometry.blocks;
+  }
+
+  Task<Result<bool>> payload_matches() {
+    const std::uint64_t payload = cursor_.position + batch_.header.header_blocks;
+    std::uint64_t chain = cursor_.chain_xxh3;
+    for (std::size_t i = 0; i < batch_.records.size(); ++i) {
+      const RecordHeader& record = batch_.records[i];
+      const std::uint64_t* checksums = batch_.numbers.data() + batch_.numbers_begin[i] + record.chunk_count;
+      const std::size_t direct = std::size_t{record.chunk_count} * kChunkBlocks;
+      const std::size_t total = std::size_t{record.head_blocks} + direct + record.tail_blocks;
+      chain = chain_of(record, {checksums, total}, chain);
+      if (chain != record.chain_xxh3) co_return false;
+      std::uint64_t position = payload + record.payload_block;
+      for (std::size_t b = 0; b < total; ++b) {
+        if (b >= record.head_blocks && b < record.head_blocks + direct) continue;
+        auto bytes = co_await block(position++);
+        if (!bytes) co_return fail(bytes.error());
+        if (xxh3(Bytes(*bytes, kBlockBytes)) != checksums[b]) co_return false;
+      }
+    }
+    co_return true;
+  }
+
+  Result<void> deliver() {
+    const std::uint64_t payload = cursor_.position + batch_.header.header_blocks;
+    for (std::size_t i = 0; i < batch_.records.size(); ++i) {
+      const RecordHeader& header = batch_.records[i];
+      const std::uint64_t* numbers = batch_.numbers.data() + batch_.numbers_begin[i];
+      TRY((*visitor_)(RecoveredRecord{header, numbers, numbers + header.chunk_count, payload + header.payload_block}));
+    }
+    output_.batches.push_back(cursor_);
+    output_.records += batch_.records.size();
+    generation_ = batch_.header.log_generation;
+    cursor_.position += batch_.header.header_blocks + batch_.header.payload_blocks;
+    cursor_.first_lsn += batch_.records.size();
+    cursor_.previous_xxh3 = batch_.header.header_xxh3;
+    cursor_.chain_xxh3 = batch_.records.back().chain_xxh3;
+    return {};
+  }
+
+  Result<void> damage(std::uint64_t proven) const {
+    return fail(Errc::damaged,
+                concat("the log is unreadable at LSN ", cursor_.first_lsn, " (position ", cursor_.position, "), but LSN ",
+                       proven, " was durable: this copy lost acknowledged records and must not serve; restore it from a "
+                       "good copy"));
+  }
+
+  Task<Result<void>> judge_end() {
+    if (input_.durable_lsn >= cursor_.first_lsn) co_return damage(input_.durable_lsn);
+    if (input_.clean) co_return Result<void>{};
+    const std::uint64_t used = cursor_.position - input_.tail.position;
+    const std::uint64_t behind = std::min(input_.geometry.blocks - used, kEvidenceBlocksMax);
+    for (std::uint64_t i = 0; i < behind; ++i) {
+      auto bytes = co_await block(cursor_.position + i);
+      if (!bytes) co_return fail(bytes.error());
+      auto fixed = peek_batch(Bytes(*bytes, kBlockBytes));
+      if (!fixed) continue;
+      auto evidence = co_await evidence_at(cursor_.position + i, *fixed);
+      if (!evidence) co_return fail(evidence.error());
+      if (*evidence >= cursor_.first_lsn) co_return damage(*evidence);
+      if (*evidence > 0) output_.tail_was_torn = true;
+    }
+    co_return Result<void>{};
+  }
+
+  // What a whole header of this generation at the position proves durable; 0 when there is none.
+  Task<Result<std::uint64_t>> evidence_at(std::uint64_t position, BatchHeader fixed) {
+    if (fixed.position != position || fixed.log_generation != input_.generation) co_return 0;
+    if (!std::equal(input_.store_id.begin(), input_.store_id.end(), fixed.store_id)) co_return 0;
+    region_.clear();
+    for (std::uint64_t i = 0; i < fixed.header_blocks; ++i) {
+      auto part = co_await block(position + i);
+      if (!part) co_return fail(part.error());
+      region_.insert(region_.end(), *part, *part + kBlockBytes);
+    }
+    auto decoded = decode_batch(region_);
+    co_return decoded ? decoded->header.durable_lsn : 0;
+  }
+
+  ScanInput input_;
+  const RecordVisitor* visitor_;
+  RingReader reader_;
+  LogCursor cursor_;
+  std::uint64_t generation_;
+  std::vector<std::byte> region_;
+  DecodedBatch batch_;
+  ScanOutput output_;
+};
+
+bool record_is_sane(const RecordHeader& r, const BatchHeader& batch, std::uint64_t lsn, std::uint64_t payload_block) {
+  if (r.lsn != lsn || r.epoch == 0 || r.reserved != 0 || r.payload_block != payload_block) return false;
+  const std::uint64_t blocks = std::uint64_t{r.head_blocks} + r.tail_blocks + std::uint64_t{r.chunk_count} * kChunkBlocks;
+  if (blocks > kRecordBlocksMax || payload_block + r.head_blocks + r.tail_blocks > batch.payload_blocks) return false;
+  switch (static_cast<RecordKind>(r.kind)) {
+    case RecordKind::write:
+      return r.count == blocks && blocks > 0 && r.first_block <= ~std::uint64_t{0} - r.count &&
+             (r.chunk_count == 0 || (r.first_block + r.head_blocks) % kChunkBlocks == 0);
+    case RecordKind::unmap: return blocks == 0 && r.count > 0 && r.first_block <= ~std::uint64_t{0} - r.count;
+    case RecordKind::epoch_start:
+    case RecordKind::volume_delete: return blocks == 0;
+    case RecordKind::volume_create:
+    case RecordKind::reservations: return r.chunk_count == 0 && r.count <= blocks * kBlockBytes;
+  }
+  return false;
+}
+
+}  // namespace
+
+Result<BatchHeader> peek_batch(Bytes first_block) {
+  if (first_block.size() < sizeof(BatchHeader)) return fail(Errc::corrupt);
+  BatchHeader header;
+  std::memcpy(&header, first_block.data(), sizeof header);
+  if (header.magic != kBatchMagic) return fail(Errc::foreign);
+  if (header.format_version != kLogVersion) return fail(Errc::unsupported);
+  if (header.header_blocks == 0 || header.header_blocks > kHeaderBlocksMax) return fail(Errc::corrupt);
+  return header;
+}
+
+Result<DecodedBatch> decode_batch(Bytes region) {
+  auto fixed = peek_batch(region);
+  if (!fixed) return fail(fixed.error());
+  if (region.size() < fixed->header_blocks * kBlockBytes) return fail(Errc::corrupt);
+  region = region.first(fixed->header_blocks * kBlockBytes);
+  if (xxh3(region.subspan(16)) != fixed->header_xxh3) return fail(Errc::corrupt);
+  if (fixed->record_count == 0 || fixed->record_count > kBatchRecordsMax) return fail(Errc::corrupt);
+  if (fixed->durable_lsn >= fixed->first_lsn) return fail(Errc::corrupt);
+  DecodedBatch batch{*fixed, {}, {}, {}};
+  std::size_t at = sizeof(BatchHeader);
+  std::uint64_t payload_block = 0;
+  for (std::uint32_t i = 0; i < fixed->record_count; ++i) {
+    RecordHeader record;
+    if (region.size() - at < sizeof record) return fail(Errc::corrupt);
+    std::memcpy(&record, region.data() + at, sizeof record);
+    at += sizeof record;
+    if (!record_is_sane(record, *fixed, fixed->first_lsn + i, payload_block)) return fail(Errc::corrupt);
+    const std::size_t numbers = std::size_t{record.head_blocks} + record.tail_blocks +
+                                std::size_t{record.chunk_count} * (kChunkBlocks + 1);
+    if ((region.size() - at) / 8 < numbers) return fail(Errc::corrupt);
+    batch.numbers_begin.push_back(batch.numbers.size());
+    batch.numbers.resize(batch.numbers.size() + numbers);
+    std::memcpy(batch.numbers.data() + batch.numbers_begin.back(), region.data() + at, 8 * numbers);
+    at += 8 * numbers;
+    payload_block += std::uint64_t{record.head_blocks} + record.tail_blocks;
+    batch.records.push_back(record);
+  }
+  if (payload_block != fixed->payload_blocks) return fail(Errc::corrupt);
+  return batch;
+}
+
+Task<Result<ScanOutput>> scan_log(Disk& disk, BufferPool& buffers, ScanInput input, const RecordVisitor& visitor) {
+  Scanner scanner(disk, buffers, input, visitor);
+  auto output = co_await scanner.run();
+  co_return output;
+}
+
+}  // namespace holdfast::wal

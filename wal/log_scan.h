@@ -1,0 +1,49 @@
+// Recovery of the log: reads from the superblock's cursor to the end, hands out whole records, and judges the end.
+// Rule 20: what ends the log is a torn tail, which is cut, unless a superblock or a header of the same generation proves
+// that it was durable: then it is damage, and this replica must not serve. It never guesses.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "base/buffer.h"
+#include "base/disk.h"
+#include "wal/log.h"
+
+namespace holdfast::wal {
+
+struct ScanInput {
+  LogGeometry geometry;
+  LogCursor tail;
+  Uuid store_id;
+  std::uint64_t generation = 0;    // Of the superblock: batches of a later one are foreign.
+  std::uint64_t durable_lsn = 0;   // What the superblock proves.
+  bool clean = false;              // A clean stop left nothing after the durable LSN: no search for evidence is needed.
+};
+
+struct ScanOutput {
+  LogCursor head;                  // Where to go on.
+  std::vector<LogCursor> batches;  // Starts of the batches found.
+  std::uint64_t records = 0;
+  bool tail_was_torn = false;      // Something unreadable followed the last batch.
+};
+
+using RecordVisitor = std::function<Result<void>(const RecoveredRecord&)>;
+
+// Errors: damaged (the message names the LSN and the position), io_error, or the visitor's.
+Task<Result<ScanOutput>> scan_log(Disk& disk, BufferPool& buffers, ScanInput input, const RecordVisitor& visitor);
+
+// Checks one header region (header_blocks × 4096 bytes at most kHeaderBytesMax). Pure; also the fuzzer's entry.
+struct DecodedBatch {
+  BatchHeader header;
+  std::vector<RecordHeader> records;
+  std::vector<std::uint64_t> numbers;       // Locations and checksums of all records.
+  std::vector<std::size_t> numbers_begin;   // Per record.
+};
+Result<DecodedBatch> decode_batch(Bytes header_region);
+// Just the fixed part: enough to know how many header blocks to read. Nothing but the magic and the bounds is checked.
+Result<BatchHeader> peek_batch(Bytes first_block);
+
+}  // namespace holdfast::wal
