@@ -1,0 +1,170 @@
+#include "admin/api.h"
+
+#include <array>
+#include <span>
+
+#include "admin/health.h"
+#include "admin/metrics.h"
+#include "admin/names.h"
+#include "admin/views.h"
+#include "admin/volumes.h"
+
+namespace holdfast::admin {
+namespace {
+
+struct Call {
+  NodeControl& node;
+  Request request;
+  Target target;
+};
+using Handler = void (*)(Call call, Respond respond);
+
+void list_volumes(Call call, Respond respond) {
+  call.node.status([respond = std::move(respond)](Result<NodeStatus> status) mutable {
+    respond(status ? volume_list_response(*status) : problem(status.error()));
+  });
+}
+
+void create_volume(Call call, Respond respond) {
+  auto wanted = parse_create_volume(call.request);
+  if (!wanted) return respond(body_problem(wanted.error()));
+  call.node.create_volume(std::move(*wanted), [respond = std::move(respond)](Result<VolumeStatus> made) mutable {
+    respond(made ? volume_created_response(*made) : problem(made.error()));
+  });
+}
+
+void show_volume(Call call, Respond respond) {
+  call.node.volume_status(call.target.segments[2], [respond = std::move(respond)](Result<VolumeStatus> status) mutable {
+    respond(status ? volume_response(*status) : problem(status.error()));
+  });
+}
+
+void delete_volume(Call call, Respond respond) {
+  const auto force = parse_force(call.target);
+  if (!force) return respond(problem(force.error()));
+  call.node.delete_volume(call.target.segments[2], *force, [respond = std::move(respond)](Result<void> gone) mutable {
+    respond(gone ? Response{.status = 204, .content_type = {}, .body = {}, .headers = {}} : problem(gone.error()));
+  });
+}
+
+void show_status(Call call, Respond respond) {
+  call.node.status([respond = std::move(respond)](Result<NodeStatus> status) mutable {
+    respond(status ? node_response(*status) : problem(status.error()));
+  });
+}
+
+template <Response (*view)(const NodeStatus&, const Target&)>
+void probe(Call call, Respond respond) {
+  call.node.status([target = std::move(call.target), respond = std::move(respond)](Result<NodeStatus> status) mutable {
+    respond(status ? view(*status, target) : problem(503, "not answering", status.error().text()));
+  });
+}
+
+void metrics(Call call, Respond respond) {
+  call.node.status([respond = std::move(respond)](Result<NodeStatus> status) mutable {
+    respond(status ? metrics_response(*status) : problem(status.error()));
+  });
+}
+
+enum class Access : std::uint8_t { token, open };
+
+struct Route {
+  std::string_view method;
+  std::array<std::string_view, 3> path;  // "*" is any one segment; empty ones end the path.
+  Access access;
+  std::string_view parameters;           // The one query parameter it knows, if any.
+  Handler handler;
+};
+
+constexpr Route kRoutes[] = {
+    {"GET", {"v1", "volumes", ""}, Access::token, "", list_volumes},
+    {"POST", {"v1", "volumes", ""}, Access::token, "", create_volume},
+    {"GET", {"v1", "volumes", "*"}, Access::token, "", show_volume},
+    {"DELETE", {"v1", "volumes", "*"}, Access::token, "force", delete_volume},
+    {"GET", {"v1", "status", ""}, Access::token, "", show_status},
+    {"GET", {"healthz", "", ""}, Access::open, "", probe<healthz_response>},
+    {"GET", {"readyz", "", ""}, Access::open, "", probe<readyz_response>},
+    {"GET", {"primary", "", ""}, Access::open, "volume", probe<primary_response>},
+    {"GET", {"replica", "", ""}, Access::open, "volume", probe<replica_response>},
+    {"GET", {"metrics", "", ""}, Access::token, "", metrics},
+};
+
+bool path_matches(const Route& route, const std::vector<std::string>& segments) {
+  std::size_t length = 0;
+  while (length < route.path.size() && !route.path[length].empty()) ++length;
+  if (segments.size() != length) return false;
+  for (std::size_t i = 0; i < length; ++i) {
+    if (route.path[i] != "*" && route.path[i] != segments[i]) return false;
+  }
+  return true;
+}
+
+bool method_matches(const Route& route, std::string_view method) {
+  return route.method == method || (route.method == "GET" && method == "HEAD");
+}
+
+// Takes as long for a wrong first byte as for a wrong last one.
+bool equal_constant_time(std::string_view a, std::string_view b) {
+  unsigned difference = a.size() == b.size() ? 0 : 1;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    const unsigned char other = b.empty() ? 0 : static_cast<unsigned char>(b[i % b.size()]);
+    difference |= static_cast<unsigned>(static_cast<unsigned char>(a[i]) ^ other);
+  }
+  return difference == 0;
+}
+
+bool authorized(std::string_view header, std::string_view token) {
+  constexpr std::string_view kScheme = "Bearer ";
+  if (token.empty()) return true;
+  return header.starts_with(kScheme) && equal_constant_time(header.substr(kScheme.size()), token);
+}
+
+Response unauthorized() {
+  Response response = problem(401, "token required", "this node asks for a bearer token: send \"Authorization: Bearer "
+                                                     "TOKEN\" with the token of its admin.token_file");
+  response.headers.emplace_back("WWW-Authenticate", "Bearer realm=\"holdfast\"");
+  return response;
+}
+
+Response no_such_path(const Target& target) {
+  std::string path;
+  for (const std::string& segment : target.segments) path.append("/").append(segment);
+  return problem(404, "no such path", "there is nothing at " + printable(path.empty() ? "/" : path) +
+                                          "; see /v1/volumes, /v1/status, /metrics, /healthz, /readyz, /primary, /replica");
+}
+
+Response method_not_allowed(std::string_view method, std::string allowed) {
+  Response response = problem(405, "method not allowed", printable(method) + " is not possible here; allowed: " + allowed);
+  response.headers.emplace_back("Allow", std::move(allowed));
+  return response;
+}
+
+}  // namespace
+
+Api::Api(NodeControl& node, ApiOptions options) : node_(node), options_(std::move(options)) {}
+
+void Api::handle(Request request, Respond respond) const {
+  auto target = parse_target(request.target);
+  if (!target) return respond(problem(target.error()));
+  const Route* found = nullptr;
+  std::string allowed;
+  bool open = false;
+  for (const Route& route : kRoutes) {
+    if (!path_matches(route, target->segments)) continue;
+    if (method_matches(route, request.method)) found = &route;
+    allowed.append(allowed.empty() ? "" : ", ").append(route.method == "GET" ? "GET, HEAD" : route.method);
+    open = open || route.access == Access::open;
+  }
+  // Before anything about the node is told, also which paths there are.
+  if (!open && !authorized(request.authorization, options_.token)) return respond(unauthorized());
+  if (allowed.empty()) return respond(no_such_path(*target));
+  if (!found) return respond(method_not_allowed(request.method, std::move(allowed)));
+  for (const auto& [name, value] : target->query) {
+    if (name == found->parameters) continue;
+    const std::string known = found->parameters.empty() ? "there are none here" : "known here: " + std::string(found->parameters);
+    return respond(problem(400, "invalid argument", "unknown query parameter; " + known, printable(name)));
+  }
+  found->handler(Call{node_, std::move(request), std::move(*target)}, std::move(respond));
+}
+
+}  // namespace holdfast::admin

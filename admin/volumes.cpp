@@ -1,0 +1,94 @@
+#include "admin/volumes.h"
+
+#include <boost/json.hpp>
+
+#include "admin/names.h"
+#include "admin/size_text.h"
+
+namespace holdfast::admin {
+namespace {
+
+namespace json = boost::json;
+
+std::unexpected<Error> wrong(std::string message) { return fail(Errc::invalid_argument, std::move(message)); }
+
+Result<std::string> text_of(std::string_view field, const json::value& value) {
+  if (!value.is_string()) return wrong(std::string(field) + ": must be a string");
+  return std::string(value.get_string());
+}
+
+// A number of bytes, or a text with a unit.
+Result<std::uint64_t> size_of(std::string_view field, const json::value& value) {
+  const std::string prefix = std::string(field) + ": ";
+  if (value.is_uint64()) return value.get_uint64();
+  if (value.is_int64()) {
+    if (value.get_int64() < 0) return wrong(prefix + std::to_string(value.get_int64()) + " is negative");
+    return static_cast<std::uint64_t>(value.get_int64());
+  }
+  if (!value.is_string()) return wrong(prefix + "must be a whole number of bytes or a text like \"10GiB\"");
+  auto size = parse_size(std::string_view(value.get_string()));
+  if (!size) return wrong(prefix + size.error().message);
+  return *size;
+}
+
+Result<void> read_field(CreateVolume& out, std::string_view field, const json::value& value) {
+  if (field == "name" || field == "device") {
+    auto text = text_of(field, value);
+    if (!text) return fail(std::move(text).error());
+    (field == "name" ? out.name : out.device) = std::move(*text);
+    return {};
+  }
+  if (field == "size" || field == "log_size") {
+    auto size = size_of(field, value);
+    if (!size) return fail(std::move(size).error());
+    (field == "size" ? out.size_bytes : out.log_bytes) = *size;
+    return {};
+  }
+  return wrong("body: unknown field \"" + printable(field) + "\"; known: name, size, log_size, device");
+}
+
+bool is_json(std::string_view content_type) {
+  std::string type;
+  for (const char c : content_type.substr(0, content_type.find(';'))) {
+    if (c != ' ') type.push_back(static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c));
+  }
+  return type == "application/json";
+}
+
+}  // namespace
+
+Result<CreateVolume> parse_create_volume(const Request& request) {
+  if (!is_json(request.content_type)) {
+    return fail(Errc::unsupported, "send the body as \"Content-Type: application/json\"");
+  }
+  json::error_code error;
+  json::parse_options limits;
+  limits.max_depth = 8;
+  const json::value body = json::parse(request.body, error, {}, limits);
+  if (error) return wrong("body: not valid JSON (" + error.message() + ")");
+  if (!body.is_object()) return wrong("body: must be a JSON object like {\"name\": \"pg\", \"size\": \"10GiB\"}");
+  const json::object& fields = body.get_object();
+  CreateVolume out;
+  for (const auto& field : fields) TRY(read_field(out, field.key(), field.value()));
+  if (!fields.contains("name")) return wrong("name: is missing");
+  if (!fields.contains("size")) return wrong("size: is missing");
+  TRY(check_volume_name(out.name));
+  TRY(check_volume_size(out.size_bytes));
+  if (fields.contains("log_size")) TRY(check_log_size(out.log_bytes));
+  if (fields.contains("device")) TRY(check_device_path(out.device));
+  return out;
+}
+
+Response body_problem(const Error& error) {
+  if (error.code == Errc::unsupported) return problem(415, "unsupported media type", error.message);
+  return problem(error);
+}
+
+Result<bool> parse_force(const Target& target) {
+  const auto force = target.parameter("force");
+  if (!force || *force == "false") return false;
+  if (*force == "true") return true;
+  return wrong("force: \"" + printable(*force) + "\" is neither true nor false");
+}
+
+}  // namespace holdfast::admin

@@ -1,0 +1,107 @@
+// The daemon's configuration: a TOML file, read once and completely at start. Every mistake in it is reported, not just the
+// first, each with file, line and key; a key nobody knows is a mistake. The reference is docs/operators.md.
+#pragma once
+
+#include <cstdint>
+#include <expected>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace holdfast::daemon {
+
+enum class ChapAlgorithm : std::uint8_t { sha3_256, sha256, sha1, md5 };
+enum class DigestOffer : std::uint8_t { none, crc32c };
+enum class LogFormat : std::uint8_t { text, json };
+enum class LogThreshold : std::uint8_t { debug, info, warning, error };
+
+// "192.0.2.1:3260", "[2001:db8::1]:3260". Port 0 means any free one.
+struct Address {
+  std::string host;  // Without brackets.
+  std::uint16_t port = 0;
+  bool operator==(const Address&) const = default;
+  std::string text() const;
+  bool is_loopback() const;
+  bool is_any() const;
+};
+
+// Who may log in, and how it proves itself.
+struct AccessConfig {
+  std::string user, secret;                // Both empty: no CHAP.
+  std::string mutual_user, mutual_secret;  // Both empty: the target does not prove itself.
+  std::vector<ChapAlgorithm> algorithms{ChapAlgorithm::sha3_256, ChapAlgorithm::sha256, ChapAlgorithm::sha1,
+                                        ChapAlgorithm::md5};  // In order of preference.
+  std::vector<std::string> initiators;     // Names that may log in; empty: any.
+  bool wants_chap() const { return !user.empty(); }
+};
+
+struct NodeConfig {
+  std::string name;       // Default: the host's name.
+  std::string data_dir;
+  unsigned reactors = 0;  // 0: one per core.
+  std::uint64_t memory_bytes = 256ULL << 20;  // Payload memory of each reactor.
+};
+
+struct IscsiConfig {
+  std::vector<Address> listen{{"0.0.0.0", 3260}};
+  std::vector<Address> portals;  // What SendTargets announces. Empty: the address that the initiator reached.
+  AccessConfig auth;             // Of every volume without an entry in `volumes`.
+  std::map<std::string, AccessConfig> volumes;
+  AccessConfig discovery;
+  std::vector<DigestOffer> header_digests{DigestOffer::none, DigestOffer::crc32c};  // In order of preference.
+  std::vector<DigestOffer> data_digests{DigestOffer::none, DigestOffer::crc32c};
+  std::int64_t nop_interval_ms = 5'000;
+  std::int64_t nop_timeout_ms = 5'000;
+  unsigned sessions_max = 256;
+};
+
+struct AdminConfig {
+  Address listen{"127.0.0.1", 9440};
+  std::string token;  // The content of admin.token_file.
+};
+
+struct StoreConfig {
+  std::uint64_t log_bytes = 256ULL << 20;
+  std::uint64_t map_cache_bytes = 64ULL << 20;
+  std::uint64_t apply_backlog_bytes = 32ULL << 20;
+  std::uint32_t log_batches_in_flight = 2;
+  std::uint32_t log_batch_bytes_max = 1u << 20;
+  std::int64_t checkpoint_interval_ms = 30'000;
+  std::uint32_t checkpoint_log_percent = 50;
+};
+
+struct LogConfig {
+  LogThreshold level = LogThreshold::info;
+  LogFormat format = LogFormat::text;
+};
+
+struct Config {
+  NodeConfig node;
+  IscsiConfig iscsi;
+  AdminConfig admin;
+  StoreConfig store;
+  LogConfig log;
+};
+
+struct ConfigError {
+  std::string file;
+  unsigned line = 0;    // 0: the file as a whole.
+  std::string key;      // "store.log_size"; empty: the file as a whole.
+  std::string message;  // What is wrong and what is allowed.
+  std::string text() const;  // "holdfast.toml:12: store.log_size: …"
+};
+
+struct LoadedConfig {
+  Config config;
+  std::vector<ConfigError> warnings;
+};
+
+using ConfigResult = std::expected<LoadedConfig, std::vector<ConfigError>>;
+
+// Reads the file and the secret files that it names (relative to its own folder).
+ConfigResult load_config(const std::string& path);
+// The same for a text in memory; `file` is its name in errors, and what it names is looked up beside it.
+ConfigResult parse_config(std::string_view text, const std::string& file);
+
+}  // namespace holdfast::daemon
