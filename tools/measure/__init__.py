@@ -1,0 +1,1 @@
+"""What tools/bench and tools/conformance share: scratch space, servers under test, clients, tables."""
