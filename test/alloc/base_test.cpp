@@ -3,23 +3,12 @@
 
 #include <memory>
 
-#include "base/buffer.h"
-#include "base/scope.h"
 #include "base/sync.h"
 #include "test/support/counting_allocator.h"
-#include "test/support/memory_disk.h"
+#include "test/support/memory_world.h"
 
 namespace holdfast::test {
 namespace {
-
-class LoopExecutor final : public Executor {
- public:
-  void post_remote(std::move_only_function<void()> job) override { job(); }
-  void run() {
-    while (run_one()) {
-    }
-  }
-};
 
 #define SKIP_UNLESS_COUNTED() \
   if (!allocations_are_counted()) GTEST_SKIP() << "a sanitizer owns the allocator"
@@ -35,6 +24,8 @@ TEST(AllocationWatch, New_OnTheWatchedThread_IsCountedWithItsSite) {
   EXPECT_EQ(*number, 7U);
 }
 
+Task<Result<void>> grow(Disk* disk, std::uint64_t bytes) { co_return co_await disk->grow(bytes); }
+
 Task<std::uint64_t> add_one(std::uint64_t value) { co_return value + 1; }
 
 Task<void> write_then_read(Disk* disk, BufferPool* pool, Semaphore* permits, std::uint64_t offset, std::uint64_t* done) {
@@ -47,28 +38,24 @@ Task<void> write_then_read(Disk* disk, BufferPool* pool, Semaphore* permits, std
   permits->release();
 }
 
-void run_batch(LoopExecutor& executor, Disk& disk, BufferPool& pool, Semaphore& permits, std::uint64_t* done) {
-  Scope scope(executor);
-  for (std::uint64_t i = 0; i < 64; ++i) scope.spawn(write_then_read(&disk, &pool, &permits, i * kBlockBytes, done));
-  executor.run();
+void run_batch(MemoryWorld& world, Semaphore& permits, std::uint64_t* done) {
+  Scope scope(world.executor);
+  for (std::uint64_t i = 0; i < 64; ++i) {
+    scope.spawn(write_then_read(&world.disk, &world.buffers, &permits, i * kBlockBytes, done));
+  }
+  world.run_ready();
 }
 
 TEST(WarmPath, FlowsThroughPoolDiskAndSemaphore_AfterWarmUp_AllocateNothing) {
   SKIP_UNLESS_COUNTED();
-  LoopExecutor executor;
-  BufferPool pool(executor, 1u << 20);
-  MemoryDisk disk(executor, 1u << 20);
-  Semaphore permits(executor, 32);
-  DiskRequest grow{};
-  grow.op = DiskOp::grow;
-  grow.offset = 1u << 20;
-  grow.waiter = std::noop_coroutine();
-  disk.submit(grow);
+  MemoryWorld world(1u << 20, 1u << 20);
+  Semaphore permits(world.executor, 32);
+  ASSERT_TRUE(world.wait(grow(&world.disk, 1u << 20)));
   std::uint64_t done = 0;
-  run_batch(executor, disk, pool, permits, &done);
+  run_batch(world, permits, &done);
 
   AllocationWatch watch;
-  for (int round = 0; round < 10; ++round) run_batch(executor, disk, pool, permits, &done);
+  for (int round = 0; round < 10; ++round) run_batch(world, permits, &done);
   EXPECT_EQ(watch.allocations(), 0U) << watch.sites();
   EXPECT_EQ(done, 11U * 64U);
 }
