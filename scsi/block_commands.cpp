@@ -1,0 +1,333 @@
+// Commands that move blocks. READ and WRITE neither allocate nor copy: the payload's buffer goes from the transport to the
+// volume and back by reference.
+#include <algorithm>
+#include <cstring>
+
+#include "scsi/limits.h"
+#include "scsi/payload.h"
+#include "scsi/server.h"
+
+namespace holdfast::scsi {
+namespace {
+
+enum class Direction : std::uint8_t { read, write };
+
+Verdict volume_error(const Error& error, Direction direction, Lba at) {
+  const bool reading = direction == Direction::read;
+  switch (error.code) {
+    case Errc::out_of_range: return check_at(SenseKey::illegal_request, Asc::lba_out_of_range, at.value);
+    case Errc::no_space: return check(SenseKey::data_protect, Asc::space_allocation_failed);
+    case Errc::corrupt:
+    case Errc::damaged: return check_at(SenseKey::medium_error, Asc::unrecovered_read_error, at.value);
+    case Errc::io_error:
+    case Errc::sync_failed:
+      return check_at(SenseKey::medium_error, reading ? Asc::unrecovered_read_error : Asc::write_error, at.value);
+    case Errc::fenced: return check(SenseKey::not_ready, Asc::not_ready_standby);
+    case Errc::closed: return check(SenseKey::not_ready, Asc::not_ready_unavailable);
+    case Errc::cancelled: return check(SenseKey::aborted_command, Asc::none);
+    case Errc::busy:
+    case Errc::overloaded: return Verdict{Status::task_set_full, {}};
+    default: return check(SenseKey::hardware_error, Asc::internal_target_failure);
+  }
+}
+
+Verdict aborted() { return check(SenseKey::aborted_command, Asc::none); }
+
+// The part of a range that one call of the volume takes.
+BlockRange next_piece(BlockRange range, std::uint64_t done, std::uint64_t piece_blocks) {
+  return {Lba(range.first.value + done), BlockCount(std::min(range.count.value - done, piece_blocks))};
+}
+
+std::uint64_t first_difference(Bytes a, Bytes b) {
+  return static_cast<std::uint64_t>(std::mismatch(a.begin(), a.end(), b.begin()).first - a.begin());
+}
+
+// The whole blocks that came for a command: fewer than the CDB says when the initiator announced fewer.
+BlockRange received(const Command& command) {
+  const BlockCdb cdb = parse_blocks(command.cdb.data());
+  return {cdb.first, BlockCount(std::min<std::uint64_t>(cdb.count.value, command.data_out_bytes / kBlockBytes))};
+}
+
+}  // namespace
+
+Task<void> Server::run_read(Command* command) {
+  const Executing executing(this, command->nexus);
+  if (command->aborted) co_return;
+  if (Verdict v = recheck(*command); !v.ok()) co_return finish(*command, v);
+  const BlockCdb cdb = parse_blocks(command->cdb.data());
+  // Blocks that the initiator has no room for are not fetched: the transport sends expected_bytes at most.
+  const std::uint64_t room = command->wants_read ? command->expected_bytes : 0;
+  const std::uint64_t count = std::min(cdb.count.value, divide_up(room, kBlockBytes));
+  if (count == 0) co_return;
+  const auto bytes = static_cast<std::uint32_t>(count * kBlockBytes);
+  const bool acquired =
+      co_await acquire_payload(&volume_.clock(), &volume_.buffers(), bytes, &command->data_in, &command->data_in_more);
+  if (!acquired) co_return finish(*command, Verdict{Status::task_set_full, {}});
+  const BlockRange range{cdb.first, BlockCount(count)};
+  for (std::uint64_t done = 0; done < count; done += kPieceBlocks) {
+    if (command->aborted) co_return;
+    const BlockRange piece = next_piece(range, done, kPieceBlocks);
+    const auto offset = static_cast<std::uint32_t>(done * kBlockBytes);
+    const Result<void> result =
+        co_await volume_.read(piece, payload_piece(command->data_in, command->data_in_more, offset));
+    if (!result) {
+      counters_.read_errors.add();
+      command->data_in_bytes = 0;
+      command->transfer_bytes = 0;
+      co_return finish(*command, volume_error(result.error(), Direction::read, piece.first));
+    }
+  }
+  counters_.read_bytes.add(bytes);
+}
+
+Task<Verdict> Server::write_blocks(Command* command, BlockRange range) {
+  for (std::uint64_t done = 0; done < range.count.value; done += kPieceBlocks) {
+    if (command->aborted) co_return aborted();
+    const BlockRange piece = next_piece(range, done, kPieceBlocks);
+    const auto offset = static_cast<std::uint32_t>(done * kBlockBytes);
+    Buffer& held = payload_piece(command->data_out, command->data_out_more, offset);
+    const std::size_t bytes = piece.count.value * kBlockBytes;
+    Buffer from = held.size() == bytes ? held : held.slice(0, bytes);
+    const Result<void> result = co_await volume_.write(piece, std::move(from));
+    if (!result) {
+      counters_.write_errors.add();
+      co_return volume_error(result.error(), Direction::write, piece.first);
+    }
+  }
+  counters_.write_bytes.add(range.count.value * kBlockBytes);
+  co_return go_on();
+}
+
+Task<void> Server::run_write(Command* command) {
+  const Executing executing(this, command->nexus);
+  if (command->aborted) co_return;
+  if (Verdict v = recheck(*command); !v.ok()) co_return finish(*command, v);
+  const BlockRange range = received(*command);
+  if (range.count.value == 0) co_return;
+  const Verdict verdict = co_await write_blocks(command, range);
+  finish(*command, verdict);
+}
+
+// Reads the blocks back: their checksums are verified by that, and with `compare` they must be what was sent.
+Task<Verdict> Server::verify_blocks(Command* command, BlockRange range, ByteCheck byte_check) {
+  for (std::uint64_t done = 0; done < range.count.value; done += kPieceBlocks) {
+    if (command->aborted) co_return aborted();
+    const BlockRange piece = next_piece(range, done, kPieceBlocks);
+    const std::size_t bytes = piece.count.value * kBlockBytes;
+    Buffer read_back = co_await volume_.buffers().acquire(bytes);
+    const Result<void> result = co_await volume_.read(piece, read_back);
+    if (!result) {
+      counters_.verify_errors.add();
+      co_return volume_error(result.error(), Direction::read, piece.first);
+    }
+    counters_.verify_bytes.add(bytes);
+    const std::uint64_t offset = done * kBlockBytes;
+    if (byte_check == ByteCheck::compare) {
+      const Buffer& sent = payload_piece(command->data_out, command->data_out_more, static_cast<std::uint32_t>(offset));
+      const std::uint64_t at = first_difference(read_back.bytes(), sent.bytes().first(bytes));
+      if (at != bytes) co_return check_at(SenseKey::miscompare, Asc::miscompare_during_verify, offset + at);
+    }
+    for (std::size_t block = 0; byte_check == ByteCheck::compare_one && block < bytes; block += kBlockBytes) {
+      const Bytes one = command->data_out.bytes().first(kBlockBytes);
+      const std::uint64_t at = first_difference(read_back.bytes().subspan(block, kBlockBytes), one);
+      if (at != kBlockBytes)
+        co_return check_at(SenseKey::miscompare, Asc::miscompare_during_verify, offset + block + at);
+    }
+  }
+  co_return go_on();
+}
+
+Task<void> Server::run_verify(Command* command) {
+  const Executing executing(this, command->nexus);
+  if (command->aborted) co_return;
+  if (Verdict v = recheck(*command); !v.ok()) co_return finish(*command, v);
+  const BlockCdb cdb = parse_blocks(command->cdb.data());
+  const ByteCheck how = byte_check(command->cdb.data());
+  BlockRange range{cdb.first, cdb.count};
+  if (how == ByteCheck::compare) range = received(*command);
+  const Verdict verdict = co_await verify_blocks(command, range, how);
+  finish(*command, verdict);
+}
+
+Task<void> Server::run_write_verify(Command* command) {
+  const Executing executing(this, command->nexus);
+  if (command->aborted) co_return;
+  if (Verdict v = recheck(*command); !v.ok()) co_return finish(*command, v);
+  const BlockRange range = received(*command);
+  Verdict verdict = co_await write_blocks(command, range);
+  if (verdict.ok()) verdict = co_await verify_blocks(command, range, byte_check(command->cdb.data()));
+  finish(*command, verdict);
+}
+
+Task<void> Server::run_compare_and_write(Command* command) {
+  const Executing executing(this, command->nexus);
+  if (command->aborted) co_return;
+  if (Verdict v = recheck(*command); !v.ok()) co_return finish(*command, v);
+  const BlockCdb cdb = parse_blocks(command->cdb.data());
+  if (cdb.count.value == 0) co_return;
+  const std::size_t half = cdb.count.value * kBlockBytes;
+  Buffer expected = command->data_out.slice(0, half);
+  Buffer desired = command->data_out.slice(half, half);
+  const Result<Volume::CompareResult> result =
+      co_await volume_.compare_and_write({cdb.first, cdb.count}, std::move(expected), std::move(desired));
+  if (!result) {
+    counters_.write_errors.add();
+    co_return finish(*command, volume_error(result.error(), Direction::write, cdb.first));
+  }
+  if (!result->matched)
+    co_return finish(*command,
+                     check_at(SenseKey::miscompare, Asc::miscompare_during_verify, result->mismatch_offset));
+  counters_.write_bytes.add(half);
+}
+
+Task<void> Server::run_or_write(Command* command) {
+  const Executing executing(this, command->nexus);
+  if (command->aborted) co_return;
+  if (Verdict v = recheck(*command); !v.ok()) co_return finish(*command, v);
+  const BlockRange range = received(*command);
+  for (std::uint64_t done = 0; done < range.count.value; done += kPieceBlocks) {
+    if (command->aborted) co_return;
+    const BlockRange piece = next_piece(range, done, kPieceBlocks);
+    Buffer& held =
+        payload_piece(command->data_out, command->data_out_more, static_cast<std::uint32_t>(done * kBlockBytes));
+    Buffer mask = held.slice(0, piece.count.value * kBlockBytes);
+    const Result<void> result = co_await volume_.or_write(piece, std::move(mask));
+    if (!result) {
+      counters_.write_errors.add();
+      co_return finish(*command, volume_error(result.error(), Direction::write, piece.first));
+    }
+  }
+}
+
+// Without a data-out buffer (NDOB) the block is zeros; zeros are an unmap, with or without the UNMAP bit (LBPRZ = 1).
+Task<void> Server::run_write_same(Command* command) {
+  constexpr std::uint64_t kStepBlocks = 16384;  // 64 MiB: an abort is noticed in between.
+  const Executing executing(this, command->nexus);
+  if (command->aborted) co_return;
+  if (Verdict v = recheck(*command); !v.ok()) co_return finish(*command, v);
+  const BlockCdb cdb = parse_blocks(command->cdb.data());
+  const BlockRange range{cdb.first, cdb.count};
+  const bool no_data = command->data_out_bytes == 0;
+  Buffer block;
+  if (!no_data) block = command->data_out.slice(0, kBlockBytes);
+  for (std::uint64_t done = 0; done < range.count.value; done += kStepBlocks) {
+    if (command->aborted) co_return;
+    const BlockRange piece = next_piece(range, done, kStepBlocks);
+    Result<void> result;
+    if (no_data)
+      result = co_await volume_.unmap(piece);
+    else
+      result = co_await volume_.write_same(piece, block);
+    if (!result) {
+      counters_.write_errors.add();
+      co_return finish(*command, volume_error(result.error(), Direction::write, piece.first));
+    }
+  }
+}
+
+namespace {
+
+constexpr std::size_t kUnmapHeaderBytes = 8;
+constexpr std::size_t kUnmapDescriptorBytes = 16;
+
+BlockRange unmap_descriptor(Bytes list, std::size_t index) {
+  const std::byte* at = &list[kUnmapHeaderBytes + index * kUnmapDescriptorBytes];
+  return {Lba(load_be<std::uint64_t>(at)), BlockCount(load_be<std::uint32_t>(at + 8))};
+}
+
+// Everything is checked before the first block is unmapped (SBC-3 §5.28).
+Verdict check_unmap(Bytes list, BlockCount capacity, std::size_t& descriptors) {
+  descriptors = 0;
+  if (list.empty()) return go_on();
+  if (list.size() < kUnmapHeaderBytes) return illegal(Asc::parameter_list_length_error);
+  const std::size_t bytes = load_be<std::uint16_t>(&list[2]);
+  if (bytes > list.size() - kUnmapHeaderBytes) return illegal(Asc::parameter_list_length_error);
+  const std::size_t count = bytes / kUnmapDescriptorBytes;
+  if (count > kUnmapDescriptorsMax) return invalid_parameter(2);
+  std::uint64_t blocks = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    const BlockRange range = unmap_descriptor(list, i);
+    if (!range_fits(range, capacity))
+      return check_at(SenseKey::illegal_request, Asc::lba_out_of_range, range.first.value);
+    blocks += range.count.value;  // At most 256 × 2^32.
+    if (blocks > kUnmapBlocksMax)
+      return invalid_parameter(static_cast<std::uint16_t>(kUnmapHeaderBytes + i * kUnmapDescriptorBytes + 8));
+  }
+  descriptors = count;
+  return go_on();
+}
+
+}  // namespace
+
+Task<void> Server::run_unmap(Command* command) {
+  const Executing executing(this, command->nexus);
+  if (command->aborted) co_return;
+  if (Verdict v = recheck(*command); !v.ok()) co_return finish(*command, v);
+  const Bytes list = command->data_out.bytes().first(command->data_out_bytes);
+  std::size_t descriptors = 0;
+  if (Verdict v = check_unmap(list, volume_.capacity(), descriptors); !v.ok()) co_return finish(*command, v);
+  for (std::size_t i = 0; i < descriptors; ++i) {
+    if (command->aborted) co_return;
+    const BlockRange range = unmap_descriptor(list, i);
+    if (range.count.value == 0) continue;
+    const Result<void> result = co_await volume_.unmap(range);
+    if (!result) {
+      counters_.write_errors.add();
+      co_return finish(*command, volume_error(result.error(), Direction::write, range.first));
+    }
+  }
+}
+
+Task<void> Server::run_synchronize(Command* command) {
+  const Executing executing(this, command->nexus);
+  if (command->aborted) co_return;
+  const Result<void> result = co_await volume_.flush();
+  if (!result) finish(*command, volume_error(result.error(), Direction::write, Lba(0)));
+}
+
+Task<void> Server::run_get_lba_status(Command* command) {
+  constexpr std::size_t kHeader = 8;
+  constexpr std::size_t kDescriptor = 16;
+  const Executing executing(this, command->nexus);
+  if (command->aborted) co_return;
+  const BlockCdb cdb = parse_blocks(command->cdb.data());
+  const std::uint32_t allocation = load_be<std::uint32_t>(&command->cdb[10]);
+  std::size_t runs_max = allocation > kHeader ? (allocation - kHeader) / kDescriptor : 0;
+  runs_max = std::clamp<std::size_t>(runs_max, 1, kProvisioningRunsMax);
+  const auto runs = co_await volume_.provisioning(cdb.first, runs_max);
+  if (!runs) co_return finish(*command, volume_error(runs.error(), Direction::read, cdb.first));
+  std::vector<std::byte> out(kHeader);
+  std::uint64_t next = cdb.first.value;
+  for (const ProvisioningRun& run : *runs) {
+    const std::uint64_t end = run.range.end().value;
+    if (end <= next) continue;
+    const std::size_t at = out.size();
+    out.resize(at + kDescriptor);
+    const std::uint64_t blocks = std::min<std::uint64_t>(end - next, 0xffffffff);
+    store_be<std::uint64_t>(&out[at], next);
+    store_be<std::uint32_t>(&out[at + 8], static_cast<std::uint32_t>(blocks));
+    out[at + 12] = std::byte(run.mapped ? 0 : 1);
+    next += blocks;
+    if (next < end) break;  // What does not fit one descriptor is asked for again.
+  }
+  store_be<std::uint32_t>(&out[0], static_cast<std::uint32_t>(out.size() - 4));
+  co_await reply(command, std::move(out), allocation);
+}
+
+Task<Verdict> Server::copy_segment(Command* command, BlockRange from, Lba to) {
+  for (std::uint64_t done = 0; done < from.count.value; done += kPieceBlocks) {
+    if (command->aborted) co_return aborted();
+    const BlockRange source = next_piece(from, done, kPieceBlocks);
+    const BlockRange target{Lba(to.value + done), source.count};
+    Buffer buffer = co_await volume_.buffers().acquire(source.count.value * kBlockBytes);
+    const Result<void> read = co_await volume_.read(source, buffer);
+    if (!read) co_return volume_error(read.error(), Direction::read, source.first);
+    // A reservation may have been taken between two pieces.
+    if (Verdict v = check_reservations(*command->nexus, Access::write); !v.ok()) co_return v;
+    const Result<void> written = co_await volume_.write(target, std::move(buffer));
+    if (!written) co_return volume_error(written.error(), Direction::write, target.first);
+  }
+  co_return go_on();
+}
+
+}  // namespace holdfast::scsi
