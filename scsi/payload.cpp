@@ -5,9 +5,8 @@
 #include "base/ensure.h"
 
 namespace holdfast::scsi {
-namespace {
 
-bool take_all(BufferPool* pool, std::uint32_t bytes, Buffer* first, MorePieces* more) {
+bool try_acquire_payload(BufferPool* pool, std::uint32_t bytes, Buffer* first, MorePieces* more) {
   for (std::uint32_t offset = 0; offset < bytes; offset += kPieceBytes) {
     Buffer piece = pool->try_acquire(std::min<std::size_t>(bytes - offset, kPieceBytes));
     if (!piece) {
@@ -20,8 +19,6 @@ bool take_all(BufferPool* pool, std::uint32_t bytes, Buffer* first, MorePieces* 
   return true;
 }
 
-}  // namespace
-
 Task<bool> acquire_payload(Clock* clock, BufferPool* pool, std::uint32_t bytes, Buffer* first, MorePieces* more) {
   ENSURE(bytes > 0 && bytes <= kTransferBytesMax);
   if (bytes <= kPieceBytes) {
@@ -30,7 +27,7 @@ Task<bool> acquire_payload(Clock* clock, BufferPool* pool, std::uint32_t bytes, 
   }
   const BootNs deadline = clock->now() + milliseconds(kPayloadWaitMs);
   Timer pause(*clock);
-  while (!take_all(pool, bytes, first, more)) {
+  while (!try_acquire_payload(pool, bytes, first, more)) {
     if (clock->now() >= deadline) co_return false;
     co_await pause.after(milliseconds(1));
   }

@@ -16,6 +16,9 @@ namespace holdfast::scsi {
 inline constexpr std::int64_t kPayloadWaitMs = 2000;
 Task<bool> acquire_payload(Clock* clock, BufferPool* pool, std::uint32_t bytes, Buffer* first, MorePieces* more);
 
+// The same without waiting: all of it or nothing.
+bool try_acquire_payload(BufferPool* pool, std::uint32_t bytes, Buffer* first, MorePieces* more);
+
 // The piece that holds byte `offset`.
 inline Buffer& payload_piece(Buffer& first, MorePieces& more, std::uint32_t offset) {
   const std::size_t index = offset / kPieceBytes;

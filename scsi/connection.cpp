@@ -1,0 +1,114 @@
+#include "scsi/connection.h"
+
+#include "scsi/target.h"
+
+namespace holdfast::scsi {
+
+Connection::Connection(Target& target, Start start)
+    : target_(&target), stream_(std::move(start.stream)), identity_(std::move(start.identity)),
+      parameters_(start.parameters), nexus_(start.nexus), receiver_(stream_.get()),
+      transmitter_(*target.executor_, stream_.get(), this, parameters_, start.stat_sn),
+      text_exchange_(TextContext{target.directory_, identity_.initiator, identity_.target, stream_->local_address()}),
+      exp_cmd_sn_(start.cmd_sn), max_cmd_sn_(start.cmd_sn + kCommandWindow - 1),
+      solicited_budget_(*target.executor_, kSolicitedBytesMax), room_(*target.executor_),
+      keep_alive_timer_(*target.clock_), scope_(*target.executor_) {}
+
+Connection::~Connection() = default;
+
+Task<void> Connection::run() {
+  scope_.spawn(transmitter_.run());
+  scope_.spawn(keep_alive());
+  co_await receive();
+  close();
+  // What has not reached the volume ends here; what has, ends there, and says nothing.
+  abort_tasks(Which::all, target_->next_abort_sequence());
+  co_await scope_.join();
+  ENSURE(arrivals_.empty());
+}
+
+void Connection::close() {
+  if (closing_) return;
+  closing_ = true;
+  stream_->close();
+  transmitter_.stop();
+  keep_alive_timer_.cancel();
+  room_.notify_all();
+}
+
+void Connection::announce_and_close(AsyncEvent event) {
+  SinglePdu* pdu = closing_ || logging_out_ ? nullptr : take_single(0);
+  if (!pdu) return close();
+  logging_out_ = true;  // Nothing more is taken; keep_alive() closes when the message does not get out.
+  pdu->header = response_header(Opcode::async_message, 0x80, kNoTag);
+  pdu->header.set8(36, static_cast<std::uint8_t>(event)).set16(38, identity_.cid);
+  pdu->close_after = true;
+  send(pdu);
+  room_.notify_all();
+}
+
+void Connection::request_logout(std::uint16_t within_seconds) {
+  SinglePdu* pdu = closing_ || logging_out_ ? nullptr : take_single(0);
+  if (!pdu) return;
+  pdu->header = response_header(Opcode::async_message, 0x80, kNoTag);
+  pdu->header.set8(36, static_cast<std::uint8_t>(AsyncEvent::logout_requested)).set16(42, within_seconds);
+  send(pdu);
+}
+
+Task<void> Connection::keep_alive() {
+  const ConnectionOptions& options = target_->options().connection;
+  DurationNs quiet{};       // Without a sign of life since the last look that had one.
+  DurationNs stalled{};     // A write or a pause that does not end.
+  std::uint64_t batches = 0;
+  while (!closing_) {
+    const Wake wake = co_await keep_alive_timer_.after(options.nop_interval);
+    if (closing_ || wake == Wake::cancelled) co_return;
+    const bool paused = must_pause();
+    const bool moved = (!transmitter_.writing() && !paused) || transmitter_.batches() != batches;
+    batches = transmitter_.batches();
+    stalled = moved ? DurationNs{} : DurationNs{stalled.value + options.nop_interval.value};
+    if (stalled >= options.send_timeout) co_return close();
+    // While we do not read we hear nothing, which is no fault of the initiator.
+    const bool alive = heard_ || paused;
+    heard_ = false;
+    if (alive) {
+      quiet = {};
+      continue;
+    }
+    quiet = DurationNs{quiet.value + options.nop_interval.value};
+    if (quiet == options.nop_interval) ping();
+    if (quiet.value - options.nop_interval.value >= options.nop_timeout.value) co_return close();
+  }
+}
+
+void Connection::ping() {
+  SinglePdu* pdu = take_single(0);
+  if (!pdu) return;  // There are answers waiting to be sent: the write's own time-out judges.
+  pdu->header = response_header(Opcode::nop_in, 0x80, kNoTag);
+  pdu->header.set32(20, next_ping_ttt_);
+  next_ping_ttt_ = next_ping_ttt_ == kNoTag - 1 ? 1 : next_ping_ttt_ + 1;
+  pdu->takes_stat_sn = false;
+  send(pdu);
+}
+
+SinglePdu* Connection::take_single(std::size_t keep_free) {
+  if (singles_free_ <= keep_free) return nullptr;
+  for (SinglePdu& pdu : singles_) {
+    if (pdu.in_use) continue;
+    pdu.in_use = true;
+    pdu.takes_stat_sn = true;
+    pdu.close_after = false;
+    pdu.header = {};
+    pdu.data_bytes = 0;
+    --singles_free_;
+    return &pdu;
+  }
+  return nullptr;
+}
+
+void Connection::single_laid_out(SinglePdu& pdu) {
+  pdu.payload = {};
+  pdu.in_use = false;
+  ++singles_free_;
+}
+
+}  // namespace holdfast::scsi

@@ -1,0 +1,121 @@
+// A device server of one small disk that a test can stop in the midst of a command. It notes every effect.
+#pragma once
+
+#include <algorithm>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "scsi/command.h"
+#include "scsi/payload.h"
+
+namespace holdfast::scsi {
+// The device server's own type; here a name tag.
+class Nexus {
+ public:
+  std::string initiator;
+};
+}  // namespace holdfast::scsi
+
+namespace holdfast::test {
+
+// Opcodes: 00 TEST UNIT READY, 28 READ (10), 2a WRITE (10); anything else is 05/20/00. Blocks of 512 bytes.
+class FakeDeviceServer final : public scsi::DeviceServer {
+ public:
+  static constexpr std::uint32_t kBlockBytes = 512;
+
+  FakeDeviceServer(Executor& executor, Clock& clock, BufferPool& pool)
+      : clock_(&clock), pool_(&pool), gate_(executor), disk_(8 << 20, '\0') {}
+
+  // While held, commands wait at the volume before their effect.
+  void hold(bool held) {
+    held_ = held;
+    gate_.notify_all();
+  }
+  std::size_t waiting() const { return waiting_; }
+
+  scsi::Plan plan(scsi::Command& command) override {
+    ++planned;
+    scsi::Plan plan;
+    const unsigned opcode = std::to_integer<unsigned>(command.cdb[0]);
+    const std::uint64_t bytes = std::uint64_t{blocks(command)} * kBlockBytes;
+    if (opcode == 0x2a) {
+      command.transfer_bytes = bytes;
+      plan.data_out_bytes = static_cast<std::uint32_t>(std::min<std::uint64_t>(bytes, command.expected_bytes));
+    } else if (opcode != 0x00 && opcode != 0x28) {
+      command.status = scsi::Status::check_condition;
+      command.sense.bytes = {};
+      command.sense.bytes[0] = std::byte{0x70};
+      command.sense.bytes[2] = std::byte{5};
+      command.sense.bytes[12] = std::byte{0x20};
+      command.sense.length = 18;
+      plan.execute = false;
+    }
+    return plan;
+  }
+
+  Task<void> execute(scsi::Command& command) override {
+    ++waiting_;
+    while (held_) co_await gate_.wait();
+    --waiting_;
+    order.push_back(std::to_integer<unsigned>(command.cdb[0]) << 16 | first(command));
+    const unsigned opcode = std::to_integer<unsigned>(command.cdb[0]);
+    if (opcode == 0x2a && !(give_up_aborted && command.aborted)) write(command);
+    if (opcode == 0x28) {
+      const std::uint32_t bytes = blocks(command) * kBlockBytes;
+      if (bytes > 0) {
+        const bool got =
+            co_await scsi::acquire_payload(clock_, pool_, bytes, &command.data_in, &command.data_in_more);
+        ENSURE(got);
+      }
+      for (std::uint32_t at = 0; at < bytes; ++at)
+        scsi::payload_piece(command.data_in, command.data_in_more, at).data()[at % scsi::kPieceBytes] =
+            std::byte(disk_[std::size_t{first(command)} * kBlockBytes + at]);
+      command.data_in_bytes = bytes;
+    }
+    command.close_connection = close_connections;
+  }
+
+  scsi::Nexus* attach(std::string initiator, std::array<std::byte, 6>, std::uint16_t) override {
+    nexuses.push_back(std::make_unique<scsi::Nexus>(scsi::Nexus{std::move(initiator)}));
+    events.push_back("attach");
+    return nexuses.back().get();
+  }
+  void detach(scsi::Nexus* nexus) override {
+    std::erase_if(nexuses, [&](const auto& one) { return one.get() == nexus; });
+    events.push_back("detach");
+  }
+  void logical_unit_reset(scsi::Nexus*) override { events.push_back("lun reset"); }
+  void target_reset(scsi::Nexus*, bool cold) override { events.push_back(cold ? "cold reset" : "warm reset"); }
+  void commands_cleared(scsi::Nexus*) override { events.push_back("commands cleared"); }
+  void on_abort_tasks(std::function<void(scsi::Nexus*)> hook) override { abort_nexus = std::move(hook); }
+
+  std::string& disk() { return disk_; }
+
+  std::vector<std::string> events;
+  std::vector<unsigned> order;                     // opcode << 16 | first block, as they took effect.
+  std::vector<std::unique_ptr<scsi::Nexus>> nexuses;
+  std::function<void(scsi::Nexus*)> abort_nexus;
+  unsigned planned = 0;
+  bool give_up_aborted = true;                     // As the real one does where it still can.
+  bool close_connections = false;
+
+ private:
+  static std::uint32_t first(const scsi::Command& c) { return load_be<std::uint32_t>(&c.cdb[2]); }
+  static std::uint32_t blocks(const scsi::Command& c) { return load_be<std::uint16_t>(&c.cdb[7]); }
+
+  void write(scsi::Command& command) {
+    for (std::uint32_t at = 0; at < command.data_out_bytes; ++at)
+      disk_[std::size_t{first(command)} * kBlockBytes + at] = static_cast<char>(
+          scsi::payload_piece(command.data_out, command.data_out_more, at).data()[at % scsi::kPieceBytes]);
+  }
+
+  Clock* clock_;
+  BufferPool* pool_;
+  WaitList gate_;
+  std::string disk_;
+  bool held_ = false;
+  std::size_t waiting_ = 0;
+};
+
+}  // namespace holdfast::test
