@@ -89,7 +89,7 @@ void extended_inquiry(Page& page) {
 
 // One mode page policy for all pages: shared (SPC-4 §7.8.8).
 void mode_page_policy(Page& page) {
-  for (std::uint8_t b : {0x3f, 0xff, 0x00, 0x00}) page.push_back(std::byte{b});
+  for (int b : {0x3f, 0xff, 0x00, 0x00}) page.push_back(std::byte(b));
 }
 
 void block_limits(Page& page) {
