@@ -7,15 +7,8 @@
 #include <vector>
 
 #include "scsi/command.h"
+#include "scsi/nexus.h"
 #include "scsi/payload.h"
-
-namespace holdfast::scsi {
-// The device server's own type; here a name tag.
-class Nexus {
- public:
-  std::string initiator;
-};
-}  // namespace holdfast::scsi
 
 namespace holdfast::test {
 
@@ -76,8 +69,8 @@ class FakeDeviceServer final : public scsi::DeviceServer {
     command.close_connection = close_connections;
   }
 
-  scsi::Nexus* attach(std::string initiator, std::array<std::byte, 6>, std::uint16_t) override {
-    nexuses.push_back(std::make_unique<scsi::Nexus>(scsi::Nexus{std::move(initiator)}));
+  scsi::Nexus* attach(std::string initiator, std::array<std::byte, 6> isid, std::uint16_t port) override {
+    nexuses.push_back(std::make_unique<scsi::Nexus>(scsi::PortPair{std::move(initiator), isid, port}));
     events.push_back("attach");
     return nexuses.back().get();
   }
