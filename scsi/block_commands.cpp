@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/ensure.h"
 #include "scsi/limits.h"
 #include "scsi/payload.h"
 #include "scsi/server.h"
@@ -42,10 +43,17 @@ std::uint64_t first_difference(Bytes a, Bytes b) {
   return static_cast<std::uint64_t>(std::mismatch(a.begin(), a.end(), b.begin()).first - a.begin());
 }
 
-// The whole blocks that came for a command: fewer than the CDB says when the initiator announced fewer.
-BlockRange received(const Command& command) {
+// What came for a command: less than the CDB says when the initiator announced less, even within a block.
+struct Received {
+  BlockRange whole;
+  std::uint32_t tail_bytes;            // Of the block after them.
+  BlockRange touched() const { return {whole.first, BlockCount(whole.count.value + (tail_bytes > 0 ? 1 : 0))}; }
+};
+Received received(const Command& command) {
   const BlockCdb cdb = parse_blocks(command.cdb.data());
-  return {cdb.first, BlockCount(std::min<std::uint64_t>(cdb.count.value, command.data_out_bytes / kBlockBytes))};
+  ENSURE(command.data_out_bytes <= cdb.count.value * kBlockBytes);
+  const auto tail_bytes = static_cast<std::uint32_t>(command.data_out_bytes % kBlockBytes);
+  return {{cdb.first, BlockCount(command.data_out_bytes / kBlockBytes)}, tail_bytes};
 }
 
 }  // namespace
@@ -98,13 +106,45 @@ Task<Verdict> Server::write_blocks(Command* command, BlockRange range) {
   co_return go_on();
 }
 
+// The beginning of a block, of which the initiator sends no more: what it sends is written, the rest of the block stays.
+// Atomic against every other write: compared with what was read, and tried again when that has changed.
+Task<Verdict> Server::write_part_of_block(Lba at, Bytes part) {
+  constexpr int kTriesMax = 16;
+  for (int i = 0; i < kTriesMax; ++i) {
+    Buffer present = co_await volume_.buffers().acquire(kBlockBytes);
+    const Result<void> read = co_await volume_.read({at, BlockCount(1)}, present);
+    if (!read) co_return volume_error(read.error(), Direction::read, at);
+    Buffer desired = co_await volume_.buffers().acquire(kBlockBytes);
+    std::memcpy(desired.data(), present.data(), kBlockBytes);
+    std::memcpy(desired.data(), part.data(), part.size());
+    const auto written = co_await volume_.compare_and_write({at, BlockCount(1)}, std::move(present), std::move(desired));
+    if (!written) co_return volume_error(written.error(), Direction::write, at);
+    if (written->matched) co_return go_on();
+  }
+  co_return Verdict{Status::busy, {}};
+}
+
+Task<Verdict> Server::write_received(Command* command) {
+  const Received data = received(*command);
+  Verdict verdict = co_await write_blocks(command, data.whole);
+  if (!verdict.ok() || data.tail_bytes == 0 || command->aborted) co_return verdict;
+  const auto offset = static_cast<std::uint32_t>(data.whole.count.value * kBlockBytes);
+  const Buffer& held = payload_piece(command->data_out, command->data_out_more, offset);
+  const Bytes part = held.bytes().subspan(offset % kPieceBytes, data.tail_bytes);
+  verdict = co_await write_part_of_block(data.whole.end(), part);
+  co_return verdict;
+}
+
 Task<void> Server::run_write(Command* command) {
   const Executing executing(this, command->nexus);
   if (command->aborted) co_return;
   if (Verdict v = recheck(*command); !v.ok()) co_return finish(*command, v);
-  const BlockRange range = received(*command);
-  if (range.count.value == 0) co_return;
-  const Verdict verdict = co_await write_blocks(command, range);
+  const Received data = received(*command);
+  Verdict verdict;
+  if (data.tail_bytes == 0)
+    verdict = co_await write_blocks(command, data.whole);
+  else
+    verdict = co_await write_received(command);
   finish(*command, verdict);
 }
 
@@ -124,8 +164,9 @@ Task<Verdict> Server::verify_blocks(Command* command, BlockRange range, ByteChec
     const std::uint64_t offset = done * kBlockBytes;
     if (byte_check == ByteCheck::compare) {
       const Buffer& sent = payload_piece(command->data_out, command->data_out_more, static_cast<std::uint32_t>(offset));
-      const std::uint64_t at = first_difference(read_back.bytes(), sent.bytes().first(bytes));
-      if (at != bytes) co_return check_at(SenseKey::miscompare, Asc::miscompare_during_verify, offset + at);
+      const Bytes received_bytes = sent.bytes().first(std::min(bytes, sent.size()));
+      const std::uint64_t at = first_difference(received_bytes, read_back.bytes());
+      if (at != received_bytes.size()) co_return check_at(SenseKey::miscompare, Asc::miscompare_during_verify, offset + at);
     }
     for (std::size_t block = 0; byte_check == ByteCheck::compare_one && block < bytes; block += kBlockBytes) {
       const Bytes one = command->data_out.bytes().first(kBlockBytes);
@@ -144,7 +185,7 @@ Task<void> Server::run_verify(Command* command) {
   const BlockCdb cdb = parse_blocks(command->cdb.data());
   const ByteCheck how = byte_check(command->cdb.data());
   BlockRange range{cdb.first, cdb.count};
-  if (how == ByteCheck::compare) range = received(*command);
+  if (how == ByteCheck::compare) range = received(*command).touched();
   const Verdict verdict = co_await verify_blocks(command, range, how);
   finish(*command, verdict);
 }
@@ -153,8 +194,8 @@ Task<void> Server::run_write_verify(Command* command) {
   const Executing executing(this, command->nexus);
   if (command->aborted) co_return;
   if (Verdict v = recheck(*command); !v.ok()) co_return finish(*command, v);
-  const BlockRange range = received(*command);
-  Verdict verdict = co_await write_blocks(command, range);
+  Verdict verdict = co_await write_received(command);
+  const BlockRange range = received(*command).touched();
   if (verdict.ok()) verdict = co_await verify_blocks(command, range, byte_check(command->cdb.data()));
   finish(*command, verdict);
 }
@@ -184,13 +225,18 @@ Task<void> Server::run_or_write(Command* command) {
   const Executing executing(this, command->nexus);
   if (command->aborted) co_return;
   if (Verdict v = recheck(*command); !v.ok()) co_return finish(*command, v);
-  const BlockRange range = received(*command);
+  const BlockRange range = received(*command).touched();
   for (std::uint64_t done = 0; done < range.count.value; done += kPieceBlocks) {
     if (command->aborted) co_return;
     const BlockRange piece = next_piece(range, done, kPieceBlocks);
-    Buffer& held =
-        payload_piece(command->data_out, command->data_out_more, static_cast<std::uint32_t>(done * kBlockBytes));
-    Buffer mask = held.slice(0, piece.count.value * kBlockBytes);
+    Buffer mask = payload_piece(command->data_out, command->data_out_more, static_cast<std::uint32_t>(done * kBlockBytes));
+    const std::size_t bytes = piece.count.value * kBlockBytes;
+    if (mask.size() != bytes) {  // Zeros leave alone what was not sent.
+      Buffer padded = co_await volume_.buffers().acquire(bytes);
+      std::memset(padded.data(), 0, bytes);
+      std::memcpy(padded.data(), mask.data(), std::min(bytes, mask.size()));
+      mask = std::move(padded);
+    }
     const Result<void> result = co_await volume_.or_write(piece, std::move(mask));
     if (!result) {
       counters_.write_errors.add();
@@ -201,7 +247,7 @@ Task<void> Server::run_or_write(Command* command) {
 
 // Without a data-out buffer (NDOB) the block is zeros; zeros are an unmap, with or without the UNMAP bit (LBPRZ = 1).
 Task<void> Server::run_write_same(Command* command) {
-  constexpr std::uint64_t kStepBlocks = 16384;  // 64 MiB: an abort is noticed in between.
+  constexpr std::uint64_t kStepBlocks = 4096;  // 16 MiB: an abort is noticed in between.
   const Executing executing(this, command->nexus);
   if (command->aborted) co_return;
   if (Verdict v = recheck(*command); !v.ok()) co_return finish(*command, v);

@@ -16,7 +16,7 @@ inline constexpr std::uint32_t kAtomicBlocksMax = Volume::kTransferBlocksMax;
 inline constexpr std::uint32_t kCompareBlocksMax = 128;            // Both halves fit one buffer.
 inline constexpr std::uint32_t kUnmapBlocksMax = 1U << 20;         // Of one command, over all descriptors.
 inline constexpr std::uint32_t kUnmapDescriptorsMax = 256;
-inline constexpr std::uint32_t kWriteSameBlocksMax = 1U << 20;
+inline constexpr std::uint32_t kWriteSameBlocksMax = 32768;        // 128 MiB; a length of zero is refused (WSNZ).
 inline constexpr std::uint32_t kProvisioningRunsMax = 256;
 inline constexpr std::uint32_t kParameterBytesMax = 65536;         // Of any parameter list.
 

@@ -36,12 +36,11 @@ Plan Server::plan_other_unit(Command& command, LogicalUnit unit) const {
   return plan_command(command, *found.entry);
 }
 
-// Whole blocks that the initiator does send are processed and the rest is a residual overflow; a part of a block is refused
-// before anything is transferred (FCP-4 §9.4.2 has the same two choices, and libiscsi tests them).
+// What the initiator does send is processed, even a part of a block, and the rest is a residual overflow: the choice of
+// FCP-4 §9.4.2 a), which iSCSI initiators expect. Without any data to come the command is good and does nothing.
 Plan Server::plan_blocks_out(Command& command, std::uint64_t wanted_bytes) const {
   const std::uint32_t announced = announced_bytes(command);
-  const bool wrong_way = command.wants_read && !command.wants_write && command.expected_bytes > 0 && wanted_bytes > 0;
-  if (wrong_way || (announced < wanted_bytes && announced % kBlockBytes != 0)) {
+  if (command.wants_read && !command.wants_write && command.expected_bytes > 0 && wanted_bytes > 0) {
     const Plan plan = refuse(command, length_mismatch());
     command.transfer_bytes = wanted_bytes;
     return plan;
@@ -101,6 +100,8 @@ Plan Server::plan_command(Command& command, const Opcode& entry) const {
       }
     case Op::compare_and_write:
       if (Verdict v = check_blocks(command, blocks, entry); !v.ok()) return refuse(command, v);
+      // 256 blocks wrap to zero in the CDB's one byte: whoever sends data along must not hear that it compared equal.
+      if (blocks.count.value == 0 && announced_bytes(command) > 0) return refuse(command, invalid_cdb(13));
       return plan_parameters(command, static_cast<std::uint32_t>(2 * block_bytes));
     case Op::write_same: {
       if (Verdict v = check_blocks(command, blocks, entry); !v.ok()) return refuse(command, v);

@@ -69,6 +69,8 @@ class Server final : public DeviceServer, private VolumeObserver {
   Task<void> run_verify(Command* command);
   Task<void> run_write_verify(Command* command);
   Task<Verdict> write_blocks(Command* command, BlockRange range);
+  Task<Verdict> write_part_of_block(Lba at, Bytes part);
+  Task<Verdict> write_received(Command* command);
   Task<Verdict> verify_blocks(Command* command, BlockRange range, ByteCheck check);
   Task<void> run_compare_and_write(Command* command);
   Task<void> run_or_write(Command* command);
