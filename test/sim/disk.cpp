@@ -240,9 +240,10 @@ void SimDisk::crash() {
 }
 
 void SimDisk::crash_process_only() {
+  ++counters_.kills;
   for (auto& [id, flight] : flights_) {
     if (flight.request->op != DiskOp::write && flight.request->op != DiskOp::punch) continue;
-    if (random().coin()) media_.complete_write(id);
+    if (random().coin()) media_.abandon_write(id);
     else media_.fail_write(id, random().next());
   }
   flights_.clear();

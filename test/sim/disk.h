@@ -29,7 +29,7 @@ struct DiskCounters {
   std::uint64_t reads = 0, writes = 0, durable_writes = 0, syncs = 0, allocates = 0, punches = 0, grows = 0;
   std::uint64_t read_errors = 0, write_errors = 0, sync_errors = 0, no_space = 0, out_of_bounds = 0;
   std::uint64_t slow = 0, lost = 0, misdirected = 0, rotten_bits = 0;
-  std::uint64_t power_losses = 0, writes_lost = 0, writes_kept = 0, writes_torn = 0;
+  std::uint64_t power_losses = 0, kills = 0, writes_lost = 0, writes_kept = 0, writes_torn = 0;
 };
 
 // Microseconds, drawn evenly between half and three halves of these.
@@ -71,7 +71,8 @@ class SimDisk final : public Disk {
 
   // Power loss. After the host's crash(), before the frames that own the requests are destroyed.
   void crash();
-  // kill -9: what was written stays in the page cache; what is in flight happens or not.
+  // kill -9: what completed stays visible and as durable as it was; what is in flight happened or not, and even a durable
+  // write among it may have missed its flush.
   void crash_process_only();
 
   // Space that can be backed at all; what is backed already stays.

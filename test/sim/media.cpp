@@ -81,6 +81,11 @@ void Media::complete_write(std::uint64_t id) {
   erase(id);
 }
 
+void Media::abandon_write(std::uint64_t id) {
+  find(id).durability = Durability::cached;
+  complete_write(id);
+}
+
 void Media::fail_write(std::uint64_t id, std::uint64_t seed) {
   UnsettledWrite& write = find(id);
   --in_flight_;

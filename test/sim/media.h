@@ -38,6 +38,8 @@ class Media {
 
   void begin_write(std::uint64_t id, std::uint64_t first_block, std::vector<PageRef> pages, Durability durability);
   void complete_write(std::uint64_t id);
+  // The process died after the write and before its flush: visible, and volatile until a sync.
+  void abandon_write(std::uint64_t id);
   // An error: the write's sectors may be there or not, and it stays volatile until a sync.
   void fail_write(std::uint64_t id, std::uint64_t seed);
   // What a sync submitted now will cover.
