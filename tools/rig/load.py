@@ -1,0 +1,61 @@
+"""pgbench in the guest, watched second by second."""
+import re
+import subprocess
+import threading
+
+from rig.errors import RigError
+from rig.processes import kill_group
+
+PROGRESS = re.compile(r"progress: ([\d.]+) s, ([\d.]+) tps.*?, (\d+) failed")
+FAILED = re.compile(r"number of failed transactions: (\d+)")
+AVERAGE = re.compile(r"tps = ([\d.]+)")
+
+
+class Pgbench:
+    """Valid after finish(): tps_average. Written by the reader thread: tps_now, failed, output."""
+
+    def __init__(self, guest, *, scale):
+        self.guest = guest
+        self.scale = scale
+        self.tps_now = 0.0
+        self.failed = 0
+        self.output = []
+        self.tps_average = None
+
+    def fill(self):
+        self.guest.run("echo 'CREATE DATABASE bench' | sql", timeout_s=60)
+        self.guest.run(f"bench-sql -i -q -s {self.scale}", timeout_s=600)
+
+    def start(self, seconds, clients=4):
+        self._process = self.guest.popen(f"bench-sql -n -c {clients} -j 1 -T {seconds} -P 1 2>&1", timeout_s=seconds + 120,
+                                         text=True, bufsize=1, stdout=subprocess.PIPE)
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self):
+        for line in self._process.stdout:
+            self.output.append(line.rstrip())
+            if match := PROGRESS.search(line):
+                self.tps_now = float(match[2])
+                self.failed = max(self.failed, int(match[3]))
+
+    @property
+    def running(self):
+        return self._process.poll() is None
+
+    def finish(self, timeout_s=120):
+        """Waits for the end that was set; every transaction must have gone through."""
+        try:
+            status = self._process.wait(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            raise RigError("pgbench does not end: a transaction hangs") from None
+        self._thread.join(timeout=10)
+        text = "\n".join(self.output)
+        failed = FAILED.search(text)
+        if status != 0 or not failed or int(failed[1]) != 0:
+            raise RigError(f"pgbench had failures (status {status}):\n{text[-3000:]}")
+        self.tps_average = float(AVERAGE.search(text)[1])
+
+    def abandon(self):
+        kill_group(self._process)
+        self._thread.join(timeout=10)

@@ -1,0 +1,80 @@
+"""A storage node in a namespace of its own: holdfastd, to be killed and started at will."""
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+from rig.errors import RigError
+from rig.processes import run, spawn
+
+TREE = Path(__file__).resolve().parents[2]
+PORT = 3260
+ADMIN = "127.0.0.1:9440"
+START_TIMEOUT_S = 15
+POLL_S = 0.01
+
+
+class HoldfastNode:
+    def __init__(self, lab, name="n1", build_dir=TREE / "build"):
+        self.lab = lab
+        self.name = name
+        self.netns = lab.netns_of(name)
+        self.address = lab.add_node(name)
+        self.dir = lab.dir / f"node-{name}"
+        self.daemon = build_dir / "tools" / "holdfastd" / "holdfastd"
+        self.cli = build_dir / "tools" / "holdfast" / "holdfast"
+        self.process = None
+        for program in (self.daemon, self.cli):
+            if not os.access(program, os.X_OK):
+                raise RigError(f"{program} is not built: cmake --preset release && cmake --build build")
+        self.dir.mkdir()
+        (self.dir / "data").mkdir()
+        self.config.write_text(f"""[node]
+name = "{name}"
+reactors = 1
+data_dir = "{self.dir}/data"
+
+[iscsi]
+listen = ["{self.address}:{PORT}"]
+
+[admin]
+listen = "{ADMIN}"
+""")
+
+    @property
+    def config(self):
+        return self.dir / "holdfastd.toml"
+
+    @property
+    def portal(self):
+        return f"{self.address}:{PORT}"
+
+    def start(self):
+        with open(self.dir / "log", "ab") as log:
+            self.process = spawn([self.daemon, "--config", self.config], netns=self.netns, die_with_owner=not self.lab.kept,
+                                 stdout=log, stderr=log)
+        give_up = time.monotonic() + START_TIMEOUT_S
+        while self.holdfast("status", check=False).returncode != 0:
+            if self.process.poll() is not None or time.monotonic() > give_up:
+                raise RigError(f"holdfastd does not start; its log:\n{self.log_tail()}")
+            time.sleep(POLL_S)
+
+    def kill(self):
+        """kill -9 of this very process; what it had acknowledged must survive."""
+        if self.process.poll() is not None:
+            raise RigError(f"holdfastd died by itself; its log:\n{self.log_tail()}")
+        self.process.send_signal(signal.SIGKILL)
+        if self.process.wait() != -signal.SIGKILL:
+            raise RigError("holdfastd did not die of the signal")
+
+    def holdfast(self, *arguments, **kwargs):
+        return run([self.cli, "--server", f"http://{ADMIN}", *arguments], netns=self.netns, **kwargs)
+
+    def create_volume(self, name, size):
+        """Returns the volume's target name."""
+        self.holdfast("volume", "create", name, "--size", size)
+        return f"iqn.2026-11.io.holdfast:{name}"
+
+    def log_tail(self):
+        return (self.dir / "log").read_text(errors="replace")[-3000:]
