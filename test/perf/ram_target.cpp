@@ -10,7 +10,7 @@
 #include "scsi/device_server.h"
 #include "scsi/portal.h"
 #include "scsi/target.h"
-#include "test/support/memory_world.h"
+#include "test/support/manual_executor.h"
 #include "test/support/ram_volume.h"
 
 namespace holdfast::test {

@@ -8,17 +8,11 @@
 
 #include "base/buffer.h"
 #include "base/clock.h"
-#include "base/executor.h"
-#include "base/random.h"
 #include "base/scope.h"
+#include "test/support/manual_executor.h"
 #include "test/support/memory_disk.h"
 
 namespace holdfast::test {
-
-class LoopExecutor final : public Executor {
- public:
-  void post_remote(std::move_only_function<void()> job) override { job(); }
-};
 
 class BootClock final : public Clock {
  public:
@@ -30,17 +24,6 @@ class BootClock final : public Clock {
   }
 };
 
-// A sequence, not chance: runs are alike.
-class CountingRandom final : public Random {
- public:
-  void fill(MutableBytes bytes) override {
-    for (std::byte& byte : bytes) byte = static_cast<std::byte>(state_ = state_ * 6364136223846793005ULL + 1442695040888963407ULL);
-  }
-
- private:
-  std::uint64_t state_ = 1;
-};
-
 class MemoryWorld {
  public:
   MemoryWorld(std::uint64_t disk_bytes, std::size_t pool_bytes)
@@ -49,8 +32,7 @@ class MemoryWorld {
   // Runs until nothing is ready; timers that are due fire.
   void run_ready() {
     for (;;) {
-      while (executor.run_one()) {
-      }
+      executor.run();
       if (clock.timers().empty()) return;
       clock.timers().fire(clock.now(), executor);
       if (executor.idle()) return;
@@ -67,7 +49,7 @@ class MemoryWorld {
     return std::move(*result);
   }
 
-  LoopExecutor executor;
+  ManualExecutor executor;
   BootClock clock;
   CountingRandom random;
   BufferPool buffers;
