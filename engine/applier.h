@@ -1,0 +1,74 @@
+// Moves committed changes from memory (after a crash: from the log) to their chunks and into the map, chunk by chunk.
+// Lazy on purpose: what is overwritten soon is written once. It runs when memory fills, when a checkpoint needs it, and
+// for whatever has waited a tick.
+#pragma once
+
+#include "base/clock.h"
+#include "base/scope.h"
+#include "engine/pending.h"
+#include "wal/log.h"
+
+namespace holdfast::engine {
+
+class ApplierOwner {
+ public:
+  virtual Lsn commit_lsn() const = 0;
+  // A write or a map page failed: the store goes out of service.
+  virtual void store_failed(Error error) = 0;
+  virtual std::uint64_t log_offset_of(std::uint64_t position) const = 0;
+  virtual bool has_failed() const = 0;
+
+ protected:
+  ~ApplierOwner() = default;
+};
+
+class Applier {
+ public:
+  Applier(snapshot::Store& store, PendingIndex& pending, Clock& clock, ApplierOwner& owner, std::uint64_t backlog_bytes);
+
+  // Something was committed.
+  void kick();
+  // Waits until everything up to the LSN is applied, or the store has failed.
+  Task<void> drain(Lsn up_to);
+  // Waits while too much payload is held in memory.
+  Task<void> wait_for_room();
+  bool has_room() const { return pending_->bytes() < backlog_bytes_; }
+  void owner_failed();
+  Task<void> stop();
+
+ private:
+  static constexpr std::size_t kInFlightMax = 32;
+  static constexpr std::int64_t kTickMs = 100;
+  static constexpr std::int64_t kSpaceRetryMs = 500;
+
+  void pump();
+  std::uint64_t target() const;
+  Task<void> tick();
+  Task<void> apply(PendingChunk* chunk);
+  Task<Result<void>> apply_set(PendingChunk* chunk);
+  Task<Result<snapshot::Frame*>> leaf_for(PendingChunk* chunk);
+  void drop_stale(PendingChunk* chunk, const snapshot::MapEntry& entry);
+  Task<Result<std::uint64_t>> place_for(PendingChunk* chunk, std::uint64_t location);
+  Task<Result<void>> write_blocks(PendingSet* set, std::uint64_t location);
+  Task<Result<void>> copy_from_log(PendingBlock* block, std::uint64_t to);
+  void update_entry(PendingChunk* chunk, snapshot::Frame* leaf, std::uint64_t location);
+  Task<Result<void>> reserve_patiently(std::uint64_t chunks, std::uint64_t pages);
+
+  snapshot::Store* store_;
+  PendingIndex* pending_;
+  Clock* clock_;
+  ApplierOwner* owner_;
+  std::uint64_t backlog_bytes_;
+  std::uint64_t drain_lsn_ = 0;   // Asked for by checkpoints and ticks.
+  std::uint64_t ticked_lsn_ = 0;
+  std::size_t in_flight_ = 0;
+  bool ticking_ = false;
+  bool stopping_ = false;
+  WaitList progress_;
+  Timer tick_timer_;
+  Timer space_timer_;
+  Semaphore space_turn_;
+  Scope scope_;
+};
+
+}  // namespace holdfast::engine

@@ -1,0 +1,74 @@
+// When a group takes checkpoints, and how it stops.
+#include <algorithm>
+
+#include "base/ensure.h"
+#include "base/log.h"
+#include "engine/group_impl.h"
+#include "engine/volume_impl.h"
+
+namespace holdfast::engine {
+
+void GroupImpl::check_log_use() {
+  const std::uint64_t limit = log_.geometry().blocks * options_.checkpoint_log_percent / 100;
+  if (log_.claimed_blocks() >= limit) checkpoint_timer_.cancel();  // Wakes the loop now.
+}
+
+Task<void> GroupImpl::checkpoint_loop() {
+  while (!stopping_ && !failed_) {
+    const std::uint64_t limit = log_.geometry().blocks * options_.checkpoint_log_percent / 100;
+    if (log_.claimed_blocks() < limit || commit_lsn_ == checkpoint_lsn_)
+      co_await checkpoint_timer_.after(milliseconds(options_.checkpoint_interval_ms));
+    if (stopping_ || failed_) break;
+    if (commit_lsn_ == checkpoint_lsn_) continue;
+    auto done = co_await checkpoint();
+    if (!done && !failed_) store_failed(done.error());
+  }
+}
+
+Task<Result<void>> GroupImpl::checkpoint() {
+  co_await checkpoint_turn_.acquire();
+  auto done = co_await checkpoint_locked(false);
+  checkpoint_turn_.release();
+  co_return done;
+}
+
+Task<Result<void>> GroupImpl::checkpoint_locked(bool clean) {
+  if (failed_) co_return fail(Errc::io_error, failure_);
+  co_await applier_.drain(Lsn(commit_lsn_));
+  if (failed_) co_return fail(Errc::io_error, failure_);
+  // From here to the freeze inside Store::checkpoint nothing suspends: the point and the pages are of one instant.
+  snapshot::CheckpointPoint point;
+  point.applied = pending_.applied(Lsn(commit_lsn_));
+  point.durable = log_.durable_lsn();
+  point.tail = log_.tail_for(point.applied);
+  point.clean = clean;
+  auto done = co_await store_.checkpoint(point);
+  if (!done) {
+    store_failed(done.error());
+    co_return done;
+  }
+  log_.release_until(point.tail);
+  checkpoint_lsn_ = point.applied.value;
+  co_return done;
+}
+
+Task<Result<void>> GroupImpl::stop() {
+  stopping_ = true;
+  checkpoint_timer_.cancel();
+  while (operations_ > 0 && !failed_) co_await idle_.wait();
+  if (!failed_) co_await log_.drain();
+  co_await checkpoint_turn_.acquire();
+  Result<void> done;
+  if (!failed_) done = co_await checkpoint_locked(true);
+  checkpoint_turn_.release();
+  if (failed_) done = fail(Errc::io_error, failure_);
+  while (operations_ > 0) co_await idle_.wait();
+  co_await applier_.stop();
+  co_await log_.drain();
+  co_await store_.stop();
+  co_await scope_.join();
+  for (auto& volume : volumes_) volume->tell(VolumeEvent::stopped_serving);
+  co_return done;
+}
+
+}  // namespace holdfast::engine

@@ -1,0 +1,140 @@
+// Creating and deleting volumes.
+#include <algorithm>
+#include <cstring>
+
+#include "base/checksum.h"
+#include "base/ensure.h"
+#include "base/text.h"
+#include "engine/group_impl.h"
+#include "engine/operation.h"
+#include "engine/volume_impl.h"
+
+namespace holdfast::engine {
+
+using snapshot::MapEntry;
+using snapshot::StoredVolume;
+using wal::RecordKind;
+
+namespace {
+
+Result<void> check_volume_input(const std::string& name, BlockCount size) {
+  if (name.empty() || name.size() > snapshot::kNameBytesMax)
+    return fail(Errc::invalid_argument, concat("name: must have 1 to ", snapshot::kNameBytesMax, " characters"));
+  if (size.value == 0 || size.value % kChunkBlocks != 0)
+    return fail(Errc::invalid_argument, "size: must be a multiple of 64 KiB and more than zero");
+  if (size.value > (std::uint64_t{1} << 50) / kBlockBytes)
+    return fail(Errc::invalid_argument, "size: at most 1 PiB");
+  return {};
+}
+
+}  // namespace
+
+Task<Result<Volume*>> GroupImpl::create_volume(std::string name, Uuid uuid, BlockCount size) {
+  if (auto ok = check_volume_input(name, size); !ok) co_return fail(ok.error());
+  Operation operation(*this);
+  co_await catalogue_turn_.acquire();
+  Turn turn(catalogue_turn_);
+  if (obstacle() != Errc{}) co_return fail(obstacle());
+  if (find(name)) co_return fail(Errc::exists, concat("name: there is a volume ", name, " already"));
+  auto prepared = co_await store_.prepare_volume();
+  if (!prepared) co_return fail(prepared.error());
+  snapshot::VolumeDescription description{};
+  description.block_count = size.value;
+  std::memcpy(description.uuid, uuid.data(), uuid.size());
+  std::memcpy(description.name, name.data(), name.size());
+  EngineRecord record;
+  record.kind = RecordKind::volume_create;
+  record.volume = VolumeId(store_.superblock().next_volume_id);
+  record.count = sizeof description;
+  record.head_blocks = 1;
+  record.payload = co_await ports_.buffers.acquire(kBlockBytes);
+  std::memset(record.payload.data(), 0, kBlockBytes);
+  std::memcpy(record.payload.data(), &description, sizeof description);
+  record.checksums[0] = xxh3(record.payload.bytes());
+  auto room = co_await log_.reserve(1, wal::record_bytes(1, 0));
+  if (!room) co_return fail(room.error());
+  if (obstacle() != Errc{}) co_return fail(obstacle());
+  auto committed = co_await commit(&record, *room);
+  if (!committed) co_return fail(committed.error());
+  co_return find(name);
+}
+
+Task<Result<void>> GroupImpl::delete_volume(std::string name) {
+  Operation operation(*this);
+  co_await catalogue_turn_.acquire();
+  Turn turn(catalogue_turn_);
+  if (obstacle() != Errc{}) co_return fail(obstacle());
+  const auto found = std::find_if(volumes_.begin(), volumes_.end(), [&](const auto& v) { return v->identity().name == name; });
+  if (found == volumes_.end()) co_return fail(Errc::not_found, concat("name: there is no volume ", name));
+  VolumeImpl* volume = found->get();
+  co_await volume->close();  // Nothing of it is in flight from here on.
+  EngineRecord record;
+  record.kind = RecordKind::volume_delete;
+  record.volume = volume->stored().id();
+  record.target = &volume->stored();
+  auto room = co_await log_.reserve(0, wal::record_bytes(0, 0));
+  if (!room) co_return fail(room.error());
+  if (obstacle() != Errc{}) co_return fail(obstacle());
+  auto committed = co_await commit(&record, *room);
+  if (!committed) co_return committed;
+  volume->tell(VolumeEvent::deleted);
+  const auto now = std::find_if(volumes_.begin(), volumes_.end(), [&](const auto& v) { return v.get() == volume; });
+  ENSURE(now != volumes_.end());
+  deleted_.push_back(std::move(*now));
+  volumes_.erase(now);
+  scope_.spawn(purge(record.volume));
+  co_return Result<void>{};
+}
+
+// Gives a deleted volume's space back, leaf by leaf. Restarts where it was after a crash: what is gone is a hole.
+Task<void> GroupImpl::purge(VolumeId id) {
+  co_await checkpoint_turn_.acquire();
+  Turn turn(checkpoint_turn_);
+  if (failed_ || stopping_) co_return;
+  auto done = co_await checkpoint_locked(false);  // All leaves are on disk now, and nothing of it is pending.
+  StoredVolume* volume = store_.find(id);
+  if (!done || !volume || failed_ || stopping_) co_return;
+  done = co_await purge_leaves(volume);
+  if (!done && !failed_) store_failed(done.error());
+  if (!done || stopping_ || failed_) co_return;
+  auto last = co_await checkpoint_locked(false);
+  if (!last || stopping_) co_return;
+  store_.remove_volume(volume);
+}
+
+Task<Result<void>> GroupImpl::purge_leaves(StoredVolume* volume) {
+  constexpr std::uint64_t kLeavesPerCheckpoint = 1024;
+  const std::uint64_t end = volume->leaf_count();
+  std::uint64_t done = 0;
+  for (std::uint64_t index = 0; !stopping_;) {
+    auto next = co_await volume->map->next_leaf(index, end);
+    if (!next) co_return fail(next.error());
+    if (*next >= end) break;
+    CO_TRY(co_await empty_leaf(volume, *next));
+    index = *next + 1;
+    if (++done % kLeavesPerCheckpoint == 0) CO_TRY(co_await checkpoint_locked(false));
+  }
+  co_return Result<void>{};
+}
+
+Task<Result<void>> GroupImpl::empty_leaf(StoredVolume* volume, std::uint64_t index) {
+  auto leaf = co_await volume->map->load_leaf(index);
+  if (!leaf) co_return fail(leaf.error());
+  if (!*leaf) co_return Result<void>{};
+  const Lsn by(commit_lsn_);
+  std::byte* body = volume->map->writable(*leaf, by);
+  for (std::size_t i = 0; i < snapshot::kLeafChunks; ++i) {
+    MapEntry entry;
+    std::memcpy(&entry, body + i * sizeof entry, sizeof entry);
+    if (entry.location == 0) continue;
+    store_.space().note(entry.location, false);
+    store_.space().give_chunk(entry.location, by, snapshot::Given::discarded);
+    --volume->mapped_chunks;
+    MapEntry hole{};
+    hole.modified_lsn = by.value;
+    std::memcpy(body + i * sizeof hole, &hole, sizeof hole);
+  }
+  co_return Result<void>{};
+}
+
+}  // namespace holdfast::engine

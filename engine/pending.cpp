@@ -1,0 +1,127 @@
+#include "engine/pending.h"
+
+#include <algorithm>
+
+#include "base/ensure.h"
+
+namespace holdfast::engine {
+
+PendingIndex::~PendingIndex() {
+  index_.for_each([this](PendingChunk& chunk) {
+    drop_blocks(chunk.waiting);
+    drop_blocks(chunk.applying);
+    chunk_pool_.release(&chunk);
+  });
+}
+
+PendingChunk* PendingIndex::obtain(snapshot::StoredVolume& volume, std::uint64_t chunk) {
+  if (PendingChunk* known = find(volume, chunk)) return known;
+  PendingChunk* made = chunk_pool_.make();
+  made->index_key = key(volume, chunk);
+  made->volume = &volume;
+  made->chunk = chunk;
+  index_.insert(*made);
+  return made;
+}
+
+void PendingIndex::release_if_idle(PendingChunk* chunk) {
+  if (!chunk->idle()) return;
+  if (chunk->reserved) store_->space().unreserve(1);
+  if (chunk->leaf) --chunk->leaf->pins;
+  index_.erase(*chunk);
+  chunk_pool_.release(chunk);
+}
+
+void PendingIndex::touch(PendingChunk* chunk, Lsn lsn) {
+  PendingSet& set = chunk->waiting;
+  ENSURE(lsn.value >= set.last_lsn);
+  if (set.empty()) {
+    set.first_lsn = lsn.value;
+    waiting_.push_back(*chunk);
+  }
+  set.last_lsn = lsn.value;
+}
+
+void PendingIndex::drop_block(PendingBlock* block) {
+  if (block->source == BlockSource::memory) bytes_ -= kBlockBytes;
+  block_pool_.release(block);
+}
+
+void PendingIndex::drop_blocks(PendingSet& set) {
+  while (set.blocks) drop_block(std::exchange(set.blocks, set.blocks->next));
+}
+
+void PendingIndex::add_block(PendingChunk* chunk, Lsn lsn, PendingBlock block) {
+  ENSURE(block.block < kChunkBlocks);
+  touch(chunk, lsn);
+  block.lsn = lsn.value;
+  if (block.source == BlockSource::memory) bytes_ += kBlockBytes;
+  for (PendingBlock** link = &chunk->waiting.blocks; *link; link = &(*link)->next) {
+    PendingBlock* old = *link;
+    if (old->block != block.block) continue;
+    if (old->source == BlockSource::memory) bytes_ -= kBlockBytes;
+    block.next = old->next;
+    *old = std::move(block);
+    return;
+  }
+  block.next = chunk->waiting.blocks;
+  chunk->waiting.blocks = block_pool_.make(std::move(block));
+}
+
+void PendingIndex::replace_whole(PendingChunk* chunk, Lsn lsn, std::uint64_t location) {
+  touch(chunk, lsn);
+  PendingSet& set = chunk->waiting;
+  // A write that was admitted meanwhile may count on the chunk that was to come: it then comes, empty.
+  if (location == 0 && set.whole_location != 0 && chunk->intents > 0) location = set.whole_location;
+  // Otherwise it never will: no map ever knew it.
+  else if (set.whole_location != 0) store_->space().give_chunk(set.whole_location, lsn, snapshot::Given::replaced);
+  drop_blocks(set);
+  set.whole_lsn = lsn.value;
+  set.whole_location = location;
+}
+
+PendingIndex::Found PendingIndex::look_up(const PendingChunk& chunk, std::uint8_t block) {
+  for (const PendingSet* set : {&chunk.waiting, &chunk.applying}) {
+    if (set->empty()) continue;
+    for (const PendingBlock* b = set->blocks; b; b = b->next)
+      if (b->block == block) return {b, false};
+    if (set->whole_lsn != 0) return {nullptr, true};
+  }
+  return {};
+}
+
+PendingChunk* PendingIndex::start_next(std::uint64_t up_to_lsn) {
+  int skipped = 0;
+  for (auto it = waiting_.begin(); it != waiting_.end() && skipped < kSkipMax; ++it, ++skipped) {
+    PendingChunk& chunk = *it;
+    if (chunk.waiting.first_lsn > up_to_lsn) return nullptr;
+    if (!chunk.applying.empty()) continue;
+    chunk.ListNode<PendingChunk, WaitingTag>::unlink();
+    chunk.applying = std::exchange(chunk.waiting, PendingSet{});
+    applying_.push_back(chunk);
+    return &chunk;
+  }
+  return nullptr;
+}
+
+void PendingIndex::finish(PendingChunk* chunk) {
+  drop_blocks(chunk->applying);
+  chunk->applying = PendingSet{};
+  chunk->ListNode<PendingChunk, ApplyingTag>::unlink();
+  release_if_idle(chunk);
+}
+
+Lsn PendingIndex::applied(Lsn committed) {
+  std::uint64_t oldest = committed.value + 1;
+  if (!waiting_.empty()) oldest = std::min(oldest, waiting_.front().waiting.first_lsn);
+  for (PendingChunk& chunk : applying_) oldest = std::min(oldest, chunk.applying.first_lsn);
+  return Lsn(oldest - 1);
+}
+
+bool PendingIndex::volume_is_busy(const snapshot::StoredVolume& volume) const {
+  bool busy = false;
+  index_.for_each([&](const PendingChunk& chunk) { busy = busy || chunk.volume == &volume; });
+  return busy;
+}
+
+}  // namespace holdfast::engine

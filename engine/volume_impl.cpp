@@ -1,0 +1,250 @@
+#include "engine/volume_impl.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/checksum.h"
+#include "base/ensure.h"
+#include "engine/volume_operation.h"
+
+namespace holdfast::engine {
+
+using snapshot::MapEntry;
+using wal::RecordKind;
+
+VolumeImpl::VolumeImpl(GroupImpl& group, snapshot::StoredVolume& stored)
+    : group_(&group), stored_(&stored), capacity_(stored.entry.block_count), gate_(group.ports().executor),
+      idle_(group.ports().executor) {
+  identity_.name = stored.name();
+  std::copy(std::begin(stored.entry.uuid), std::end(stored.entry.uuid), identity_.uuid.begin());
+}
+
+ClusterView VolumeImpl::cluster_view() const {
+  ClusterView view = group_->options().cluster_view;
+  if (view.groups.empty()) {
+    view.local_group = 1;
+    view.groups.push_back(PortGroup{1, PortGroupState::active_optimized, {}});
+  }
+  for (PortGroup& group : view.groups)
+    if (group.id == view.local_group) group.state = local_state();
+  return view;
+}
+
+PortGroupState VolumeImpl::local_state() const {
+  return obstacle() == Errc{} ? PortGroupState::active_optimized : PortGroupState::unavailable;
+}
+
+Task<Result<ClusterView>> VolumeImpl::confirmed_cluster_view() { co_return cluster_view(); }
+
+Errc VolumeImpl::obstacle() const { return closed_ ? Errc::closed : group_->obstacle(); }
+
+Result<void> VolumeImpl::check(BlockRange range, std::size_t bytes) const {
+  if (obstacle() != Errc{}) return fail(obstacle());
+  if (range.count.value == 0 || range.count.value > kTransferBlocksMax) return fail(Errc::invalid_argument);
+  if (!range_fits(range, capacity_)) return fail(Errc::out_of_range);
+  if (bytes != range.count.value * kBlockBytes) return fail(Errc::invalid_argument);
+  return {};
+}
+
+void VolumeImpl::tell(VolumeEvent event) {
+  const std::vector<VolumeObserver*> now = observers_;  // An observer may leave while it is told.
+  for (VolumeObserver* observer : now) observer->volume_event(event);
+}
+
+VolumeFigures VolumeImpl::figures() const {
+  VolumeFigures f;
+  f.allocated_bytes = stored_->mapped_chunks * kChunkBytes;
+  f.reads = reads_.get();
+  f.writes = writes_.get();
+  f.unmaps = unmaps_.get();
+  f.read_bytes = read_bytes_.get();
+  f.write_bytes = write_bytes_.get();
+  return f;
+}
+
+Task<void> VolumeImpl::close() {
+  closed_ = true;
+  while (operations_ > 0) co_await idle_.wait();
+}
+
+Task<void> VolumeImpl::enter_shared() {
+  while (alone_) co_await gate_.wait();
+  ++writers_;
+}
+void VolumeImpl::leave_shared() {
+  if (--writers_ == 0) gate_.notify_all();
+}
+Task<void> VolumeImpl::enter_alone() {
+  while (alone_) co_await gate_.wait();
+  alone_ = true;
+  while (writers_ > 0) co_await gate_.wait();
+}
+void VolumeImpl::leave_alone() {
+  alone_ = false;
+  gate_.notify_all();
+}
+
+Task<Result<void>> VolumeImpl::unmap(BlockRange range) {
+  if (obstacle() != Errc{}) co_return fail(obstacle());
+  if (!range_fits(range, capacity_)) co_return fail(Errc::out_of_range);
+  if (range.count.value > kUnmapBlocksMax) co_return fail(Errc::invalid_argument);
+  VolumeOperation operation(*this);
+  co_await enter_shared();
+  auto done = co_await unmap_pieces(range);
+  leave_shared();
+  unmaps_.add();
+  co_return done;
+}
+
+// Pieces end at multiples of 64 MiB, so that no chunk is cut in two.
+Task<Result<void>> VolumeImpl::unmap_pieces(BlockRange range) {
+  for (std::uint64_t block = range.first.value; block < range.end().value;) {
+    const std::uint64_t piece_end = (block / kUnmapRecordBlocks + 1) * kUnmapRecordBlocks;
+    const std::uint64_t end = std::min(piece_end, range.end().value);
+    if (!group_->applier().has_room()) co_await group_->applier().wait_for_room();
+    auto room = co_await group_->log().reserve(0, wal::record_bytes(0, 0));
+    if (!room) co_return fail(room.error());
+    if (obstacle() != Errc{}) {
+      group_->log().give_back(*room);
+      co_return fail(obstacle());
+    }
+    EngineRecord record;
+    record.kind = RecordKind::unmap;
+    record.volume = stored_->id();
+    record.target = stored_;
+    record.first = Lba(block);
+    record.count = end - block;
+    CO_TRY(co_await group_->commit(&record, *room));
+    block = end;
+  }
+  co_return Result<void>{};
+}
+
+Task<Result<void>> VolumeImpl::write_same(BlockRange range, Buffer block) {
+  if (obstacle() != Errc{}) co_return fail(obstacle());
+  if (!range_fits(range, capacity_)) co_return fail(Errc::out_of_range);
+  if (block.size() != kBlockBytes) co_return fail(Errc::invalid_argument);
+  VolumeOperation operation(*this);
+  if (xxh3(block.bytes()) == xxh3_zero_block()) {
+    co_await enter_shared();
+    auto done = co_await unmap_pieces(range);
+    leave_shared();
+    co_return done;
+  }
+  const std::uint64_t step = std::min(range.count.value, kTransferBlocksMax);
+  Buffer pattern = co_await buffers().acquire(step * kBlockBytes);
+  for (std::uint64_t i = 0; i < step; ++i) std::memcpy(pattern.data() + i * kBlockBytes, block.data(), kBlockBytes);
+  for (std::uint64_t at = range.first.value; at < range.end().value;) {
+    // Aligned pieces, so that whole chunks are written once.
+    const std::uint64_t aligned_end = (at / kTransferBlocksMax + 1) * kTransferBlocksMax;
+    const std::uint64_t count = std::min({step, range.end().value - at, aligned_end - at});
+    co_await enter_shared();
+    auto done = co_await write_admitted(BlockRange{Lba(at), BlockCount(count)}, pattern.slice(0, count * kBlockBytes));
+    leave_shared();
+    if (!done) co_return done;
+    at += count;
+  }
+  co_return Result<void>{};
+}
+
+Task<Result<Volume::CompareResult>> VolumeImpl::compare_and_write(BlockRange range, Buffer expected, Buffer desired) {
+  if (auto ok = check(range, expected.size()); !ok) co_return fail(ok.error());
+  if (desired.size() != expected.size()) co_return fail(Errc::invalid_argument);
+  VolumeOperation operation(*this);
+  Buffer current = co_await buffers().acquire(expected.size());
+  co_await enter_alone();
+  auto done = co_await read_blocks(range, current);
+  CompareResult result{true, 0};
+  if (done) {
+    const auto difference = std::mismatch(expected.data(), expected.data() + expected.size(), current.data());
+    result.matched = difference.first == expected.data() + expected.size();
+    result.mismatch_offset = static_cast<std::uint64_t>(difference.first - expected.data());
+    if (result.matched) done = co_await write_admitted(range, std::move(desired));
+  }
+  leave_alone();
+  if (!done) co_return fail(done.error());
+  co_return result;
+}
+
+Task<Result<void>> VolumeImpl::or_write(BlockRange range, Buffer mask) {
+  if (auto ok = check(range, mask.size()); !ok) co_return ok;
+  VolumeOperation operation(*this);
+  Buffer current = co_await buffers().acquire(mask.size());
+  co_await enter_alone();
+  auto done = co_await read_blocks(range, current);
+  if (done) {
+    std::transform(current.data(), current.data() + current.size(), mask.data(), current.data(),
+                   [](std::byte a, std::byte b) { return a | b; });
+    done = co_await write_admitted(range, std::move(current));
+  }
+  leave_alone();
+  co_return done;
+}
+
+Task<Result<void>> VolumeImpl::flush() {
+  if (obstacle() != Errc{}) co_return fail(obstacle());
+  // WCE = 0: what was acknowledged is durable, and what was not has not been promised to this flush.
+  co_return Result<void>{};
+}
+
+Task<Result<std::vector<ProvisioningRun>>> VolumeImpl::provisioning(Lba first, std::size_t runs_max) {
+  if (obstacle() != Errc{}) co_return fail(obstacle());
+  if (first.value >= capacity_.value) co_return fail(Errc::out_of_range);
+  VolumeOperation operation(*this);
+  constexpr std::uint64_t kScanBlocksMax = 1 << 20;  // 4 GiB a call: bounded work, and the answer may end early.
+  std::vector<ProvisioningRun> runs;
+  const std::uint64_t end = std::min(capacity_.value, first.value + kScanBlocksMax);
+  for (std::uint64_t block = first.value; block < end;) {
+    const std::uint64_t chunk = block / kChunkBlocks;
+    auto leaf = co_await stored_->map->load_leaf(chunk / snapshot::kLeafChunks);
+    if (!leaf) co_return fail(leaf.error());
+    MapEntry entry{};
+    if (*leaf) std::memcpy(&entry, (*leaf)->body() + chunk % snapshot::kLeafChunks * sizeof entry, sizeof entry);
+    const PendingChunk* pending = group_->pending().find(*stored_, chunk);
+    for (; block < end && block / kChunkBlocks == chunk; ++block) {
+      const auto in_chunk = static_cast<std::uint8_t>(block % kChunkBlocks);
+      const auto found = pending ? PendingIndex::look_up(*pending, in_chunk) : PendingIndex::Found{};
+      bool mapped = entry.location != 0 && (entry.valid_mask >> in_chunk & 1);
+      if (found) mapped = !found.zeros && found.block->source != BlockSource::zero;
+      if (!runs.empty() && runs.back().mapped == mapped) {
+        ++runs.back().range.count.value;
+        continue;
+      }
+      if (runs.size() == runs_max) co_return runs;
+      runs.push_back({BlockRange{Lba(block), BlockCount(1)}, mapped});
+    }
+  }
+  co_return runs;
+}
+
+Task<Result<void>> VolumeImpl::store_reservations(std::vector<std::byte> state) {
+  if (obstacle() != Errc{}) co_return fail(obstacle());
+  if (state.size() > kReservationBytesMax) co_return fail(Errc::overloaded);
+  VolumeOperation operation(*this);
+  CO_TRY(co_await group_->store().prepare_reservations(stored_));
+  const std::size_t blocks = divide_up(state.size(), kBlockBytes);
+  EngineRecord record;
+  record.kind = RecordKind::reservations;
+  record.volume = stored_->id();
+  record.target = stored_;
+  record.count = state.size();
+  record.head_blocks = static_cast<std::uint16_t>(blocks);
+  if (blocks > 0) {
+    record.payload = co_await buffers().acquire(blocks * kBlockBytes);
+    std::memset(record.payload.data(), 0, record.payload.size());
+    std::memcpy(record.payload.data(), state.data(), state.size());
+  }
+  for (std::size_t i = 0; i < blocks; ++i)
+    record.checksums[i] = xxh3(Bytes(record.payload.data() + i * kBlockBytes, kBlockBytes));
+  record.state = std::move(state);
+  auto room = co_await group_->log().reserve(blocks, wal::record_bytes(blocks, 0));
+  if (!room) co_return fail(room.error());
+  if (obstacle() != Errc{}) {
+    group_->log().give_back(*room);
+    co_return fail(obstacle());
+  }
+  auto committed = co_await group_->commit(&record, *room);
+  co_return committed;
+}
+
+}  // namespace holdfast::engine

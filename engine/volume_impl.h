@@ -1,0 +1,103 @@
+// A volume of a group: admission, reads, writes and what is made of them.
+#pragma once
+
+#include <array>
+#include <vector>
+
+#include "base/counters.h"
+#include "engine/group_impl.h"
+
+namespace holdfast::engine {
+
+class VolumeImpl final : public Volume {
+ public:
+  VolumeImpl(GroupImpl& group, snapshot::StoredVolume& stored);
+
+  Executor& executor() const override { return group_->ports().executor; }
+  Clock& clock() const override { return group_->ports().clock; }
+  BufferPool& buffers() const override { return group_->ports().buffers; }
+  const VolumeIdentity& identity() const override { return identity_; }
+  BlockCount capacity() const override { return capacity_; }
+  ClusterView cluster_view() const override;
+  PortGroupState local_state() const override;
+  Task<Result<ClusterView>> confirmed_cluster_view() override;
+  Task<Result<void>> read(BlockRange range, Buffer into) override;
+  Task<Result<void>> write(BlockRange range, Buffer from) override;
+  Task<Result<void>> unmap(BlockRange range) override;
+  Task<Result<void>> write_same(BlockRange range, Buffer block) override;
+  Task<Result<CompareResult>> compare_and_write(BlockRange range, Buffer expected, Buffer desired) override;
+  Task<Result<void>> or_write(BlockRange range, Buffer mask) override;
+  Task<Result<void>> flush() override;
+  Task<Result<std::vector<ProvisioningRun>>> provisioning(Lba first, std::size_t runs_max) override;
+  std::vector<std::byte> reservations() const override { return stored_->reservations; }
+  Task<Result<void>> store_reservations(std::vector<std::byte> state) override;
+  void add_observer(VolumeObserver& observer) override { observers_.push_back(&observer); }
+  void remove_observer(VolumeObserver& observer) override { std::erase(observers_, &observer); }
+
+  snapshot::StoredVolume& stored() const { return *stored_; }
+  void tell(VolumeEvent event);
+  VolumeFigures figures() const;
+  // Refuses new operations and waits for those under way: before the volume is deleted.
+  Task<void> close();
+
+ private:
+  static constexpr std::uint64_t kUnmapRecordBlocks = 16384;  // 64 MiB: bounds what one record makes pending.
+  static constexpr int kReadTries = 4;
+
+  // Where a run of blocks of a read comes from: one disk request, or zeros or memory that were filled in already.
+  struct ReadRun {
+    std::uint64_t offset;            // Bytes in the store.
+    std::uint32_t first_block;       // In the request.
+    std::uint32_t block_count;
+  };
+  // The plan of one read; lives in its frame.
+  struct ReadPlan {
+    std::array<ReadRun, kTransferBlocksMax> runs;
+    std::size_t run_count = 0;
+    std::array<std::uint64_t, kTransferBlocksMax> checksums;
+    std::array<bool, kTransferBlocksMax> on_disk;
+    Errc error{};
+  };
+  class Admission;
+
+  Errc obstacle() const;
+  Result<void> check(BlockRange range, std::size_t bytes) const;
+  Task<Result<void>> read_blocks(BlockRange range, Buffer into);
+  Task<Result<void>> plan_read(ReadPlan* plan, BlockRange range, Buffer into);
+  void plan_chunk(ReadPlan& plan, BlockRange range, Buffer& into, std::uint64_t chunk, const snapshot::MapEntry& entry,
+                  const PendingChunk* pending);
+  void add_run(ReadPlan& plan, std::uint64_t offset, std::uint32_t block);
+  Task<void> read_run(ReadPlan* plan, ReadRun run, Buffer into);
+  Result<void> verify_read(const ReadPlan& plan, std::size_t blocks, const Buffer& into);
+
+  Task<Result<void>> unmap_pieces(BlockRange range);
+  Task<Result<void>> write_admitted(BlockRange range, Buffer from);
+  Task<Result<void>> admit(Admission* admission, BlockRange range);
+  Task<Result<void>> admit_chunk(Admission* admission, std::uint64_t chunk);
+  bool reserve_now(PendingChunk* chunk, const snapshot::MapEntry& entry);
+  Task<Result<void>> write_chunks(EngineRecord* record, Admission* admission);
+  void place_blocks(EngineRecord& record, const Admission& admission, BlockRange range) const;
+
+  // Writers share the volume; read-modify-write has it alone.
+  Task<void> enter_shared();
+  void leave_shared();
+  Task<void> enter_alone();
+  void leave_alone();
+
+  GroupImpl* group_;
+  snapshot::StoredVolume* stored_;
+  VolumeIdentity identity_;
+  BlockCount capacity_;
+  std::vector<VolumeObserver*> observers_;
+  bool closed_ = false;
+  std::uint64_t operations_ = 0;
+  std::uint64_t writers_ = 0;
+  bool alone_ = false;
+  WaitList gate_;
+  WaitList idle_;
+  Counter reads_, writes_, unmaps_, read_bytes_, write_bytes_;
+
+  friend class VolumeOperation;
+};
+
+}  // namespace holdfast::engine

@@ -1,0 +1,165 @@
+#include "snapshot/page_tree.h"
+
+#include <algorithm>
+#include <cstring>
+#include <new>
+
+#include "base/checksum.h"
+#include "base/ensure.h"
+#include "base/text.h"
+
+namespace holdfast::snapshot {
+namespace {
+constexpr std::align_val_t kPageAlign{kPageBytes};
+constexpr int kReadRetries = 3;
+}  // namespace
+
+PageMemory::PageMemory() : bytes(static_cast<std::byte*>(::operator new(kPageBytes, kPageAlign))) {}
+PageMemory::~PageMemory() { ::operator delete(bytes, kPageAlign); }
+
+PageCache::~PageCache() {
+  index_.for_each([](Frame& frame) { delete &frame; });
+}
+
+Frame* PageCache::find(std::uint64_t key) {
+  Frame* frame = index_.find(key);
+  if (!frame) return nullptr;
+  frame->ListNode<Frame, LruTag>::unlink();
+  lru_.push_back(*frame);
+  return frame;
+}
+
+Frame* PageCache::insert(std::uint64_t key) {
+  if (index_.size() >= frames_max_) evict();
+  auto* frame = new Frame;
+  frame->index_key = key;
+  index_.insert(*frame);
+  lru_.push_back(*frame);
+  return frame;
+}
+
+void PageCache::remove(Frame* frame) {
+  ENSURE(frame->pins == 0);
+  index_.erase(*frame);
+  delete frame;
+}
+
+void PageCache::mark_dirty(Frame* frame) {
+  if (frame->dirty) return;
+  frame->dirty = true;
+  dirty_.push_back(*frame);
+}
+
+// Frees the least recently used frame that may go; when all are in use the cache grows beyond its size for a while.
+void PageCache::evict() {
+  for (int tries = 0; tries < 16 && !lru_.empty(); ++tries) {
+    Frame& frame = lru_.front();
+    if (frame.pins == 0 && !frame.dirty && !frame.flushing) {
+      remove(&frame);
+      if (index_.size() < frames_max_) return;
+      continue;
+    }
+    frame.ListNode<Frame, LruTag>::unlink();
+    lru_.push_back(frame);
+  }
+}
+
+void PageTree::fill_header(std::byte* page, unsigned level, std::uint64_t index, std::uint64_t generation) const {
+  PageHeader header{};
+  header.magic = kPageMagic;
+  header.level = static_cast<std::uint16_t>(level);
+  header.kind = static_cast<std::uint16_t>(kind_);
+  header.tree_id = tree_id_;
+  header.index = index;
+  header.generation = generation;
+  std::memcpy(header.store_id, ports_.store_id.data(), ports_.store_id.size());
+  std::memcpy(page, &header, sizeof header);
+}
+
+Task<Result<Frame*>> PageTree::read_page(PageRef ref, unsigned level, std::uint64_t index) {
+  const std::uint64_t key = page_key(number_, level, index);
+  PageMemory memory;
+  auto done = co_await ports_.disk.read(ref.page * kPageBytes, MutableBytes(memory.bytes, kPageBytes));
+  if (!done) co_return fail(done.error());
+  if (Frame* other = ports_.cache.find(key)) co_return other;  // Somebody was faster.
+  PageHeader header;
+  std::memcpy(&header, memory.bytes, sizeof header);
+  if (xxh3(Bytes(memory.bytes, kPageBytes)) != ref.xxh3 || header.magic != kPageMagic || header.level != level ||
+      header.kind != static_cast<std::uint16_t>(kind_) || header.tree_id != tree_id_ || header.index != index)
+    co_return fail(Errc::corrupt, concat("map page ", ref.page, " (level ", level, ", index ", index, ") does not match its checksum"));
+  Frame* frame = ports_.cache.insert(key);
+  std::swap(frame->page.bytes, memory.bytes);
+  co_return frame;
+}
+
+Task<Result<Frame*>> PageTree::load_page(unsigned level, std::uint64_t index) {
+  for (int attempt = 0;; ++attempt) {
+    if (Frame* frame = ports_.cache.find(page_key(number_, level, index))) co_return frame;
+    PageRef ref = root;
+    if (level < depth_) {
+      auto parent = co_await load_page(level + 1, index / kFanout);
+      if (!parent) co_return fail(parent.error());
+      if (!*parent) co_return ports_.cache.find(page_key(number_, level, index));
+      ref = refs_of(*parent)[index % kFanout];
+    }
+    // A hole on disk; somebody may have made the page in memory while the parent was being loaded.
+    if (ref.page == 0) co_return ports_.cache.find(page_key(number_, level, index));
+    auto loaded = co_await read_page(ref, level, index);
+    // A checkpoint may have moved the page while it was being read: look again before calling it corrupt.
+    if (loaded || loaded.error().code != Errc::corrupt || attempt == kReadRetries) co_return loaded;
+  }
+}
+
+Task<Result<Frame*>> PageTree::load_leaf(std::uint64_t index) { return load_page(0, index); }
+
+Frame* PageTree::create_page(unsigned level, std::uint64_t index) {
+  Frame* frame = ports_.cache.insert(page_key(number_, level, index));
+  std::memset(frame->page.bytes, 0, kPageBytes);
+  return frame;
+}
+
+Frame* PageTree::create_leaf(std::uint64_t index) {
+  ENSURE(cached_leaf(index) == nullptr);
+  Frame* frame = create_page(0, index);
+  frame->new_pages = static_cast<std::uint32_t>(new_leaf_pages());
+  ports_.cache.mark_dirty(frame);
+  return frame;
+}
+
+std::byte* PageTree::writable(Frame* leaf, Lsn by) {
+  if (leaf->flushing && !leaf->frozen) {
+    leaf->frozen = std::make_unique<PageMemory>();
+    std::memcpy(leaf->frozen->bytes, leaf->page.bytes, kPageBytes);
+  }
+  leaf->modified_lsn = std::max(leaf->modified_lsn, by.value);
+  ports_.cache.mark_dirty(leaf);
+  return leaf->body();
+}
+
+Task<Result<std::uint64_t>> PageTree::next_leaf(std::uint64_t from, std::uint64_t end) {
+  while (from < end) {
+    std::uint64_t span = 1;  // Leaves below one page of the level.
+    for (unsigned level = 0; level < depth_; ++level) span *= kFanout;
+    unsigned level = depth_;
+    bool hole = root.page == 0;
+    for (; !hole && level > 0; --level) {
+      auto page = co_await load_page(level, from / span);
+      if (!page) co_return fail(page.error());
+      span /= kFanout;
+      hole = *page == nullptr || refs_of(*page)[from / span % kFanout].page == 0;
+    }
+    if (!hole) co_return from;
+    from = (from / span + 1) * span;
+  }
+  co_return end;
+}
+
+void PageTree::forget() {
+  std::vector<Frame*> mine;
+  ports_.cache.for_each([&](Frame& frame) {
+    if (frame.index_key >> 48 == number_) mine.push_back(&frame);
+  });
+  for (Frame* frame : mine) ports_.cache.remove(frame);
+}
+
+}  // namespace holdfast::snapshot

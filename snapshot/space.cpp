@@ -1,0 +1,238 @@
+#include "snapshot/space.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "base/ensure.h"
+
+namespace holdfast::snapshot {
+
+Space::Space(Disk& disk) : disk_(&disk), extending_(disk.executor(), 1) {}
+
+void Space::attach(std::uint64_t capacity_chunks, std::uint64_t first_data_chunk, std::vector<std::uint16_t> masks,
+                   std::uint64_t pages_live) {
+  capacity_ = capacity_chunks;
+  first_data_ = take_cursor_ = first_data_chunk;
+  masks_ = std::move(masks);
+  masks_.resize(capacity_);
+  backed_.resize(capacity_);
+  unbacked_.resize(capacity_);
+  pages_live_ = pages_planned_ = pages_used_ = pages_live;
+  for (std::uint64_t chunk = first_data_; chunk < capacity_; ++chunk) {
+    const std::uint16_t mask = masks_[chunk];
+    if (mask == 0) {
+      // After a start every free chunk counts as a hole: backing it again costs nothing when it is none.
+      (disk_->is_file() ? unbacked_ : backed_).set(chunk);
+      ++(disk_->is_file() ? unbacked_count_ : backed_count_);
+    } else if (mask != 0xffff) {
+      page_slots_ += kPagesPerChunk - static_cast<unsigned>(std::popcount(mask));
+      page_chunks_.push_back(chunk);
+    }
+  }
+}
+
+bool Space::mark_used(std::uint64_t chunk) {
+  if (!usable(chunk)) return false;
+  if (masks_[chunk] == 0xffff) return true;  // The map has it already.
+  if (masks_[chunk] != 0) return false;      // Map pages live there.
+  masks_[chunk] = 0xffff;
+  if (backed_.test(chunk)) {
+    backed_.clear(chunk);
+    --backed_count_;
+  } else if (unbacked_.test(chunk)) {
+    unbacked_.clear(chunk);
+    --unbacked_count_;
+  }
+  return true;
+}
+
+// The room for checkpoints that the superblock implies. When the file system is full, free chunks that still have their
+// space from before the start are looked for one by one.
+Task<Result<void>> Space::establish() {
+  auto reserved = co_await reserve(0, 0);
+  if (reserved || reserved.error().code != Errc::no_space) co_return reserved;
+  for (std::uint64_t chunk = unbacked_.next(first_data_); chunk != Bitmap::kNone; chunk = unbacked_.next(chunk + 1)) {
+    auto backed = co_await disk_->allocate(chunk * kChunkBytes, kChunkBytes);
+    if (!backed) continue;
+    unbacked_.clear(chunk);
+    --unbacked_count_;
+    backed_.set(chunk);
+    ++backed_count_;
+    if (try_reserve(0, 0)) co_return Result<void>{};
+  }
+  co_return fail(Errc::no_space, "the file system is too full to open the store: free some space and try again");
+}
+
+std::uint64_t Space::meta_chunks_missing(std::uint64_t new_pages) const {
+  const std::uint64_t needed = 2 * (pages_planned_ + new_pages);
+  const std::uint64_t present = pages_used_ + page_slots_ + meta_reserved_ * kPagesPerChunk;
+  return needed <= present ? 0 : divide_up(needed - present, kPagesPerChunk);
+}
+
+void Space::commit_reservation(std::uint64_t chunks, std::uint64_t new_pages, std::uint64_t meta_chunks) {
+  reserved_ += chunks + meta_chunks;
+  meta_reserved_ += meta_chunks;
+  pages_planned_ += new_pages;
+  ENSURE(reserved_ <= backed_count_);
+}
+
+bool Space::try_reserve(std::uint64_t chunks, std::uint64_t new_pages) {
+  const std::uint64_t meta = meta_chunks_missing(new_pages);
+  if (backed_count_ - reserved_ < chunks + meta) return false;
+  commit_reservation(chunks, new_pages, meta);
+  return true;
+}
+
+Task<Result<void>> Space::reserve(std::uint64_t chunks, std::uint64_t new_pages) {
+  while (!try_reserve(chunks, new_pages)) {
+    const std::uint64_t wanted = chunks + meta_chunks_missing(new_pages);
+    auto extended = co_await extend(wanted);
+    if (!extended) co_return extended;
+  }
+  co_return Result<void>{};
+}
+
+void Space::settle_pages(std::uint64_t reserved, std::uint64_t created, std::uint64_t dropped) {
+  ENSURE(pages_planned_ + created >= reserved + dropped);
+  pages_planned_ = pages_planned_ + created - reserved - dropped;
+  ENSURE(pages_live_ + created >= dropped);
+  pages_live_ = pages_live_ + created - dropped;
+}
+
+std::uint64_t Space::take_chunk() {
+  ENSURE(reserved_ > 0 && backed_count_ > 0);
+  std::uint64_t chunk = backed_.next(take_cursor_);
+  if (chunk == Bitmap::kNone) chunk = backed_.next(first_data_);
+  ENSURE(chunk != Bitmap::kNone && masks_[chunk] == 0);
+  backed_.clear(chunk);
+  --backed_count_;
+  --reserved_;
+  masks_[chunk] = 0xffff;
+  take_cursor_ = chunk + 1;
+  return chunk;
+}
+
+void Space::untake_chunk(std::uint64_t chunk) {
+  ENSURE(masks_[chunk] == 0xffff);
+  masks_[chunk] = 0;
+  backed_.set(chunk);
+  ++backed_count_;
+}
+
+Result<std::uint64_t> Space::take_page() {
+  while (page_chunk_ == 0 || masks_[page_chunk_] == 0xffff) {
+    if (!page_chunks_.empty()) {
+      page_chunk_ = page_chunks_.back();
+      page_chunks_.pop_back();
+      continue;
+    }
+    if (meta_reserved_ == 0) return fail(Errc::no_space, "no room for a checkpoint");
+    --meta_reserved_;
+    page_chunk_ = take_chunk();
+    masks_[page_chunk_] = 0;
+    page_slots_ += kPagesPerChunk;
+  }
+  const unsigned slot = static_cast<unsigned>(std::countr_one(masks_[page_chunk_]));
+  masks_[page_chunk_] = static_cast<std::uint16_t>(masks_[page_chunk_] | 1u << slot);
+  --page_slots_;
+  ++pages_used_;
+  return page_chunk_ * kPagesPerChunk + slot;
+}
+
+void Space::free_page(std::uint64_t page) {
+  const std::uint64_t chunk = page / kPagesPerChunk;
+  const auto bit = static_cast<std::uint16_t>(1u << page % kPagesPerChunk);
+  ENSURE(masks_[chunk] & bit);
+  if (masks_[chunk] == 0xffff && chunk != page_chunk_) page_chunks_.push_back(chunk);
+  masks_[chunk] = static_cast<std::uint16_t>(masks_[chunk] & ~bit);
+  ++page_slots_;
+  --pages_used_;
+}
+
+void Space::give_chunk(std::uint64_t chunk, Lsn by, Given how) {
+  ENSURE(usable(chunk) && masks_[chunk] == 0xffff);
+  quarantine_.push_back({chunk, by, how});
+}
+
+void Space::release_until(Lsn applied, std::vector<std::uint64_t>& to_punch) {
+  std::size_t kept = 0;
+  for (const Quarantined& q : quarantine_) {
+    if (q.by > applied) {
+      quarantine_[kept++] = q;
+      continue;
+    }
+    masks_[q.chunk] = 0;
+    const bool spare = q.how == Given::replaced && backed_count_ - reserved_ < kBackedSpareMax;
+    if (spare) {
+      backed_.set(q.chunk);
+      ++backed_count_;
+    } else {
+      to_punch.push_back(q.chunk);
+    }
+  }
+  quarantine_.resize(kept);
+  // Empty page chunks beyond what the next checkpoints can need go back too.
+  const std::uint64_t needed = 2 * pages_planned_ + 4 * kPagesPerChunk;
+  for (std::size_t i = 0; i < page_chunks_.size();) {
+    const std::uint64_t chunk = page_chunks_[i];
+    const bool surplus = pages_used_ + page_slots_ + meta_reserved_ * kPagesPerChunk >= needed + kPagesPerChunk;
+    if (masks_[chunk] != 0 || !surplus) {
+      ++i;
+      continue;
+    }
+    page_chunks_[i] = page_chunks_.back();
+    page_chunks_.pop_back();
+    page_slots_ -= kPagesPerChunk;
+    to_punch.push_back(chunk);
+  }
+}
+
+// Backs more free chunks with real space, growing the file when there is no hole left.
+Task<Result<void>> Space::extend(std::uint64_t wanted) {
+  co_await extending_.acquire();
+  struct Turn {
+    Semaphore* semaphore;
+    ~Turn() { semaphore->release(); }
+  } turn{&extending_};
+  if (backed_count_ - reserved_ >= wanted) co_return Result<void>{};
+  std::uint64_t begin = unbacked_.next(first_data_);
+  if (begin == Bitmap::kNone) {
+    auto grown = co_await grow();
+    if (!grown) co_return grown;
+    begin = unbacked_.next(first_data_);
+    ENSURE(begin != Bitmap::kNone);
+  }
+  std::uint64_t length = 0;
+  while (length < kExtendChunks && begin + length < capacity_ && unbacked_.test(begin + length)) ++length;
+  for (; length > 0; length /= 2) {
+    for (std::uint64_t i = 0; i < length; ++i) unbacked_.clear(begin + i);  // Nobody else takes them meanwhile.
+    unbacked_count_ -= length;
+    auto done = co_await disk_->allocate(begin * kChunkBytes, length * kChunkBytes);
+    if (done) {
+      for (std::uint64_t i = 0; i < length; ++i) backed_.set(begin + i);
+      backed_count_ += length;
+      co_return done;
+    }
+    for (std::uint64_t i = 0; i < length; ++i) unbacked_.set(begin + i);
+    unbacked_count_ += length;
+    if (done.error().code != Errc::no_space) co_return done;
+  }
+  co_return fail(Errc::no_space);
+}
+
+Task<Result<void>> Space::grow() {
+  if (!disk_->is_file() || capacity_ >= kStoreChunksMax) co_return fail(Errc::no_space);
+  const std::uint64_t next = std::min(capacity_ + kGrowChunks, kStoreChunksMax);
+  auto grown = co_await disk_->grow(next * kChunkBytes);
+  if (!grown) co_return grown;
+  masks_.resize(next);
+  backed_.resize(next);
+  unbacked_.resize(next);
+  for (std::uint64_t chunk = capacity_; chunk < next; ++chunk) unbacked_.set(chunk);
+  unbacked_count_ += next - capacity_;
+  pages_planned_ += divide_up(next - capacity_, kLeafMasks) + 1;  // Of the space tree itself.
+  capacity_ = next;
+  co_return Result<void>{};
+}
+
+}  // namespace holdfast::snapshot

@@ -1,0 +1,129 @@
+// The store of one replica: superblock, space, catalogue and the volumes' block maps. The log lies in it but belongs to wal.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/buffer.h"
+#include "base/disk.h"
+#include "base/random.h"
+#include "base/result.h"
+#include "base/scope.h"
+#include "base/sync.h"
+#include "base/task.h"
+#include "snapshot/page_tree.h"
+#include "snapshot/space.h"
+#include "snapshot/superblock.h"
+#include "wal/log.h"
+
+namespace holdfast::snapshot {
+
+// An open volume's (or, later, snapshot's) side of the store.
+struct StoredVolume {
+  std::uint64_t slot = 0;                  // In the catalogue.
+  CatalogueEntry entry{};                  // root, map_depth and mapped_chunks are brought up to date by checkpoints.
+  std::unique_ptr<PageTree> map;
+  std::uint64_t mapped_chunks = 0;         // As of now.
+  bool entry_changed = false;
+  std::vector<std::byte> reservations;     // As of now.
+  Frame* blobs[kBlobPages] = {};           // Pinned once they exist.
+
+  VolumeId id() const { return VolumeId(entry.volume_id); }
+  std::string name() const { return std::string(entry.name); }
+  bool deleting() const { return entry.flags & kEntryDeleting; }
+  std::uint64_t chunk_count() const { return divide_up(entry.block_count, kChunkBlocks); }
+  std::uint64_t leaf_count() const { return divide_up(chunk_count(), kLeafChunks); }
+};
+
+// What a checkpoint writes into the superblock; taken at the freeze.
+struct CheckpointPoint {
+  Lsn applied;
+  Lsn durable;
+  wal::LogCursor tail;
+  bool clean = false;
+};
+
+class Store {
+ public:
+  Store(Disk& disk, BufferPool& buffers, std::uint64_t cache_bytes);
+  ~Store();
+
+  struct FormatInput {
+    std::uint64_t log_bytes;
+    bool overwrite;
+  };
+  static Task<Result<void>> format(Disk& disk, BufferPool& buffers, Random& random, FormatInput input);
+
+  // Superblocks, space tree, catalogue. The log is the caller's to scan from log_tail() on.
+  Task<Result<void>> open();
+  // After the log was scanned: room for the next checkpoints.
+  Task<Result<void>> establish();
+
+  const Superblock& superblock() const { return superblock_; }
+  const Uuid& store_id() const { return store_id_; }
+  wal::LogGeometry log_geometry() const { return {kLogOffset, superblock_.log_blocks}; }
+  wal::LogCursor log_tail() const;
+  bool superblock_copy_lost() const { return superblock_copy_lost_; }
+  Space& space() { return space_; }
+  PageCache& cache() { return cache_; }
+  Disk& disk() { return *disk_; }
+  BufferPool& buffers() { return *buffers_; }
+
+  // Changes the newest superblock and writes both copies; callers take turns, so no change is lost.
+  Task<Result<void>> update_superblock(std::function<void(Superblock&)> change);
+
+  // An epoch began; kept in the superblock from the next write on.
+  void note_epoch(Epoch epoch, Lsn first);
+
+  std::vector<std::unique_ptr<StoredVolume>>& volumes() { return volumes_; }
+  StoredVolume* find(VolumeId id);
+  // Makes room in the catalogue for one more volume; add_volume() then cannot fail. Errors: no_space, overloaded.
+  Task<Result<void>> prepare_volume();
+  StoredVolume* add_volume(VolumeId id, const VolumeDescription& description, Lsn by);
+  // Makes room for the volume's reservation state; set_reservations() then cannot fail.
+  Task<Result<void>> prepare_reservations(StoredVolume* volume);
+  void set_reservations(StoredVolume* volume, std::vector<std::byte> state, Lsn by);
+  void mark_deleting(StoredVolume* volume, Lsn by);
+  // Everything of it is unmapped and checkpointed: the entry goes.
+  void remove_volume(StoredVolume* volume);
+
+  // One at a time. Frees what the new roots no longer need; the caller frees the log before point.tail afterwards.
+  Task<Result<void>> checkpoint(CheckpointPoint point);
+
+  // Waits for background work.
+  Task<void> stop() { co_await background_.join(); }
+
+  static constexpr std::uint64_t kVolumesMax = 256;
+
+ private:
+  friend class Checkpoint;
+  Task<Result<void>> load_space();
+  Task<Result<void>> load_catalogue();
+  Task<Result<void>> load_reservations(StoredVolume* volume);
+  Task<void> punch(std::vector<std::uint64_t> chunks);
+  TreePorts tree_ports() { return TreePorts{*disk_, cache_, store_id_}; }
+  StoredVolume* adopt(std::uint64_t slot, const CatalogueEntry& entry);
+
+  Disk* disk_;
+  BufferPool* buffers_;
+  Superblock superblock_{};
+  Uuid store_id_{};
+  bool superblock_copy_lost_ = false;
+  PageCache cache_;
+  Space space_;
+  PageTree space_tree_;
+  PageTree catalogue_;
+  PageTree blobs_;
+  std::uint64_t space_leaves_loaded_ = 0;
+  std::uint32_t next_tree_number_ = 4;
+  std::vector<std::unique_ptr<StoredVolume>> volumes_;
+  std::vector<std::uint64_t> freed_slots_;  // Emptied since the last checkpoint: to be zeroed in the catalogue.
+  std::vector<std::unique_ptr<PageTree>> graveyard_;
+  Semaphore superblock_turn_;
+  Buffer page_buffer_;                      // The checkpoint's own, so that a full pool cannot stop it.
+  Scope background_;
+};
+
+}  // namespace holdfast::snapshot

@@ -1,0 +1,26 @@
+// The two copies of the superblock. Written one after the other, each durably, so that one is always whole.
+#pragma once
+
+#include "base/buffer.h"
+#include "base/disk.h"
+#include "base/result.h"
+#include "base/task.h"
+#include "snapshot/store_format.h"
+
+namespace holdfast::snapshot {
+
+// Checks one copy's bytes. Errors: foreign (another magic, or all zeros), version_too_new, corrupt. Pure; the fuzzer's entry.
+Result<Superblock> decode_superblock(Bytes block);
+void encode_superblock(Superblock superblock, MutableBytes block);
+
+struct SuperblockPair {
+  Superblock newest;
+  bool one_copy_lost = false;  // The other was unreadable: it is rewritten at the next write.
+};
+// Errors: foreign when neither copy is ours, version_too_new, corrupt when both are damaged, truncated, io_error.
+Task<Result<SuperblockPair>> read_superblocks(Disk& disk, BufferPool& buffers);
+
+// Raises the generation and writes both copies, the older one first. Effects may follow only after it returned (rule 21).
+Task<Result<void>> write_superblocks(Disk& disk, BufferPool& buffers, Superblock* superblock);
+
+}  // namespace holdfast::snapshot
