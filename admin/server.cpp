@@ -244,7 +244,8 @@ asio::awaitable<void> Server::Core::refuse(Connection& connection, ErrorCode err
 asio::awaitable<Response> Server::Core::answer(Connection& connection, Request request) {
   auto state = std::make_shared<Answer>(io);
   connection.answer = state;
-  state->deadline.expires_after(ms(options.answer_timeout_ms));
+  const bool reads = request.method == "GET" || request.method == "HEAD";
+  state->deadline.expires_after(ms(reads ? options.read_answer_timeout_ms : options.answer_timeout_ms));
   // The answer comes from any thread, perhaps after this server is gone: it keeps the core, not the server, alive.
   api.handle(std::move(request), [self = shared_from_this(), state](Response response) {
     asio::post(self->io, [state, response = std::move(response)]() mutable {

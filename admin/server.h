@@ -18,7 +18,8 @@ struct ServerOptions {
   std::uint32_t header_bytes_max = 16u << 10;
   std::int64_t request_timeout_ms = 10'000;      // For a whole request to arrive, and for a whole answer to leave.
   std::int64_t idle_timeout_ms = 60'000;         // Between the requests of a connection.
-  std::int64_t answer_timeout_ms = 300'000;      // For the node to answer: creating a volume zeroes its log.
+  std::int64_t read_answer_timeout_ms = 10'000;  // For the node to answer a GET: probes must not hang.
+  std::int64_t answer_timeout_ms = 300'000;      // For the rest: creating a volume zeroes its log.
 };
 
 class Server {

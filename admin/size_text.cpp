@@ -39,11 +39,11 @@ bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 // What the unit should have been, for the units that people write instead.
 std::string hint(std::string_view unit) {
-  if (unit == "K" || unit == "k" || unit == "KB" || unit == "kB" || unit == "kb") return "; did you mean KiB?";
-  if (unit == "M" || unit == "MB" || unit == "Mb" || unit == "mb" || unit == "m") return "; did you mean MiB?";
-  if (unit == "G" || unit == "GB" || unit == "Gb" || unit == "gb" || unit == "g") return "; did you mean GiB?";
-  if (unit == "T" || unit == "TB" || unit == "tb" || unit == "t") return "; did you mean TiB?";
-  if (unit == "P" || unit == "PB" || unit == "pb" || unit == "p") return "; did you mean PiB?";
+  if (unit == "K" || unit == "k" || unit == "KB" || unit == "kB" || unit == "kb") return " (did you mean KiB?)";
+  if (unit == "M" || unit == "MB" || unit == "Mb" || unit == "mb" || unit == "m") return " (did you mean MiB?)";
+  if (unit == "G" || unit == "GB" || unit == "Gb" || unit == "gb" || unit == "g") return " (did you mean GiB?)";
+  if (unit == "T" || unit == "TB" || unit == "tb" || unit == "t") return " (did you mean TiB?)";
+  if (unit == "P" || unit == "PB" || unit == "pb" || unit == "p") return " (did you mean PiB?)";
   return "";
 }
 

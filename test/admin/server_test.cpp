@@ -148,14 +148,14 @@ TEST_F(ServerTest, ConnectionsBeyondTheBound_AreClosedAtOnce) {
 
 TEST_F(ServerTest, NodeThatDoesNotAnswer_Is504) {
   node_.hold = true;
-  start({.answer_timeout_ms = 20});
+  start({.read_answer_timeout_ms = 20});
   EXPECT_THAT(talk("GET /v1/status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"), StartsWith("HTTP/1.1 504"));
   node_.release();
 }
 
 TEST_F(ServerTest, AnswerAfterTheServerIsGone_HarmsNothing) {
   node_.hold = true;
-  start({.answer_timeout_ms = 20});
+  start({.read_answer_timeout_ms = 20});
   EXPECT_THAT(talk("GET /v1/status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"), StartsWith("HTTP/1.1 504"));
   server_.reset();
   node_.release();

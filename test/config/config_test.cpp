@@ -95,7 +95,6 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{"ListenEmpty", with("[iscsi]\nlisten = []\n"), 4, "iscsi.listen", {"empty list"}},
         Mistake{"PortalAny", with("[iscsi]\nportals = [\"0.0.0.0:3260\"]\n"), 4, "iscsi.portals", {"could reach"}},
         Mistake{"PortalZero", with("[iscsi]\nportals = [\"192.0.2.1:0\"]\n"), 4, "iscsi.portals", {"port 0"}},
-        Mistake{"Digest", with("[iscsi]\ndata_digests = [\"md5\"]\n"), 4, "iscsi.data_digests", {"none, crc32c"}},
         Mistake{"Sessions", with("[iscsi]\nmax_sessions = 0\n"), 4, "iscsi.max_sessions", {"1 to 65536"}},
         Mistake{"AdminOpen", with("[admin]\nlisten = \"0.0.0.0:9440\"\n"), 4, "admin.listen", {"token_file"}},
         Mistake{"AdminAddress", with("[admin]\nlisten = \"9440\"\n"), 4, "admin.listen", {"has no port"}},
@@ -165,7 +164,6 @@ memory = "64MiB"
 [iscsi]
 listen = ["127.0.0.1:0", "[::1]:3261"]
 portals = ["192.0.2.1:3260"]
-header_digests = ["crc32c"]
 nop_interval = "2s"
 nop_timeout = "1500ms"
 max_sessions = 7
@@ -199,7 +197,6 @@ format = "json"
   EXPECT_EQ(c.node.reactors, 3u);
   EXPECT_EQ(c.iscsi.listen[1].text(), "[::1]:3261");
   EXPECT_EQ(c.iscsi.nop_timeout_ms, 1500);
-  EXPECT_EQ(c.iscsi.header_digests, std::vector{DigestOffer::crc32c});
   ASSERT_TRUE(c.iscsi.volumes.contains("pg.data"));
   EXPECT_EQ(c.iscsi.volumes.at("pg.data").algorithms, (std::vector{ChapAlgorithm::sha256, ChapAlgorithm::sha3_256}));
   EXPECT_EQ(c.iscsi.volumes.at("pg.data").mutual_user, "store");

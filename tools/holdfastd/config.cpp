@@ -170,18 +170,6 @@ void read_addresses(TomlSection& section, std::string_view key, PortRule port, s
   });
 }
 
-void read_digests(TomlSection& section, std::string_view key, std::vector<DigestOffer>& out) {
-  std::vector<DigestOffer> read;
-  section.texts(key, 2, [&](const std::string& name) -> std::string {
-    if (name != "none" && name != "crc32c") return "\"" + admin::printable(name) + "\" is not known; allowed: none, crc32c";
-    const auto digest = name == "none" ? DigestOffer::none : DigestOffer::crc32c;
-    if (std::ranges::find(read, digest) != read.end()) return "\"" + name + "\" is there twice";
-    read.push_back(digest);
-    return {};
-  });
-  if (!read.empty()) out = std::move(read);
-}
-
 std::string host_name() {
   std::array<char, 256> name{};
   if (::gethostname(name.data(), name.size() - 1) != 0 || name[0] == '\0') return "node";
@@ -217,8 +205,6 @@ void read_iscsi(TomlSection section, IscsiConfig& out) {
     out.volumes[name] = read_access(std::move(volume));
   });
   volumes.finish();
-  read_digests(section, "header_digests", out.header_digests);
-  read_digests(section, "data_digests", out.data_digests);
   section.duration("nop_interval", out.nop_interval_ms, {0, 600'000});
   section.duration("nop_timeout", out.nop_timeout_ms, {100, 600'000});
   section.count("max_sessions", out.sessions_max, {1, 65'536});

@@ -12,7 +12,6 @@
 namespace holdfast::daemon {
 
 enum class ChapAlgorithm : std::uint8_t { sha3_256, sha256, sha1, md5 };
-enum class DigestOffer : std::uint8_t { none, crc32c };
 enum class LogFormat : std::uint8_t { text, json };
 enum class LogThreshold : std::uint8_t { debug, info, warning, error };
 
@@ -49,8 +48,6 @@ struct IscsiConfig {
   AccessConfig auth;             // Of every volume without an entry in `volumes`.
   std::map<std::string, AccessConfig> volumes;
   AccessConfig discovery;
-  std::vector<DigestOffer> header_digests{DigestOffer::none, DigestOffer::crc32c};  // In order of preference.
-  std::vector<DigestOffer> data_digests{DigestOffer::none, DigestOffer::crc32c};
   std::int64_t nop_interval_ms = 5'000;
   std::int64_t nop_timeout_ms = 5'000;
   unsigned sessions_max = 256;

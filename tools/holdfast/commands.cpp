@@ -1,0 +1,285 @@
+#include "tools/holdfast/commands.h"
+
+#include <boost/json.hpp>
+
+#include <fstream>
+#include <ostream>
+
+#include "admin/names.h"
+#include "admin/size_text.h"
+#include "tools/holdfast/table.h"
+
+namespace holdfast::cli {
+namespace {
+
+namespace json = boost::json;
+
+constexpr std::int64_t kTimeoutMs = 30'000;
+constexpr std::int64_t kSlowTimeoutMs = 330'000;  // Creating zeroes the log; deleting frees the space.
+
+// The members a document should have; a missing or odd one reads as empty, so that another version's answer still shows.
+std::string text_at(const json::object& object, std::string_view key) {
+  const auto* value = object.if_contains(key);
+  return value && value->is_string() ? std::string(value->get_string()) : std::string();
+}
+std::uint64_t number_at(const json::object& object, std::string_view key) {
+  const auto* value = object.if_contains(key);
+  if (!value) return 0;
+  if (value->is_uint64()) return value->get_uint64();
+  return value->is_int64() && value->get_int64() >= 0 ? static_cast<std::uint64_t>(value->get_int64()) : 0;
+}
+json::object object_at(const json::object& object, std::string_view key) {
+  const auto* value = object.if_contains(key);
+  return value && value->is_object() ? value->get_object() : json::object();
+}
+json::array array_at(const json::object& object, std::string_view key) {
+  const auto* value = object.if_contains(key);
+  return value && value->is_array() ? value->get_array() : json::array();
+}
+
+std::string size_at(const json::object& object, std::string_view key) { return admin::size_text(number_at(object, key)); }
+
+int unreachable(const Client& client, Output output, const Error& error) {
+  output.err << "holdfast: cannot reach " << client.server().text() << ": " << error.message << "\n";
+  if (error.code == Errc::timed_out) {
+    output.err << "The command may still be under way: look with `holdfast status`.\n";
+  } else {
+    output.err << "Is holdfastd running (systemctl status holdfastd)? Say where it is with --server or HOLDFAST_SERVER.\n";
+  }
+  return kUnreachable;
+}
+
+int refused(Output output, const Answer& answer) {
+  json::error_code error;
+  const json::value body = json::parse(answer.body, error);
+  if (error || !body.is_object() || text_at(body.get_object(), "detail").empty()) {
+    output.err << "holdfast: the server answered with HTTP status " << answer.status
+               << " and no reason; is it holdfastd that listens there?\n";
+    return kRefused;
+  }
+  if (output.format == Format::json) output.out << answer.body;
+  const std::string field = text_at(body.get_object(), "field");
+  output.err << "holdfast: " << (field.empty() ? "" : field + ": ") << text_at(body.get_object(), "detail") << "\n";
+  if (answer.status == 401) output.err << "Give the token with --token-file or HOLDFAST_TOKEN_FILE.\n";
+  return kRefused;
+}
+
+struct Document {
+  int code = kOk;  // What to exit with, when there is no document.
+  std::optional<json::object> body;
+};
+
+// Sends, and reports everything but a good answer.
+Document ask(Client& client, Output output, std::string method, std::string target, std::string request_body,
+             std::int64_t timeout_ms) {
+  const auto answer = client.send(std::move(method), std::move(target), std::move(request_body), timeout_ms);
+  if (!answer) return {unreachable(client, output, answer.error()), std::nullopt};
+  if (answer->status < 200 || answer->status > 299) return {refused(output, *answer), std::nullopt};
+  if (answer->body.empty()) return {kOk, json::object()};
+  json::error_code error;
+  json::value body = json::parse(answer->body, error);
+  if (error || !body.is_object()) {
+    output.err << "holdfast: " << client.server().text() << " did not answer with a JSON document; is it holdfastd?\n";
+    return {kUnreachable, std::nullopt};
+  }
+  if (output.format == Format::json) output.out << answer->body;
+  return {kOk, std::move(body.get_object())};
+}
+
+std::string health_text(const json::object& volume) {
+  std::string health = text_at(volume, "health");
+  for (char& c : health) c = c == '_' ? ' ' : c;
+  return health;
+}
+
+std::string log_percent(const json::object& volume) {
+  const json::object log = object_at(volume, "log");
+  const std::uint64_t bytes = number_at(log, "bytes");
+  return bytes == 0 ? "-" : std::to_string(number_at(log, "used_bytes") * 100 / bytes) + " %";
+}
+
+std::string volume_table(const json::array& volumes) {
+  Table table({{"NAME", Align::left},
+               {"SIZE", Align::right},
+               {"ALLOCATED", Align::right},
+               {"FREE", Align::right},
+               {"LOG", Align::right},
+               {"SESSIONS", Align::right},
+               {"HEALTH", Align::left}});
+  for (const json::value& value : volumes) {
+    if (!value.is_object()) continue;
+    const json::object& volume = value.get_object();
+    table.add({text_at(volume, "name"), size_at(volume, "size_bytes"), size_at(volume, "allocated_bytes"),
+               size_at(object_at(volume, "store"), "free_bytes"), log_percent(volume),
+               std::to_string(number_at(volume, "sessions")), health_text(volume)});
+  }
+  return table.text();
+}
+
+// What an operator must do something about.
+std::string reasons(const json::array& volumes) {
+  std::string out;
+  for (const json::value& value : volumes) {
+    if (!value.is_object()) continue;
+    const std::string reason = text_at(value.get_object(), "reason");
+    if (!reason.empty()) out.append(text_at(value.get_object(), "name")).append(": ").append(reason).append("\n");
+  }
+  return out;
+}
+
+std::string counted(std::uint64_t count, std::uint64_t bytes) {
+  return std::to_string(count) + " (" + admin::size_text(bytes) + ")";
+}
+
+std::string volume_text(const json::object& volume) {
+  const json::object log = object_at(volume, "log"), store = object_at(volume, "store"), lsn = object_at(volume, "lsn");
+  const json::object io = object_at(volume, "io"), recovery = object_at(volume, "recovery");
+  return fields_text({
+      {"Name", text_at(volume, "name")},
+      {"Health", health_text(volume)},
+      {"Reason", text_at(volume, "reason")},
+      {"Target", text_at(volume, "target")},
+      {"UUID", text_at(volume, "uuid")},
+      {"Size", size_at(volume, "size_bytes")},
+      {"Allocated", size_at(volume, "allocated_bytes")},
+      {"Sessions", std::to_string(number_at(volume, "sessions"))},
+      {"Store", text_at(store, "path")},
+      {"Store size", size_at(store, "bytes") + ", " + size_at(store, "free_bytes") + " free for new data"},
+      {"Sync latency", std::to_string(number_at(store, "sync_latency_us")) + " us when it was opened"},
+      {"Log", size_at(log, "bytes") + ", " + size_at(log, "used_bytes") + " in use"},
+      {"LSN", "last " + std::to_string(number_at(lsn, "last")) + ", committed " + std::to_string(number_at(lsn, "commit")) +
+                  ", applied " + std::to_string(number_at(lsn, "applied")) + ", checkpoint " +
+                  std::to_string(number_at(lsn, "checkpoint"))},
+      {"Epoch", std::to_string(number_at(volume, "epoch"))},
+      {"Reads", counted(number_at(io, "reads"), number_at(io, "read_bytes"))},
+      {"Writes", counted(number_at(io, "writes"), number_at(io, "write_bytes"))},
+      {"Unmaps", std::to_string(number_at(io, "unmaps"))},
+      {"Checksum errors", std::to_string(number_at(store, "checksum_errors"))},
+      {"Last recovery", std::to_string(number_at(recovery, "records")) + " records in " +
+                            std::to_string(number_at(recovery, "ms")) + " ms"},
+  });
+}
+
+std::string joined(const json::array& texts) {
+  std::string out;
+  for (const json::value& text : texts) {
+    if (text.is_string()) out.append(out.empty() ? "" : ", ").append(std::string_view(text.get_string()));
+  }
+  return out;
+}
+
+int bad_name(Output output, const Error& error) {
+  output.err << "holdfast: " << error.message << "\n";
+  return kUsage;
+}
+
+}  // namespace
+
+int volume_create(Client& client, Output output, const CreateOptions& options) {
+  json::object body;
+  body["name"] = options.name;
+  body["size"] = options.size_bytes;
+  if (options.log_bytes > 0) body["log_size"] = options.log_bytes;
+  if (!options.device.empty()) body["device"] = options.device;
+  const Document made = ask(client, output, "POST", "/v1/volumes", json::serialize(body), kSlowTimeoutMs);
+  if (!made.body) return made.code;
+  if (output.format == Format::json) return kOk;
+  output.out << "Created volume " << text_at(*made.body, "name") << " of " << size_at(*made.body, "size_bytes") << ".\n"
+             << "Target: " << text_at(*made.body, "target") << "\n"
+             << "Store:  " << text_at(object_at(*made.body, "store"), "path") << "\n";
+  return kOk;
+}
+
+int volume_list(Client& client, Output output, bool names_only) {
+  const Document list = ask(client, output, "GET", "/v1/volumes", {}, kTimeoutMs);
+  if (!list.body) return list.code;
+  if (output.format == Format::json) return kOk;
+  const json::array volumes = array_at(*list.body, "volumes");
+  if (names_only) {
+    for (const json::value& volume : volumes) {
+      if (volume.is_object()) output.out << text_at(volume.get_object(), "name") << "\n";
+    }
+    return kOk;
+  }
+  if (volumes.empty()) {
+    output.out << "No volumes. Make one with: holdfast volume create NAME --size 10GiB\n";
+    return kOk;
+  }
+  output.out << volume_table(volumes);
+  return kOk;
+}
+
+int volume_show(Client& client, Output output, const std::string& name) {
+  if (const auto valid = admin::check_volume_name(name); !valid) return bad_name(output, valid.error());
+  const Document shown = ask(client, output, "GET", "/v1/volumes/" + name, {}, kTimeoutMs);
+  if (shown.body && output.format == Format::table) output.out << volume_text(*shown.body);
+  return shown.code;
+}
+
+int volume_delete(Client& client, Output output, const DeleteOptions& options) {
+  if (const auto valid = admin::check_volume_name(options.name); !valid) return bad_name(output, valid.error());
+  if (!options.confirmed) {
+    if (!options.ask) {
+      output.err << "holdfast: deleting volume " << options.name << " destroys its data: confirm with --yes\n";
+      return kUsage;
+    }
+    Output quiet = output;
+    quiet.format = Format::table;
+    const Document shown = ask(client, quiet, "GET", "/v1/volumes/" + options.name, {}, kTimeoutMs);
+    if (!shown.body) return shown.code;
+    const std::string typed = options.ask("This destroys volume " + options.name + " (" + size_at(*shown.body, "size_bytes") +
+                                          ", " + size_at(*shown.body, "allocated_bytes") + " allocated, " +
+                                          std::to_string(number_at(*shown.body, "sessions")) +
+                                          " sessions) and all of its data.\nType its name to go on: ");
+    if (typed != options.name) {
+      output.err << "holdfast: not confirmed, nothing was deleted\n";
+      return kUsage;
+    }
+  }
+  const std::string target = "/v1/volumes/" + options.name + (options.force ? "?force=true" : "");
+  const Document gone = ask(client, output, "DELETE", target, {}, kSlowTimeoutMs);
+  if (gone.body && output.format == Format::table) output.out << "Deleted volume " << options.name << ".\n";
+  return gone.code;
+}
+
+int node_status(Client& client, Output output) {
+  const Document status = ask(client, output, "GET", "/v1/status", {}, kTimeoutMs);
+  if (!status.body) return status.code;
+  const json::array volumes = array_at(*status.body, "volumes");
+  bool all_serve = true;
+  for (const json::value& volume : volumes) {
+    if (volume.is_object() && text_at(volume.get_object(), "health") == "failed") all_serve = false;
+  }
+  if (output.format == Format::table) {
+    output.out << fields_text({{"Node", text_at(*status.body, "name")},
+                               {"Version", text_at(*status.body, "version")},
+                               {"Up", admin::duration_text(number_at(*status.body, "uptime_ms"))},
+                               {"Data", text_at(*status.body, "data_dir")},
+                               {"Portals", joined(array_at(*status.body, "portals"))},
+                               {"Reactors", std::to_string(number_at(*status.body, "reactors"))}});
+    output.out << "\n";
+    if (volumes.empty()) {
+      output.out << "No volumes.\n";
+    } else {
+      output.out << volume_table(volumes) << reasons(volumes);
+    }
+  }
+  return all_serve ? kOk : kNotServing;
+}
+
+Result<std::string> read_token(const std::string& path) {
+  if (path.empty()) return std::string();
+  std::ifstream file(path);
+  std::string token;
+  if (!file || !std::getline(file, token)) {
+    return fail(Errc::invalid_argument, "cannot read a token from " + admin::printable(path));
+  }
+  while (token.ends_with('\r') || token.ends_with(' ')) token.pop_back();
+  for (const char c : token) {
+    if (c <= ' ' || c > '~') return fail(Errc::invalid_argument, "the token in " + admin::printable(path) + " has odd characters");
+  }
+  if (token.empty()) return fail(Errc::invalid_argument, admin::printable(path) + " is empty");
+  return token;
+}
+
+}  // namespace holdfast::cli

@@ -1,0 +1,133 @@
+// holdfast: the operator's command line. Exit codes: commands.h.
+#include <CLI/CLI.hpp>
+#include <unistd.h>
+
+#include <iostream>
+
+#include "admin/names.h"
+#include "admin/size_text.h"
+#include "tools/holdfast/client.h"
+#include "tools/holdfast/commands.h"
+#include "tools/holdfast/completion.h"
+
+namespace holdfast::cli {
+namespace {
+
+struct Arguments {
+  std::string server = "http://127.0.0.1:9440";
+  std::string token_file;
+  bool json = false;
+  CreateOptions create;
+  DeleteOptions remove;
+  std::string show_name;
+  std::string shell = "bash";
+  bool names_only = false;
+};
+
+CLI::Validator name_rule() {
+  return CLI::Validator([](std::string& name) {
+    const auto valid = admin::check_volume_name(name);
+    return valid ? std::string() : valid.error().message.substr(6);  // Without "name: ".
+  }, "", "name");
+}
+
+void size_option(CLI::App* command, const std::string& flag, std::uint64_t& out, Result<void> (*rule)(std::uint64_t),
+                 const std::string& help, bool required) {
+  auto* option = command->add_option_function<std::string>(
+      flag,
+      [&out, rule, flag](const std::string& text) {
+        const auto size = admin::parse_size(text);
+        if (!size) throw CLI::ValidationError(flag, size.error().message);
+        if (const auto valid = rule(*size); !valid) throw CLI::ValidationError(flag, valid.error().message);
+        out = *size;
+      },
+      help);
+  option->type_name("SIZE");
+  if (required) option->required();
+}
+
+std::string ask_terminal(const std::string& question) {
+  std::cerr << question << std::flush;
+  std::string typed;
+  std::getline(std::cin, typed);
+  return typed;
+}
+
+int connected(const Arguments& arguments, const std::function<int(Client&, Output)>& action) {
+  const auto usage = [](const Error& error) {
+    std::cerr << "holdfast: " << error.message << "\n";
+    return static_cast<int>(kUsage);
+  };
+  auto url = parse_server_url(arguments.server);
+  if (!url) return usage(Error(Errc::invalid_argument, "--server: " + url.error().message));
+  auto token = read_token(arguments.token_file);
+  if (!token) return usage(Error(Errc::invalid_argument, "--token-file: " + token.error().message));
+  Client client(std::move(*url), std::move(*token));
+  return action(client, Output{std::cout, std::cerr, arguments.json ? Format::json : Format::table});
+}
+
+void add_volume_commands(CLI::App& app, Arguments& arguments, int& code) {
+  CLI::App* volume = app.add_subcommand("volume", "Create, list, show and delete volumes")->require_subcommand(1);
+  CLI::App* create = volume->add_subcommand("create", "Create a volume; its target is served at once");
+  create->add_option("name", arguments.create.name, "a-z, 0-9, '.' and '-', at most 63 characters")->required()->check(name_rule());
+  size_option(create, "--size", arguments.create.size_bytes, admin::check_volume_size,
+              "Size that hosts see, like 10GiB (thin: space is taken when written)", true);
+  size_option(create, "--log-size", arguments.create.log_bytes, admin::check_log_size,
+              "Size of the log, taken at once (default: store.log_size of the node)", false);
+  create->add_option("--device", arguments.create.device, "Block device to use, all of it (default: a file in the data directory)");
+  create->callback([&] {
+    code = connected(arguments, [&](Client& client, Output output) { return volume_create(client, output, arguments.create); });
+  });
+
+  CLI::App* list = volume->add_subcommand("list", "List the volumes");
+  list->add_flag("--names", arguments.names_only, "Only the names, one a line");
+  list->callback([&] {
+    code = connected(arguments, [&](Client& client, Output output) { return volume_list(client, output, arguments.names_only); });
+  });
+
+  CLI::App* show = volume->add_subcommand("show", "Everything about one volume");
+  show->add_option("name", arguments.show_name, "The volume")->required();
+  show->callback([&] {
+    code = connected(arguments, [&](Client& client, Output output) { return volume_show(client, output, arguments.show_name); });
+  });
+
+  CLI::App* remove = volume->add_subcommand("delete", "Delete a volume and its data");
+  remove->add_option("name", arguments.remove.name, "The volume")->required();
+  remove->add_flag("--yes,-y", arguments.remove.confirmed, "Do not ask");
+  remove->add_flag("--force", arguments.remove.force, "Also while hosts are attached: their sessions are dropped");
+  remove->callback([&] {
+    if (::isatty(STDIN_FILENO) && ::isatty(STDERR_FILENO)) arguments.remove.ask = ask_terminal;
+    code = connected(arguments, [&](Client& client, Output output) { return volume_delete(client, output, arguments.remove); });
+  });
+}
+
+int run(int count, char** words) {
+  Arguments arguments;
+  int code = kOk;
+  CLI::App app("Holdfast: block volumes for databases", "holdfast");
+  app.set_version_flag("--version", "holdfast " HOLDFAST_VERSION);
+  app.require_subcommand(1);
+  app.fallthrough();
+  app.add_option("--server", arguments.server, "Where the node's admin port is")->envname("HOLDFAST_SERVER")->capture_default_str();
+  app.add_option("--token-file", arguments.token_file, "File with the node's admin token")->envname("HOLDFAST_TOKEN_FILE");
+  app.add_flag("--json", arguments.json, "Print the node's answer as JSON");
+  app.footer("Exit codes: 0 done, 1 refused by the node, 2 wrong usage, 3 node not reachable, 4 (status) a volume does not serve.");
+  add_volume_commands(app, arguments, code);
+  app.add_subcommand("status", "The node and its volumes at a glance")->callback([&] {
+    code = connected(arguments, [](Client& client, Output output) { return node_status(client, output); });
+  });
+  CLI::App* completion = app.add_subcommand("completion", "Print a completion script, to be sourced");
+  completion->add_option("shell", arguments.shell, "bash")->check(CLI::IsMember({"bash"}));
+  completion->callback([] { std::cout << bash_completion(); });
+  try {
+    app.parse(count, words);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? kOk : kUsage;
+  }
+  return code;
+}
+
+}  // namespace
+}  // namespace holdfast::cli
+
+int main(int count, char** words) { return holdfast::cli::run(count, words); }

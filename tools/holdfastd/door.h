@@ -1,0 +1,37 @@
+// The initiators' door of one volume: its device server and its iSCSI target, entered into the node's table of targets.
+// Called on the volume's thread.
+#pragma once
+
+#include <memory>
+
+#include "base/task.h"
+#include "engine/volume.h"
+#include "tools/holdfastd/config.h"
+#include "tools/holdfastd/reactor_thread.h"
+
+namespace holdfast::daemon {
+
+class TargetBoard;  // iscsi.h
+
+struct DoorOptions {
+  TargetBoard* board = nullptr;  // Outlives the door.
+  AccessConfig access;
+};
+
+enum class DoorClosing : std::uint8_t { stopping, deleted };
+
+class Door {
+ public:
+  Door(ReactorThread& thread, Volume& volume, DoorOptions options);
+  // Without close(): a crash.
+  ~Door();
+  std::size_t sessions() const;
+  // Takes the target off the board, asks the initiators to leave, and drops those who do not within `patience`.
+  Task<void> close(DoorClosing closing, DurationNs patience);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace holdfast::daemon

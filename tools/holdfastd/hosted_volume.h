@@ -1,0 +1,62 @@
+// One volume on its thread: the store, the group that keeps it, and the door that serves it. Everything here is called on
+// the volume's thread, also the destructor.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/disk.h"
+#include "engine/group.h"
+#include "engine/node.h"
+#include "tools/holdfastd/door.h"
+#include "tools/holdfastd/reactor_thread.h"
+
+namespace holdfast::daemon {
+
+struct VolumeSpec {
+  std::string name;
+  Uuid uuid{};
+  std::string backing;
+  bool is_device = false;
+  std::uint64_t size_bytes = 0;
+};
+
+struct HostOptions {
+  GroupOptions group;
+  std::optional<std::uint64_t> power_loss_seed;  // Unsynced data dies with the process, as at a power loss (tests).
+};
+
+class HostedVolume {
+ public:
+  using Opened = Result<std::unique_ptr<HostedVolume>>;
+  // Formats an empty store and puts the volume into it. The file exists; a device must not hold a store already.
+  static Task<Opened> create(ReactorThread* thread, VolumeSpec spec, HostOptions options, FormatOptions format);
+  // Recovers what create() once made.
+  static Task<Opened> open(ReactorThread* thread, VolumeSpec spec, HostOptions options);
+  // Makes a device's store unrecognisable, so that the device can be used again.
+  static Task<Result<void>> erase(ReactorThread* thread, std::string device);
+
+  // From now on initiators find it. Separate, so that nobody writes to a volume that a crash would remove as a leftover.
+  Task<Result<void>> open_door(DoorOptions options);
+  VolumeStatus status() const;
+  std::size_t sessions() const { return door_ ? door_->sessions() : 0; }
+  // Ends the sessions, then, unless the data is to go anyway, the group after a last checkpoint. Destroy it afterwards.
+  Task<Result<void>> stop(DoorClosing closing, DurationNs patience);
+
+ private:
+  HostedVolume(ReactorThread* thread, VolumeSpec spec) : thread_(thread), spec_(std::move(spec)) {}
+  static Opened with_disk(ReactorThread* thread, VolumeSpec spec, const HostOptions& options);
+  GroupPorts ports();
+  Task<Result<void>> open_group(HostOptions options);
+  Result<void> find_volume();
+
+  ReactorThread* thread_;
+  VolumeSpec spec_;
+  std::unique_ptr<Disk> disk_;
+  std::unique_ptr<Group> group_;
+  Volume* volume_ = nullptr;  // The group's.
+  std::unique_ptr<Door> door_;
+};
+
+}  // namespace holdfast::daemon

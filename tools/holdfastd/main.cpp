@@ -1,0 +1,151 @@
+// holdfastd: one node of Holdfast. It stays in the foreground and logs to stderr; the supervisor does the rest.
+#include <CLI/CLI.hpp>
+
+#include <iostream>
+#include <thread>
+
+#include "admin/server.h"
+#include "base/log.h"
+#include "io/run_task.h"
+#include "tools/holdfastd/logging.h"
+#include "tools/holdfastd/node.h"
+#include "tools/holdfastd/sd_notify.h"
+#include "tools/holdfastd/signals.h"
+
+namespace holdfast::daemon {
+namespace {
+
+// Part of the interface: docs/operators.md lists them.
+enum ExitCode : int {
+  kOk = 0,
+  kFailed = 1,   // The node cannot start; the last line of the log says why. Or it was ended in the middle of its stop.
+  kConfig = 78,  // The configuration is wrong (EX_CONFIG): starting again changes nothing.
+};
+
+constexpr std::int64_t kStopPatienceMs = 60'000;
+constexpr std::int64_t kAdminGraceMs = 5'000;
+constexpr std::size_t kControlBufferBytes = 4u << 20;
+
+int report(const std::vector<ConfigError>& errors) {
+  for (const ConfigError& error : errors) std::cerr << error.text() << "\n";
+  std::cerr << "holdfastd: " << errors.size() << (errors.size() == 1 ? " mistake" : " mistakes") << " in the configuration\n";
+  return kConfig;
+}
+
+int failed(const Error& error) {
+  log_error("cannot start: " + error.text());
+  return kFailed;
+}
+
+Task<void> wait_for(Event* event) { co_await event->wait(); }
+
+// Tells the supervisor that every thread still turns.
+Task<void> feed_watchdog(io::Reactor* control, Node* node, const ServiceNotifier* notifier) {
+  Timer timer(control->clock());
+  for (;;) {
+    const Wake wake = co_await timer.after(milliseconds(notifier->watchdog_interval_ms()));
+    if (wake == Wake::cancelled) co_return;
+    co_await node->check_alive();
+    notifier->watchdog();
+  }
+}
+
+std::string summary(const Node& node) {
+  std::string out = "serving " + std::to_string(node.volume_count() - node.volumes_failed()) + " volumes";
+  if (node.volumes_failed() > 0) out.append(", ").append(std::to_string(node.volumes_failed())).append(" failed");
+  return out;
+}
+
+// Requests under way need the control thread: it turns while another one waits for them.
+void stop_admin(io::Reactor& control, admin::Server& server) {
+  Event stopped(control);
+  std::thread stopper([&] {
+    server.stop(kAdminGraceMs);
+    control.post_remote([&stopped] { stopped.set(); });
+  });
+  io::run_task(control, wait_for(&stopped));
+  stopper.join();
+}
+
+int serve(io::Reactor& control, Node& node, const AdminConfig& config, const ServiceNotifier& notifier) {
+  admin::ServerOptions options;
+  options.address = config.listen.host;
+  options.port = config.listen.port;
+  auto server = admin::Server::start(options, admin::Api(node, {config.token}));
+  if (!server) {
+    io::run_task(control, node.stop());
+    return failed(server.error());
+  }
+  Event stop(control);
+  watch_stop_signals(
+      [&](int signal) {
+        log_info(std::string("stopping (") + (signal == SIGINT ? "SIGINT" : "SIGTERM") + ")");
+        control.post_remote([&stop] { stop.set(); });
+      },
+      kStopPatienceMs);
+  log_info("admin port: " + Address{config.listen.host, (*server)->port()}.text());
+  log_info("ready: " + summary(node));
+  notifier.ready(summary(node));
+  {
+    Scope watchdog(control);
+    if (notifier.watchdog_interval_ms() > 0) watchdog.spawn(feed_watchdog(&control, &node, &notifier));
+    io::run_task(control, wait_for(&stop));
+    // A look at the threads may be under way, and must come home: no frame of it is destroyed while it waits.
+    io::run_task(control, node.check_alive());
+  }
+  notifier.stopping("stopping");
+  stop_admin(control, **server);
+  io::run_task(control, node.stop());
+  log_info("stopped");
+  return kOk;
+}
+
+int run_node(Config config) {
+  const ServiceNotifier notifier = ServiceNotifier::from_environment();
+  notifier.status("starting");
+  log_info("holdfastd " HOLDFAST_VERSION ", node " + config.node.name + ", data in " + config.node.data_dir);
+  auto directory = DataDirectory::open(config.node.data_dir);
+  if (!directory) return failed(directory.error());
+  auto registry = Registry::load(directory->path());
+  if (!registry) return failed(registry.error());
+  io::ReactorOptions options;
+  options.buffer_bytes = kControlBufferBytes;
+  auto control = io::Reactor::create(options);
+  if (!control) return failed(control.error());
+  const AdminConfig admin = config.admin;
+  Node node(**control, std::move(config), std::move(*directory), std::move(*registry));
+  const Result<void> started = io::run_task(**control, node.start());
+  if (!started) return failed(started.error());
+  return serve(**control, node, admin, notifier);
+}
+
+int run(int count, char** words) {
+  std::string path;
+  bool check_only = false;
+  CLI::App app("Holdfast: one node", "holdfastd");
+  app.set_version_flag("--version", "holdfastd " HOLDFAST_VERSION);
+  app.add_option("--config", path, "The configuration file (docs/holdfast.toml.example)")->required();
+  app.add_flag("--check-config", check_only, "Say what is wrong with the configuration, and end");
+  app.footer("Exit codes: 0 stopped in order, 1 could not start, 2 wrong usage, 78 wrong configuration.");
+  try {
+    app.parse(count, words);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? kOk : 2;
+  }
+  auto loaded = load_config(path);
+  if (!loaded) return report(loaded.error());
+  if (check_only) {
+    for (const ConfigError& warning : loaded->warnings) std::cerr << "warning: " << warning.text() << "\n";
+    std::cout << path << " is fine\n";
+    return kOk;
+  }
+  block_stop_signals();
+  start_logging(loaded->config.log);
+  for (const ConfigError& warning : loaded->warnings) log_warning(warning.text());
+  return run_node(std::move(loaded->config));
+}
+
+}  // namespace
+}  // namespace holdfast::daemon
+
+int main(int count, char** words) { return holdfast::daemon::run(count, words); }

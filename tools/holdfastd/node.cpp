@@ -1,0 +1,187 @@
+#include "tools/holdfastd/node.h"
+
+#include <cstdlib>
+#include <thread>
+
+#include "base/log.h"
+#include "io/store_file.h"
+#include "tools/holdfastd/iscsi.h"
+#include "tools/holdfastd/remote.h"
+
+namespace holdfast::daemon {
+namespace {
+
+constexpr DurationNs kStopPatience = milliseconds(1'000);
+constexpr std::uint16_t kLocalGroup = 1;
+
+std::optional<std::uint64_t> power_loss_seed() {
+  const char* seed = std::getenv("HOLDFAST_POWER_LOSS");
+  if (!seed || !*seed) return std::nullopt;
+  return std::strtoull(seed, nullptr, 10);
+}
+
+}  // namespace
+
+Node::Node(io::Reactor& control, Config config, DataDirectory directory, Registry registry)
+    : control_(control), config_(std::move(config)), directory_(std::move(directory)), registry_(std::move(registry)),
+      started_(control.clock().now()), board_(std::make_unique<TargetBoard>()), scope_(control) {
+  board_->options.portal_group = kLocalGroup;
+  board_->options.sessions_max = config_.iscsi.sessions_max;
+  board_->options.connection.nop_interval = milliseconds(config_.iscsi.nop_interval_ms);
+  board_->options.connection.nop_timeout = milliseconds(config_.iscsi.nop_timeout_ms);
+  board_->table().set_discovery_auth(target_auth(config_.iscsi.discovery));
+}
+
+Node::~Node() {
+  // The volumes belong to the threads: end those first, then nothing of theirs runs any more.
+  for (const auto& thread : threads_) thread->stop();
+  slots_.clear();
+}
+
+Result<void> Node::start_threads() {
+  const unsigned cores = std::max(1u, std::thread::hardware_concurrency());
+  const unsigned count = config_.node.reactors == 0 ? cores : config_.node.reactors;
+  for (unsigned i = 0; i < count; ++i) {
+    io::ReactorOptions options;
+    options.buffer_bytes = config_.node.memory_bytes;
+    auto thread = ReactorThread::create("volumes-" + std::to_string(i), options);
+    if (!thread) return fail(std::move(thread).error());
+    threads_.push_back(std::move(*thread));
+  }
+  return {};
+}
+
+Task<Result<void>> Node::start() {
+  if (power_loss_seed()) log_warning("HOLDFAST_POWER_LOSS is set: unsynced data dies with this process. For tests only.");
+  auto threads = start_threads();
+  if (!threads) co_return threads;
+  auto portals = Portals::open(control_, random_, config_.iscsi, *board_);
+  if (!portals) co_return fail(std::move(portals).error());
+  portals_ = std::move(*portals);
+  for (const auto& thread : threads_) thread->start();
+  Scope opening(control_);
+  for (const RegistryEntry& entry : registry_.entries()) {
+    Slot& slot = slots_[entry.name];
+    slot.entry = entry;
+    slot.thread = least_loaded();
+    if (entry.state == EntryState::ready) {
+      opening.spawn(open_slot(entry.name));
+    } else {
+      opening.spawn(remove_leftover(entry.name));
+    }
+  }
+  co_await opening.join();
+  portals_->serve();
+  co_return Result<void>();
+}
+
+Task<void> Node::open_slot(std::string name) {
+  Slot& slot = slots_.at(name);  // Nothing else changes slots before start() returns.
+  ReactorThread* thread = slot.thread;
+  const VolumeSpec spec = spec_of(slot.entry);
+  HostedVolume::Opened opened = co_await run_in<HostedVolume::Opened>(
+      control_, thread->scope(), [thread, spec, options = host_options()] { return HostedVolume::open(thread, spec, options); });
+  if (!opened) {
+    slot.failure = opened.error().text();
+    log_error("volume " + name + " cannot be served: " + slot.failure);
+    co_return;
+  }
+  slot.volume = std::move(*opened);
+  co_await open_door(name);
+  log_info("volume " + name + " is served from " + slot.entry.backing);
+}
+
+Task<void> Node::remove_leftover(std::string name) {
+  const Result<void> gone = co_await discard_backing(name);
+  if (gone) {
+    log_warning("volume " + name + " was half created or half deleted when the node ended: its remains are removed");
+    slots_.erase(name);
+    co_return;
+  }
+  slots_.at(name).failure = "half created or half deleted, and its remains cannot be removed: " + gone.error().text();
+  log_error("volume " + name + ": " + slots_.at(name).failure);
+}
+
+Task<void> Node::open_door(std::string name) {
+  Slot& slot = slots_.at(name);
+  HostedVolume* volume = slot.volume.get();
+  const Result<void> opened = co_await run_in<Result<void>>(
+      control_, slot.thread->scope(), [volume, options = door_options(name)] { return volume->open_door(options); });
+  ENSURE(opened.has_value());
+}
+
+Task<void> Node::close_volume(std::string name, DoorClosing closing) {
+  Slot& slot = slots_.at(name);
+  if (!slot.volume) co_return;
+  HostedVolume* volume = slot.volume.get();
+  const Result<void> stopped = co_await run_in<Result<void>>(
+      control_, slot.thread->scope(), [volume, closing] { return volume->stop(closing, kStopPatience); });
+  if (!stopped) log_error("volume " + name + " did not stop in order: " + stopped.error().text());
+  // Its memory belongs to its thread.
+  const bool gone = co_await Remote<bool>(control_, slot.thread->reactor(),
+                                          [owned = std::move(slot.volume)](Remote<bool>::Reply reply) mutable {
+                                            owned.reset();
+                                            reply(true);
+                                          });
+  ENSURE(gone);
+}
+
+Task<void> Node::stop() {
+  stopping_ = true;
+  if (portals_) co_await portals_->close();
+  co_await scope_.join();
+  Scope closing(control_);
+  for (const auto& [name, slot] : slots_) closing.spawn(close_volume(name, DoorClosing::stopping));
+  co_await closing.join();
+}
+
+std::size_t Node::volumes_failed() const {
+  std::size_t out = 0;
+  for (const auto& [name, slot] : slots_) out += slot.failure.empty() ? 0 : 1;
+  return out;
+}
+
+Task<void> Node::check_alive() {
+  for (const auto& thread : threads_) {
+    const bool alive =
+        co_await Remote<bool>(control_, thread->reactor(), [](Remote<bool>::Reply reply) { reply(true); });
+    ENSURE(alive);
+  }
+}
+
+ReactorThread* Node::least_loaded() {
+  std::map<ReactorThread*, std::size_t> volumes;
+  for (const auto& [name, slot] : slots_) ++volumes[slot.thread];
+  ReactorThread* best = threads_.front().get();
+  for (const auto& thread : threads_) {
+    if (volumes[thread.get()] < volumes[best]) best = thread.get();
+  }
+  return best;
+}
+
+HostOptions Node::host_options() const {
+  HostOptions out;
+  const StoreConfig& store = config_.store;
+  out.group.map_cache_bytes = store.map_cache_bytes;
+  out.group.apply_backlog_bytes = store.apply_backlog_bytes;
+  out.group.log_batches_in_flight = store.log_batches_in_flight;
+  out.group.log_batch_bytes_max = store.log_batch_bytes_max;
+  out.group.checkpoint_interval_ms = store.checkpoint_interval_ms;
+  out.group.checkpoint_log_percent = store.checkpoint_log_percent;
+  PortGroup local{kLocalGroup, PortGroupState::active_optimized, {}};
+  for (const scsi::PortalAddress& portal : board_->addresses) local.portals.push_back(portal.address);
+  out.group.cluster_view = ClusterView{kLocalGroup, {std::move(local)}};
+  out.power_loss_seed = power_loss_seed();
+  return out;
+}
+
+DoorOptions Node::door_options(const std::string& volume) const {
+  const auto own = config_.iscsi.volumes.find(volume);
+  return DoorOptions{board_.get(), own == config_.iscsi.volumes.end() ? config_.iscsi.auth : own->second};
+}
+
+VolumeSpec Node::spec_of(const RegistryEntry& entry) {
+  return VolumeSpec{entry.name, entry.uuid, entry.backing, entry.is_device, entry.size_bytes};
+}
+
+}  // namespace holdfast::daemon

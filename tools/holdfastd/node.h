@@ -1,0 +1,94 @@
+// The node: its volumes spread over its threads, and what an operator can do with them. It lives on a control thread of its
+// own reactor, where registry files are written, so that no volume's thread ever waits for that.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/scope.h"
+#include "base/sync.h"
+#include "engine/node.h"
+#include "tools/holdfastd/config.h"
+#include "tools/holdfastd/data_directory.h"
+#include "tools/holdfastd/hosted_volume.h"
+#include "tools/holdfastd/reactor_thread.h"
+#include "tools/holdfastd/registry.h"
+
+namespace holdfast::daemon {
+
+class Portals;
+class TargetBoard;
+
+class Node final : public NodeControl {
+ public:
+  // control: the reactor of the thread that calls this and then runs it.
+  Node(io::Reactor& control, Config config, DataDirectory directory, Registry registry);
+  ~Node() override;
+
+  // Starts the threads, binds the portals, removes leftovers, and opens every volume. A volume that cannot be opened is shown
+  // as failed and keeps nothing else from starting. Errors: what concerns the whole node.
+  Task<Result<void>> start();
+  // Ends sessions and volumes. Nothing is called on the node afterwards.
+  Task<void> stop();
+
+  std::size_t volumes_failed() const;
+  std::size_t volume_count() const { return slots_.size(); }
+  // Returns when each thread of the node has answered.
+  Task<void> check_alive();
+
+  // NodeControl: from any thread.
+  void create_volume(CreateVolume request, Done<VolumeStatus> done) override;
+  void delete_volume(std::string name, bool force, Done<void> done) override;
+  void volume_status(std::string name, Done<VolumeStatus> done) override;
+  void status(Done<NodeStatus> done) override;
+
+ private:
+  // One volume as the control thread knows it.
+  struct Slot {
+    RegistryEntry entry;
+    ReactorThread* thread = nullptr;
+    std::unique_ptr<HostedVolume> volume;  // Used and destroyed on `thread` only; null when it failed.
+    std::string failure;                   // Why, when `volume` is null.
+    bool busy = false;                     // Being created or deleted.
+  };
+  using SlotMap = std::map<std::string, Slot>;
+
+  Result<void> start_threads();
+  Task<void> remove_leftover(std::string name);
+  Task<void> open_slot(std::string name);
+  Task<void> stop_slot(std::string name);
+  Task<Result<VolumeStatus>> create(CreateVolume request);
+  Task<Result<void>> build(std::string name, std::uint64_t log_bytes);
+  Task<Result<void>> make_store(std::string name, std::uint64_t log_bytes);
+  Task<void> open_door(std::string name);
+  Task<void> close_volume(std::string name, DoorClosing closing);
+  Task<Result<void>> destroy(std::string name, bool force);
+  Task<Result<VolumeStatus>> status_of(std::string name);
+  Task<Result<NodeStatus>> status_of_node();
+  Task<Result<void>> discard_backing(std::string name);
+  Result<RegistryEntry> entry_for(const CreateVolume& request);
+
+  ReactorThread* least_loaded();
+  HostOptions host_options() const;
+  DoorOptions door_options(const std::string& volume) const;
+  static VolumeSpec spec_of(const RegistryEntry& entry);
+  VolumeStatus failed_status(const Slot& slot) const;
+
+  io::Reactor& control_;
+  Config config_;
+  DataDirectory directory_;
+  Registry registry_;
+  KernelRandom random_;
+  BootNs started_;
+  std::vector<std::unique_ptr<ReactorThread>> threads_;
+  std::unique_ptr<TargetBoard> board_;
+  std::unique_ptr<Portals> portals_;
+  SlotMap slots_;                        // By name.
+  bool stopping_ = false;
+  Scope scope_;                          // Last: its frames refer to everything above.
+};
+
+}  // namespace holdfast::daemon
