@@ -51,6 +51,23 @@ class Judge(unittest.TestCase):
         self.assertEqual(cu.judge(0, output("[SUCCESS] claimed SPC", asserts=0))[0], cu.PASSED)
 
 
+class Void(unittest.TestCase):
+    TEST = "iSCSITMF.LUNResetSimpleAsync"
+    PLACE = "    1. test_async_lu_reset_simple.c:157  - CU_ASSERT_EQUAL(reconnect_succeeded,1)"
+
+    def test_only_the_impossible_assertion_failed_is_void(self):
+        self.assertTrue(cu.void_reason(self.TEST, output(self.PLACE, failed_tests=1, failed_asserts=1)))
+
+    def test_another_assertion_failed_too_is_not_void(self):
+        self.assertFalse(cu.void_reason(self.TEST, output(self.PLACE, failed_tests=1, failed_asserts=2)))
+
+    def test_another_assertion_failed_instead_is_not_void(self):
+        self.assertFalse(cu.void_reason(self.TEST, output("    1. test_async_lu_reset_simple.c:190  - CU_FAIL", failed_tests=1, failed_asserts=1)))
+
+    def test_another_test_is_never_void(self):
+        self.assertFalse(cu.void_reason("iSCSITMF.AbortTaskSimpleAsync", output(self.PLACE, failed_tests=1, failed_asserts=1)))
+
+
 class Goals(unittest.TestCase):
     def test_figure_not_measured_is_neither_met_nor_missed(self):
         self.assertIsNone(goals.Goal("x", None, 1, True).met)

@@ -12,7 +12,16 @@ import time
 
 from . import scratch
 
-PASSED, FAILED, SKIPPED, HUNG = "passed", "failed", "skipped", "hung"
+PASSED, FAILED, SKIPPED, HUNG, VOID = "passed", "failed", "skipped", "hung", "void"
+
+# Tests that no target can pass, with the one assertion that fails and why. They count as neither passed nor failed, and only
+# while that assertion is the only one that fails.
+NO_TARGET_CAN_PASS = {
+    "iSCSITMF.LUNResetSimpleAsync": (
+        "test_async_lu_reset_simple.c:157 CU_ASSERT_EQUAL(reconnect_succeeded,1)",
+        "libiscsi 1.19 asserts here, before the request is even sent, what only the callback of its answer sets; it fails against every "
+        "target (libiscsi moved the assertion afterwards, in its commit 5553d6b)"),
+}
 
 _SUMMARY = re.compile(r"^\s*(tests|asserts)\s+(\d+)\s+(\d+)\s+(\d+|n/a)\s+(\d+)", re.MULTILINE)
 _SKIP = re.compile(r"\[SKIPPED\]\s*(.*)")
@@ -64,6 +73,13 @@ def judge(returncode, output):
     return PASSED, ""
 
 
+def void_reason(test, output):
+    """Why this failure says nothing about the target; empty when it does."""
+    known, why = NO_TARGET_CAN_PASS.get(test, ("", ""))
+    failed = [failed for kind, _, _, _, failed in _SUMMARY.findall(output) if kind == "asserts"]
+    return why if known and failed == ["1"] and _first_failure(output).endswith(known) else ""
+
+
 def _first_failure(output):
     """The first explanation the test printed, and where the assertion stands."""
     told = re.search(r"\[FAILED\]\s*(.*)", output)
@@ -82,6 +98,8 @@ def run_test(test, urls, seconds, cwd):
     try:
         output, _ = process.communicate(timeout=seconds)
         verdict, reason = judge(process.returncode, output)
+        if verdict == FAILED and void_reason(test, output):
+            verdict, reason = VOID, void_reason(test, output)
     except subprocess.TimeoutExpired:
         process.kill()
         output, _ = process.communicate()
