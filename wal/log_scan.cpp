@@ -263,7 +263,7 @@ Result<DecodedBatch> decode_batch(Bytes region) {
     if ((region.size() - at) / 8 < numbers) return fail(Errc::corrupt);
     batch.numbers_begin.push_back(batch.numbers.size());
     batch.numbers.resize(batch.numbers.size() + numbers);
-    std::memcpy(batch.numbers.data() + batch.numbers_begin.back(), region.data() + at, 8 * numbers);
+    if (numbers > 0) std::memcpy(batch.numbers.data() + batch.numbers_begin.back(), region.data() + at, 8 * numbers);
     at += 8 * numbers;
     payload_block += std::uint64_t{record.head_blocks} + record.tail_blocks;
     batch.records.push_back(record);

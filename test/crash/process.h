@@ -45,6 +45,7 @@ class Process {
     else disk_->crash_process_only();
     scope_.reset();
     group_.reset();
+    host_->executor().drop_ready();  // Guards that unwound have posted wake-ups to frames that are gone.
     dead_ = true;
   }
 
