@@ -79,8 +79,9 @@ Task<void> Node::open_slot(std::string name) {
   Slot& slot = slots_.at(name);  // Nothing else changes slots before start() returns.
   ReactorThread* thread = slot.thread;
   const VolumeSpec spec = spec_of(slot.entry);
-  HostedVolume::Opened opened = co_await run_in<HostedVolume::Opened>(
+  auto opening = run_in<HostedVolume::Opened>(
       control_, thread->scope(), [thread, spec, options = host_options()] { return HostedVolume::open(thread, spec, options); });
+  HostedVolume::Opened opened = co_await opening;
   if (!opened) {
     slot.failure = opened.error().text();
     log_error("volume " + name + " cannot be served: " + slot.failure);
@@ -105,8 +106,9 @@ Task<void> Node::remove_leftover(std::string name) {
 Task<void> Node::open_door(std::string name) {
   Slot& slot = slots_.at(name);
   HostedVolume* volume = slot.volume.get();
-  const Result<void> opened = co_await run_in<Result<void>>(
-      control_, slot.thread->scope(), [volume, options = door_options(name)] { return volume->open_door(options); });
+  auto opening = run_in<Result<void>>(control_, slot.thread->scope(),
+                                      [volume, options = door_options(name)] { return volume->open_door(options); });
+  const Result<void> opened = co_await opening;
   ENSURE(opened.has_value());
 }
 
@@ -114,15 +116,17 @@ Task<void> Node::close_volume(std::string name, DoorClosing closing) {
   Slot& slot = slots_.at(name);
   if (!slot.volume) co_return;
   HostedVolume* volume = slot.volume.get();
-  const Result<void> stopped = co_await run_in<Result<void>>(
-      control_, slot.thread->scope(), [volume, closing] { return volume->stop(closing, kStopPatience); });
+  auto stopping = run_in<Result<void>>(control_, slot.thread->scope(),
+                                       [volume, closing] { return volume->stop(closing, kStopPatience); });
+  const Result<void> stopped = co_await stopping;
   if (!stopped) log_error("volume " + name + " did not stop in order: " + stopped.error().text());
   // Its memory belongs to its thread.
-  const bool gone = co_await Remote<bool>(control_, slot.thread->reactor(),
-                                          [owned = std::move(slot.volume)](Remote<bool>::Reply reply) mutable {
-                                            owned.reset();
-                                            reply(true);
-                                          });
+  Remote<bool> destruction(control_, slot.thread->reactor(),
+                           [owned = std::move(slot.volume)](Remote<bool>::Reply reply) mutable {
+                             owned.reset();
+                             reply(true);
+                           });
+  const bool gone = co_await destruction;
   ENSURE(gone);
 }
 
@@ -143,8 +147,8 @@ std::size_t Node::volumes_failed() const {
 
 Task<void> Node::check_alive() {
   for (const auto& thread : threads_) {
-    const bool alive =
-        co_await Remote<bool>(control_, thread->reactor(), [](Remote<bool>::Reply reply) { reply(true); });
+    Remote<bool> look(control_, thread->reactor(), [](Remote<bool>::Reply reply) { reply(true); });
+    const bool alive = co_await look;
     ENSURE(alive);
   }
 }

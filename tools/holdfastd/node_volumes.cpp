@@ -117,7 +117,12 @@ Task<Result<void>> Node::build(std::string name, std::uint64_t log_bytes) {
     co_return made;
   }
   co_await close_volume(name, DoorClosing::deleted);
-  const Result<void> gone = made.error().code == Errc::exists ? registry_.remove(name) : co_await discard_backing(name);
+  Result<void> gone;
+  if (made.error().code == Errc::exists) {  // The store was there before: it is not ours to remove.
+    gone = registry_.remove(name);
+  } else {
+    gone = co_await discard_backing(name);
+  }
   if (!gone) log_error("the remains of volume " + name + " stay until the next start: " + gone.error().text());
   co_return made;
 }
@@ -133,9 +138,10 @@ Task<Result<void>> Node::make_store(std::string name, std::uint64_t log_bytes) {
   const VolumeSpec spec = spec_of(slot.entry);
   FormatOptions format;
   format.log_bytes = log_bytes;
-  HostedVolume::Opened opened = co_await run_in<HostedVolume::Opened>(
+  auto making = run_in<HostedVolume::Opened>(
       control_, thread->scope(),
       [thread, spec, format, options = host_options()] { return HostedVolume::create(thread, spec, options, format); });
+  HostedVolume::Opened opened = co_await making;
   if (!opened) co_return store_error(opened.error(), slot.entry, log_bytes);
   slot.volume = std::move(*opened);
   co_return Result<void>();
@@ -147,8 +153,9 @@ Task<Result<void>> Node::discard_backing(std::string name) {
   ReactorThread* thread = slots_.at(name).thread;
   Result<void> gone;
   if (entry.is_device) {
-    gone = co_await run_in<Result<void>>(control_, thread->scope(),
-                                         [thread, path = entry.backing] { return HostedVolume::erase(thread, path); });
+    auto erasing = run_in<Result<void>>(control_, thread->scope(),
+                                        [thread, path = entry.backing] { return HostedVolume::erase(thread, path); });
+    gone = co_await erasing;
   } else {
     gone = io::remove_store_file(entry.backing);
     if (!gone && gone.error().code == Errc::not_found) gone = {};
@@ -206,9 +213,10 @@ Task<Result<VolumeStatus>> Node::status_of(std::string name) {
   const Slot& slot = found->second;
   if (!slot.volume) co_return failed_status(slot);
   // The job runs before anything that ends the volume later: jobs of a thread keep their order.
-  VolumeStatus status = co_await Remote<VolumeStatus>(
-      control_, slot.thread->reactor(),
-      [volume = slot.volume.get()](Remote<VolumeStatus>::Reply reply) { reply(volume->status()); });
+  Remote<VolumeStatus> look(control_, slot.thread->reactor(), [volume = slot.volume.get()](Remote<VolumeStatus>::Reply reply) {
+    reply(volume->status());
+  });
+  VolumeStatus status = co_await look;
   co_return status;
 }
 

@@ -11,7 +11,8 @@
 
 namespace holdfast::daemon {
 
-// The waiting frame must not be destroyed before the answer is there: join the scope it runs in.
+// The waiting frame must not be destroyed before the answer is there: join the scope it runs in. Name it before awaiting it:
+// GCC 12 destroys temporaries of an awaited expression twice.
 template <class T>
 class Remote {
  public:
