@@ -55,7 +55,8 @@ bool aligned(std::uint64_t value) { return value % kBlockBytes == 0; }
 UringDisk::UringDisk(Reactor& reactor) : Disk(reactor), impl_(std::make_unique<Impl>()) { impl_->reactor = &reactor; }
 
 Result<std::unique_ptr<UringDisk>> UringDisk::open(Reactor& reactor, std::string path, UringDiskOptions options) {
-  auto file = open_store_file(path, options.caching == Caching::direct ? PageCache::bypass : PageCache::allow);
+  auto file = open_store_file(path, options.caching == Caching::direct ? PageCache::bypass : PageCache::allow,
+                              options.lock_patience);
   if (!file) return fail(std::move(file).error());
   std::unique_ptr<UringDisk> disk(new UringDisk(reactor));
   disk->impl_->file = std::move(*file);

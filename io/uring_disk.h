@@ -23,6 +23,7 @@ enum class Caching : std::uint8_t {
 
 struct UringDiskOptions {
   Caching caching = Caching::direct;
+  DurationNs lock_patience = milliseconds(2000);  // See store_file.h: a killed predecessor's ring ends a little later.
 };
 
 class UringDisk final : public Disk {
