@@ -16,14 +16,14 @@ POLL_S = 0.01
 
 
 class HoldfastNode:
-    def __init__(self, lab, name="n1", build_dir=TREE / "build"):
+    def __init__(self, lab, name="n1", build=TREE / "build"):
         self.lab = lab
         self.name = name
         self.netns = lab.netns_of(name)
         self.address = lab.add_node(name)
         self.dir = lab.dir / f"node-{name}"
-        self.daemon = build_dir / "tools" / "holdfastd" / "holdfastd"
-        self.cli = build_dir / "tools" / "holdfast" / "holdfast"
+        self.daemon = build / "tools" / "holdfastd" / "holdfastd"
+        self.cli = build / "tools" / "holdfast" / "holdfast"
         self.process = None
         for program in (self.daemon, self.cli):
             if not os.access(program, os.X_OK):

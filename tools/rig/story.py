@@ -6,6 +6,7 @@ from rig.host import PostgresHost
 from rig.ledger import Ledger
 from rig.load import Pgbench
 from rig.node import HoldfastNode
+from rig.processes import run
 from rig.progress import detail, say, step
 from rig.tgt_node import TgtNode
 
@@ -26,21 +27,21 @@ def tell(lab, options):
 
 
 def _tell(lab, options):
-    node, target = _start_node(lab, options.target)
+    node, target = _start_node(lab, options)
     host = PostgresHost(lab)
     bench = _start_database(host, node, target, options)
     ledger = Ledger(host.guest, lab.dir / "ledger.txt", LEDGER_CLIENTS)
-    _load_with_killed_node(host, node, bench, ledger, options.seconds)
-    _cut_power(host, node, bench, ledger, target)
+    _load_with_killed_node(host, node, bench, ledger, options)
+    _cut_power(host, node, ledger, target, options)
     _verify(host, ledger)
     if options.keep:
         _leave_running(lab, node, host)
     _explain_real_host(node, target)
 
 
-def _start_node(lab, kind):
-    node = TgtNode(lab) if kind == "tgt" else HoldfastNode(lab)
-    with step(f"node n1 ({kind}) at {node.portal}"):
+def _start_node(lab, options):
+    node = TgtNode(lab) if options.target == "tgt" else HoldfastNode(lab, build=options.build)
+    with step(f"node n1 ({options.target}) at {node.portal}"):
         node.start()
     with step(f"volume {VOLUME}, {VOLUME_SIZE}") as note:
         target = node.create_volume(VOLUME, VOLUME_SIZE)
@@ -65,11 +66,11 @@ def _start_database(host, node, target, options):
     return bench
 
 
-def _load_with_killed_node(host, node, bench, ledger, seconds):
+def _load_with_killed_node(host, node, bench, ledger, options):
     say(f"load: pgbench with 4 clients, and {LEDGER_CLIENTS} ledger clients that keep each acknowledged transaction's number outside the host")
     ledger.start(host.guest)
-    bench.start(seconds)
-    _watch(bench, ledger, seconds / 3)
+    bench.start(options.seconds)
+    _watch(bench, ledger, options.seconds / 3)
     acked_before = ledger.acked_count
     killed_at = time.monotonic()
     node.kill()
@@ -78,6 +79,8 @@ def _load_with_killed_node(host, node, bench, ledger, seconds):
     answered_when_dead = ledger.acked_count - acked_before
     if answered_when_dead > LEDGER_CLIENTS:  # Answers that were on their way are fine.
         raise RigError(f"{answered_when_dead} transactions were acknowledged without a node: the fault had no effect")
+    if options.plant:
+        _copy(node.dir, _stale_copy(node))
     node.start()
     started_at = time.monotonic()
     say(f"the node runs again (its start took {started_at - killed_at - NODE_OUTAGE_S:.2f} s)")
@@ -95,6 +98,16 @@ def _load_with_killed_node(host, node, bench, ledger, seconds):
         f"pgbench {bench.tps_average:.0f} tps on average, 0 failed transactions")
 
 
+def _stale_copy(node):
+    return node.dir.with_name(node.dir.name + "-stale")
+
+
+def _copy(source, target):
+    """Only while the node is dead."""
+    run(["rm", "-rf", target])
+    run(["cp", "-a", "--sparse=always", "--reflink=auto", source, target], timeout_s=120)
+
+
 def _watch(bench, ledger, seconds):
     """A line a second."""
     end = time.monotonic() + seconds
@@ -106,12 +119,15 @@ def _watch(bench, ledger, seconds):
         ledger.require_healthy()
 
 
-def _cut_power(host, node, bench, ledger, target):
+def _cut_power(host, node, ledger, target, options):
     """Nothing that was only in a memory survives this: what is read afterwards comes from the volume."""
     node.kill()
     host.guest.power_off()
     ledger.abandon()
     say(f"power cut: node and host are dead at once, {ledger.acked_count} ledger transactions are acknowledged")
+    if options.plant:
+        say("planted: the node's files are put back to what they were at the kill")
+        _copy(_stale_copy(node), node.dir)
     with step("node starts, host boots and attaches again"):
         node.start()
         host.guest.start()
