@@ -8,8 +8,11 @@ import inspect
 import os
 import shutil
 import tempfile
+import time
 from contextlib import contextmanager
 from pathlib import Path
+
+UNUSED_S_MAX = 14 * 24 * 3600
 
 
 def root():
@@ -44,12 +47,14 @@ def get(kind, key, build):
     """The directory of this product; build(temp_dir) fills it when nobody has yet."""
     product = root() / f"{kind}-{key}"
     if product.is_dir():
+        os.utime(product)
         return product
     with _lock(root() / f"{kind}.lock"):
         if product.is_dir():
             return product
         for leftover in root().glob(f".{kind}-*"):  # We hold the lock: its builder is dead.
             shutil.rmtree(leftover, ignore_errors=True)
+        _forget_unused(kind)
         work = Path(tempfile.mkdtemp(prefix=f".{kind}-", dir=root()))
         try:
             build(work)
@@ -59,6 +64,12 @@ def get(kind, key, build):
             shutil.rmtree(work, ignore_errors=True)
             raise
     return product
+
+
+def _forget_unused(kind):
+    for product in root().glob(f"{kind}-*"):
+        if time.time() - product.stat().st_mtime > UNUSED_S_MAX:
+            shutil.rmtree(product, ignore_errors=True)
 
 
 def remove_all():
