@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rig import kernel, rootfs
 from rig.errors import RigError
+from rig.lab import GUEST_UID
 from rig.processes import identity, is_alive, kill_recorded_group, run, spawn
 
 GUESTSIDE = Path(__file__).parent / "guestside"
@@ -53,17 +54,24 @@ class Guest:
         return time.monotonic() - began
 
     def _start_kernel(self, linux, root, memory_mib):
-        arguments = [
-            linux, f"mem={memory_mib}M", f"umid={self.name}", f"uml_dir={self.dir}/",
-            f"ubd0={self.dir}/cow,{root}/root.img", "root=/dev/ubda", "rw", "init=/sbin/holdfast-init",
-            "con=null", "con0=null,fd:1", "quiet", f"hf_name={self.name}", f"hf_address={self.address}/24",
-            f"vec0:transport=tap,ifname=tap{self.index},depth=128,gro=1,mac=52:54:00:77:00:{self.index:02x}",
-        ]
-        with open(self.dir / "console.log", "wb") as console:
-            self.process = spawn(arguments, netns=self.lab.lan, die_with_owner=not self.lab.kept, stdout=console, stderr=console,
-                                 env={**os.environ, "TMPDIR": _memory_dir(memory_mib)})
+        """Kernel and image come as open files: whoever runs as nobody may not be able to walk to them (~/.cache)."""
+        os.chown(self.dir, GUEST_UID, GUEST_UID)
+        with open(linux, "rb") as program, open(root / "root.img", "rb") as image, open(self.dir / "console.log", "wb") as console:
+            arguments = [
+                f"/proc/self/fd/{program.fileno()}", f"mem={memory_mib}M", f"umid={self.name}", f"uml_dir={self.dir}/",
+                f"ubd0={self.dir}/cow,/proc/self/fd/{image.fileno()}", "root=/dev/ubda", "rw", "init=/sbin/holdfast-init",
+                "con=null", "con0=null,fd:1", "quiet", f"hf_name={self.name}", f"hf_address={self.address}/24",
+                f"vec0:transport=tap,ifname=tap{self.index},depth=128,gro=1,mac=52:54:00:77:00:{self.index:02x}",
+            ]
+            self.process = spawn([*self._without_privilege(), *arguments], netns=self.lab.lan, stdout=console, stderr=console,
+                                 pass_fds=(program.fileno(), image.fileno()), env={"TMPDIR": _memory_dir(memory_mib), "HOME": str(self.dir)})
         (self.dir / "process").write_text(identity(self.process.pid))
         self._await(lambda: READY_MARK in (self.dir / "console.log").read_bytes(), "boot")
+
+    def _without_privilege(self):
+        """setpriv asks for the parent-death signal itself: the kernel forgets an earlier one when the user changes."""
+        return ["setpriv", f"--reuid={GUEST_UID}", f"--regid={GUEST_UID}", "--clear-groups", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all",
+                *([] if self.lab.kept else ["--pdeathsig=KILL"]), "--"]
 
     def _start_ssh_master(self, root):
         """One connection carries every command: 0.1 s each instead of a handshake each."""

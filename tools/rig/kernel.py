@@ -12,6 +12,10 @@ HERE = Path(__file__).parent
 CONFIG = HERE / "image" / "kernel.config"
 SOURCE = Path("/usr/src/linux-source-6.1.tar.xz")
 BUILD_TIMEOUT_S = 3600
+# The guest's programs are processes of this machine, and the guest's kernel, their tracer, takes every system call of theirs before this machine sees
+# it. Killed, it would set them free in mid-flight: process 1 would then mount and write here. So they die with it, whatever kills it.
+TRACER_FILES = ["arch/um/os-Linux/skas/process.c", "arch/um/os-Linux/start_up.c"]
+TRACER_OPTIONS = ("PTRACE_O_TRACESYSGOOD", "(PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL)")
 # Never compiled here, and half of the source's size.
 SKIPPED = ["*/drivers/gpu/*.[ch]", "*/drivers/media/*.[ch]", "*/drivers/staging/*.[ch]", "*/drivers/net/ethernet/*.[ch]",
            "*/drivers/net/wireless/*.[ch]", "*/sound/*.[ch]", "*/Documentation/*.rst", "*/tools/testing/*"]
@@ -23,7 +27,7 @@ def path():
 
 
 def key():
-    return cache.recipe_hash([CONFIG], [_build], [SOURCE, SKIPPED])
+    return cache.recipe_hash([CONFIG], [_build, _bind_programs_to_kernel], [SOURCE, SKIPPED, TRACER_FILES, TRACER_OPTIONS])
 
 
 def _build(work):
@@ -32,6 +36,7 @@ def _build(work):
     source = work / "source"
     source.mkdir()
     run(["tar", "-C", source, "--strip-components=1", *(f"--exclude={name}" for name in SKIPPED), "-xf", SOURCE], timeout_s=300)
+    _bind_programs_to_kernel(source)
     make = ["nice", "make", "-C", source, "ARCH=um", f"-j{os.cpu_count()}"]
     run([*make, "allnoconfig", f"KCONFIG_ALLCONFIG={CONFIG}"], timeout_s=300)
     _require_wanted(source / ".config")
@@ -42,6 +47,14 @@ def _build(work):
         raise RigError(f"the kernel does not build:\n{tail}")
     run(["strip", "-g", "-o", work / "linux", source / "linux"])
     shutil.rmtree(source)
+
+
+def _bind_programs_to_kernel(source):
+    for name in TRACER_FILES:
+        text = (source / name).read_text()
+        if TRACER_OPTIONS[0] not in text or TRACER_OPTIONS[1] in text:
+            raise RigError(f"{name} is not the source this recipe was written for")
+        (source / name).write_text(text.replace(*TRACER_OPTIONS))
 
 
 def _require_wanted(config):

@@ -26,6 +26,7 @@ HOME = Path(os.environ.get("HOLDFAST_LAB_HOME", "/var/tmp/holdfast-lab"))
 KEPT = "kept"  # Owner of a lab that outlives the command that made it.
 HOST_ADDRESS = "10.77.0.254"
 PREFIX_LENGTH = 24
+GUEST_UID = 65123  # Guests run as nobody in particular, without any privilege.
 EXIT_TIMEOUT_S = 10
 
 
@@ -133,7 +134,7 @@ class Lab:
             address = f"10.77.0.{10 + index}"
             state["guests"][guest] = {"index": index, "address": address}
         _ip_batch(self.lan, f"""
-            tuntap add dev tap{index} mode tap
+            tuntap add dev tap{index} mode tap user {GUEST_UID}
             link set tap{index} master br0 up""")
         return index, address
 
@@ -186,6 +187,8 @@ def require_host():
         raise RigError("this needs root (network namespaces and tap devices): run it with sudo")
     if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
         raise RigError("/dev/net/tun is missing: `modprobe tun`, or give the container that device (--device /dev/net/tun)")
+    if os.stat("/dev/net/tun").st_mode & 0o006 != 0o006:
+        raise RigError("/dev/net/tun is for root only, and guests run without privilege: chmod 666 /dev/net/tun (which grants nothing by itself)")
     if not os.path.exists("/proc/self/ns/net"):
         raise RigError("this kernel has no network namespaces (CONFIG_NET_NS)")
     for tool in ("ip", "nsenter", "ssh"):
