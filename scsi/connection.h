@@ -152,7 +152,8 @@ class Connection final : private SendOwner {
   IscsiTask* rx_task_ = nullptr;     // Its task; null when it has none, or the task ended meanwhile.
   bool rx_refused_ = false;          // It is answered or ignored already: its data is dropped.
   std::array<Buffer, 2> rx_hold_;    // Keeps the memory while the stream writes into it, whatever becomes of the task.
-  std::string rx_text_;
+  std::string rx_text_;              // Of a text request.
+  Buffer rx_echo_;                   // Of a ping; empty when there is no memory for it.
   std::array<std::byte, kAhsBytesMax> rx_ahs_;
 
   std::vector<std::unique_ptr<IscsiTask>> tasks_;       // Grows to the deepest queue seen; slots are positions here.

@@ -121,6 +121,7 @@ Connection::Flow Connection::begin_pdu(const Header& header, Bytes ahs, DataSink
 // The data of a text request or a ping is kept until the PDU is whole.
 Connection::Flow Connection::begin_text(const Header& header, DataSink* sink) {
   rx_text_.clear();
+  rx_echo_ = {};
   const bool keeps_text = header.opcode() == Opcode::text || header.opcode() == Opcode::nop_out;
   if (!keeps_text || header.data_bytes() == 0) return Flow::go_on;
   if (header.opcode() == Opcode::text) {
@@ -131,8 +132,8 @@ Connection::Flow Connection::begin_text(const Header& header, DataSink* sink) {
   }
   // An echo returns no more than the initiator takes (§11.19.2).
   const std::uint32_t echo_bytes = std::min(header.data_bytes(), transmitter_.send_segment_bytes());
-  rx_hold_[0] = target_->buffers_->try_acquire(echo_bytes);
-  if (rx_hold_[0]) sink->parts[0] = rx_hold_[0].bytes();
+  rx_echo_ = target_->buffers_->try_acquire(echo_bytes);
+  if (rx_echo_) sink->parts[0] = rx_echo_.bytes();
   return Flow::go_on;
 }
 

@@ -19,7 +19,7 @@ void Connection::reject(const Header& header, RejectReason reason) {
 }
 
 Connection::Flow Connection::on_nop_out(const Header& header, bool data_intact) {
-  Buffer echo = std::move(rx_hold_[0]);
+  Buffer echo = std::exchange(rx_echo_, {});
   if (!data_intact) {
     reject(header, RejectReason::data_digest_error);
     return Flow::go_on;

@@ -21,6 +21,7 @@ struct LoginWatch {
 };
 
 inline Task<void> watch_login(std::shared_ptr<LoginWatch> watch, DurationNs limit) {
+  if (!watch->stream) co_return;  // The login was over before we began.
   const Wake wake = co_await watch->timer.after(limit);
   if (wake == Wake::fired && watch->stream) watch->stream->close();
 }

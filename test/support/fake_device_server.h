@@ -32,16 +32,16 @@ class FakeDeviceServer final : public scsi::DeviceServer {
     scsi::Plan plan;
     const unsigned opcode = std::to_integer<unsigned>(command.cdb[0]);
     const std::uint64_t bytes = std::uint64_t{blocks(command)} * kBlockBytes;
-    if (opcode == 0x2a) {
+    const bool outside = bytes > scsi::kTransferBytesMax || first(command) > disk_.size() / kBlockBytes ||
+                         std::uint64_t{first(command)} * kBlockBytes + bytes > disk_.size();
+    if ((opcode == 0x28 || opcode == 0x2a) && outside) {
+      refuse(command, 0x21);
+      plan.execute = false;
+    } else if (opcode == 0x2a) {
       command.transfer_bytes = bytes;
       plan.data_out_bytes = static_cast<std::uint32_t>(std::min<std::uint64_t>(bytes, command.expected_bytes));
     } else if (opcode != 0x00 && opcode != 0x28) {
-      command.status = scsi::Status::check_condition;
-      command.sense.bytes = {};
-      command.sense.bytes[0] = std::byte{0x70};
-      command.sense.bytes[2] = std::byte{5};
-      command.sense.bytes[12] = std::byte{0x20};
-      command.sense.length = 18;
+      refuse(command, 0x20);
       plan.execute = false;
     }
     return plan;
@@ -97,6 +97,14 @@ class FakeDeviceServer final : public scsi::DeviceServer {
   static std::uint32_t first(const scsi::Command& c) { return load_be<std::uint32_t>(&c.cdb[2]); }
   static std::uint32_t blocks(const scsi::Command& c) { return load_be<std::uint16_t>(&c.cdb[7]); }
 
+  static void refuse(scsi::Command& command, std::uint8_t asc) {
+    command.status = scsi::Status::check_condition;
+    command.sense.bytes = {};
+    command.sense.bytes[0] = std::byte{0x70};
+    command.sense.bytes[2] = std::byte{5};
+    command.sense.bytes[12] = std::byte{asc};
+    command.sense.length = 18;
+  }
   void write(scsi::Command& command) {
     for (std::uint32_t at = 0; at < command.data_out_bytes; ++at)
       disk_[std::size_t{first(command)} * kBlockBytes + at] = static_cast<char>(
