@@ -100,10 +100,14 @@ class ScsiBench {
       x->finished = true;
       return x;
     }
-    give(*x, out);
-    scope_.spawn(run(device.get(), x.get()));
-    turn();
+    execute(*x, out);
     return x;
+  }
+  // Hands the planned data over and starts it.
+  void execute(Exchange& x, const Octets& out) {
+    give(x, out);
+    scope_.spawn(run(device.get(), &x));
+    turn();
   }
   std::unique_ptr<Exchange> send(scsi::Nexus* nexus, Octets cdb, Octets out = {}, std::uint32_t in_bytes = 0,
                                  std::uint64_t lun = 0) {
