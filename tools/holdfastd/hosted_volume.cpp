@@ -1,7 +1,9 @@
 #include "tools/holdfastd/hosted_volume.h"
 
 #include <algorithm>
+#include <tuple>
 
+#include "io/store_file.h"
 #include "io/uring_disk.h"
 #include "tools/holdfastd/power_loss_disk.h"
 
@@ -10,11 +12,26 @@ namespace {
 
 constexpr std::uint64_t kEraseBytes = 2 * kChunkBytes;  // Both superblocks of a store.
 
-Result<std::unique_ptr<Disk>> open_disk(ReactorThread* thread, const std::string& path, const HostOptions& options) {
+constexpr DurationNs kLockPatience = milliseconds(10'000);
+constexpr DurationNs kLockRetry = milliseconds(10);
+
+using OpenedDisk = Result<std::unique_ptr<Disk>>;
+
+// After kill -9 the kernel finishes what the dead process had submitted before it lets go of its files. Until then the lock
+// is held, rightly: those writes may still land. No other node can hold it, because the data directory is ours.
+Task<OpenedDisk> open_disk(ReactorThread* thread, std::string path, std::optional<std::uint64_t> power_loss_seed) {
+  Clock& clock = thread->reactor().clock();
+  const BootNs deadline = clock.now() + kLockPatience;
+  Timer timer(clock);
   auto disk = io::UringDisk::open(thread->reactor(), path);
-  if (!disk) return fail(std::move(disk).error());
-  if (!options.power_loss_seed) return std::unique_ptr<Disk>(std::move(*disk));
-  return std::unique_ptr<Disk>(std::make_unique<PowerLossDisk>(std::move(*disk), *options.power_loss_seed));
+  while (!disk && disk.error().code == Errc::locked && clock.now() < deadline) {
+    co_await timer.after(kLockRetry);
+    disk = io::UringDisk::open(thread->reactor(), path);
+  }
+  if (!disk) co_return fail(std::move(disk).error());
+  std::unique_ptr<Disk> opened = std::move(*disk);
+  if (power_loss_seed) opened = std::make_unique<PowerLossDisk>(std::move(opened), *power_loss_seed);
+  co_return OpenedDisk(std::move(opened));
 }
 
 }  // namespace
@@ -24,17 +41,17 @@ GroupPorts HostedVolume::ports() {
   return GroupPorts{reactor, reactor.clock(), thread_->random(), reactor.buffers(), *disk_};
 }
 
-HostedVolume::Opened HostedVolume::with_disk(ReactorThread* thread, VolumeSpec spec, const HostOptions& options) {
-  auto disk = open_disk(thread, spec.backing, options);
-  if (!disk) return fail(std::move(disk).error());
+Task<HostedVolume::Opened> HostedVolume::with_disk(ReactorThread* thread, VolumeSpec spec, HostOptions options) {
+  OpenedDisk disk = co_await open_disk(thread, spec.backing, options.power_loss_seed);
+  if (!disk) co_return fail(std::move(disk).error());
   std::unique_ptr<HostedVolume> hosted(new HostedVolume(thread, std::move(spec)));
   hosted->disk_ = std::move(*disk);
-  return hosted;
+  co_return Opened(std::move(hosted));
 }
 
 Task<HostedVolume::Opened> HostedVolume::create(ReactorThread* thread, VolumeSpec spec, HostOptions options,
                                                 FormatOptions format) {
-  Opened hosted = with_disk(thread, std::move(spec), options);
+  Opened hosted = co_await with_disk(thread, std::move(spec), options);
   if (!hosted) co_return hosted;
   HostedVolume& self = **hosted;
   auto formatted = co_await Group::format(self.ports(), format, Group::Existing::refuse);
@@ -43,18 +60,22 @@ Task<HostedVolume::Opened> HostedVolume::create(ReactorThread* thread, VolumeSpe
   if (!opened) co_return fail(std::move(opened).error());
   const BlockCount blocks(self.spec_.size_bytes / kBlockBytes);
   auto made = co_await self.group_->create_volume(self.spec_.name, self.spec_.uuid, blocks);
-  if (!made) co_return fail(std::move(made).error());
-  CO_TRY(self.find_volume());
-  co_return hosted;
+  Result<void> found;
+  if (made) found = self.find_volume();
+  if (made && found) co_return hosted;
+  std::ignore = co_await self.stop(DoorClosing::deleted, {});
+  co_return fail(made ? found.error() : made.error());
 }
 
 Task<HostedVolume::Opened> HostedVolume::open(ReactorThread* thread, VolumeSpec spec, HostOptions options) {
-  Opened hosted = with_disk(thread, std::move(spec), options);
+  Opened hosted = co_await with_disk(thread, std::move(spec), options);
   if (!hosted) co_return hosted;
   auto opened = co_await (*hosted)->open_group(std::move(options));
   if (!opened) co_return fail(std::move(opened).error());
-  CO_TRY((*hosted)->find_volume());
-  co_return hosted;
+  const Result<void> found = (*hosted)->find_volume();
+  if (found) co_return hosted;
+  std::ignore = co_await (*hosted)->stop(DoorClosing::stopping, {});
+  co_return fail(found.error());
 }
 
 Task<Result<void>> HostedVolume::open_group(HostOptions options) {
@@ -80,12 +101,22 @@ Task<Result<void>> HostedVolume::open_door(DoorOptions options) {
 }
 
 Task<Result<void>> HostedVolume::erase(ReactorThread* thread, std::string device) {
-  auto disk = io::UringDisk::open(thread->reactor(), device);
+  OpenedDisk disk = co_await open_disk(thread, device, std::nullopt);
   if (!disk) co_return fail(std::move(disk).error());
   Buffer zeros = co_await thread->reactor().buffers().acquire(kEraseBytes);
   std::ranges::fill(zeros.bytes(), std::byte{0});
   const Result<void> written = co_await (*disk)->write(0, zeros.bytes(), Durability::durable);
   co_return written;
+}
+
+Task<Result<void>> HostedVolume::remove(ReactorThread* thread, std::string file) {
+  {
+    const OpenedDisk disk = co_await open_disk(thread, file, std::nullopt);  // Waits for the lock.
+    if (!disk && disk.error().code == Errc::locked) co_return fail(disk.error());
+  }
+  Result<void> gone = io::remove_store_file(file);
+  if (!gone && gone.error().code == Errc::not_found) gone = {};
+  co_return gone;
 }
 
 VolumeStatus HostedVolume::status() const {
@@ -134,7 +165,8 @@ Task<Result<void>> HostedVolume::stop(DoorClosing closing, DurationNs patience) 
   if (door_) co_await door_->close(closing, patience);
   door_.reset();
   Result<void> stopped;
-  if (group_ && closing == DoorClosing::stopping) stopped = co_await group_->stop();
+  // Also when the data is to go: flows of a group that just vanished would still be in the thread's queue.
+  if (group_) stopped = co_await group_->stop();
   volume_ = nullptr;
   group_.reset();
   disk_.reset();

@@ -36,17 +36,19 @@ class HostedVolume {
   static Task<Opened> open(ReactorThread* thread, VolumeSpec spec, HostOptions options);
   // Makes a device's store unrecognisable, so that the device can be used again.
   static Task<Result<void>> erase(ReactorThread* thread, std::string device);
+  // Removes a store's file; one that is gone already is fine.
+  static Task<Result<void>> remove(ReactorThread* thread, std::string file);
 
   // From now on initiators find it. Separate, so that nobody writes to a volume that a crash would remove as a leftover.
   Task<Result<void>> open_door(DoorOptions options);
   VolumeStatus status() const;
   std::size_t sessions() const { return door_ ? door_->sessions() : 0; }
-  // Ends the sessions, then, unless the data is to go anyway, the group after a last checkpoint. Destroy it afterwards.
+  // Ends the sessions, then the group after a last checkpoint. Destroy it afterwards, and never without.
   Task<Result<void>> stop(DoorClosing closing, DurationNs patience);
 
  private:
   HostedVolume(ReactorThread* thread, VolumeSpec spec) : thread_(thread), spec_(std::move(spec)) {}
-  static Opened with_disk(ReactorThread* thread, VolumeSpec spec, const HostOptions& options);
+  static Task<Opened> with_disk(ReactorThread* thread, VolumeSpec spec, HostOptions options);
   GroupPorts ports();
   Task<Result<void>> open_group(HostOptions options);
   Result<void> find_volume();

@@ -151,15 +151,10 @@ Task<Result<void>> Node::make_store(std::string name, std::uint64_t log_bytes) {
 Task<Result<void>> Node::discard_backing(std::string name) {
   const RegistryEntry entry = slots_.at(name).entry;
   ReactorThread* thread = slots_.at(name).thread;
-  Result<void> gone;
-  if (entry.is_device) {
-    auto erasing = run_in<Result<void>>(control_, thread->scope(),
-                                        [thread, path = entry.backing] { return HostedVolume::erase(thread, path); });
-    gone = co_await erasing;
-  } else {
-    gone = io::remove_store_file(entry.backing);
-    if (!gone && gone.error().code == Errc::not_found) gone = {};
-  }
+  auto removing = run_in<Result<void>>(control_, thread->scope(), [thread, entry] {
+    return entry.is_device ? HostedVolume::erase(thread, entry.backing) : HostedVolume::remove(thread, entry.backing);
+  });
+  const Result<void> gone = co_await removing;
   if (!gone) co_return gone;
   co_return registry_.remove(name);
 }
