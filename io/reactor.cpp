@@ -178,15 +178,16 @@ void Reactor::turn(Waiting waiting) {
   // Flows that are ready go first; the sockets are looked at when there are none, or after a few turns all the same.
   if (idle() || ++impl.turns_without_poll >= kTurnsWithoutPollMax) {
     impl.turns_without_poll = 0;
-    impl.stats.socket_polls.add();
-    impl.ioc.poll();
     impl.fire_timers(*this);
-  }
-  if (waiting == Waiting::block && idle() && !impl.stopping) {
-    impl.block(*this);
-    impl.run_remote_jobs();
-    impl.ring->submit_and_collect();
-    impl.fire_timers(*this);
+    if (waiting == Waiting::block && idle() && !impl.stopping) {
+      impl.block(*this);  // Looks at the sockets in the same call.
+      impl.run_remote_jobs();
+      impl.ring->submit_and_collect();
+      impl.fire_timers(*this);
+    } else {
+      impl.stats.socket_polls.add();
+      impl.ioc.poll();
+    }
   }
   for (unsigned i = 0; i < impl.options.flows_per_turn; ++i) {
     if (!run_one()) break;
