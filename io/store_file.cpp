@@ -4,7 +4,6 @@
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -16,20 +15,14 @@
 namespace holdfast::io {
 namespace {
 
-constexpr DurationNs kLockRetry = milliseconds(2);
-
-Result<void> lock_store(int fd, const std::string& path, DurationNs patience) {
+Result<void> lock_store(int fd, const std::string& path) {
   struct flock lock{};
   lock.l_type = F_WRLCK;
   lock.l_whence = SEEK_SET;  // From 0 to the end, whatever the end becomes.
-  for (std::int64_t waited_ns = 0;; waited_ns += kLockRetry.value) {
-    if (::fcntl(fd, F_OFD_SETLK, &lock) == 0) return {};
-    if (errno != EAGAIN && errno != EACCES) return fail(system_error(errno, "cannot lock " + path));
-    if (waited_ns >= patience.value)
-      return fail(Errc::locked, path + " is in use by another process: is a second holdfastd running on it?");
-    const timespec pause{0, kLockRetry.value};
-    ::nanosleep(&pause, nullptr);
-  }
+  if (::fcntl(fd, F_OFD_SETLK, &lock) == 0) return {};
+  if (errno == EAGAIN || errno == EACCES)
+    return fail(Errc::locked, path + " is in use by another process: is a second holdfastd running on it?");
+  return fail(system_error(errno, "cannot lock " + path));
 }
 
 Result<std::uint64_t> device_size(int fd, const std::string& path) {
@@ -56,7 +49,7 @@ Error open_error(int error_number, const std::string& path) {
 
 }  // namespace
 
-Result<StoreFile> open_store_file(const std::string& path, PageCache page_cache, DurationNs lock_patience) {
+Result<StoreFile> open_store_file(const std::string& path, PageCache page_cache) {
   // What it is decides how to open it; a FIFO must not be opened at all, that would block.
   struct stat before{};
   if (::stat(path.c_str(), &before) != 0) return fail(open_error(errno, path));
@@ -83,7 +76,7 @@ Result<StoreFile> open_store_file(const std::string& path, PageCache page_cache,
   if ((now.st_mode & S_IFMT) != (before.st_mode & S_IFMT)) return fail(Errc::busy, path + " was replaced while it was opened");
 
   file.kind = device ? BackingKind::block_device : BackingKind::file;
-  TRY(lock_store(file.fd.get(), path, lock_patience));
+  TRY(lock_store(file.fd.get(), path));
   if (device) {
     auto bytes = device_size(file.fd.get(), path);
     if (!bytes) return fail(std::move(bytes).error());
@@ -143,7 +136,7 @@ Result<void> create_store_file(const std::string& path, std::uint64_t size_bytes
 Result<void> remove_store_file(const std::string& path) {
   UniqueFd fd(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK));
   if (!fd) return fail(open_error(errno, path));
-  TRY(lock_store(fd.get(), path, DurationNs{}));
+  TRY(lock_store(fd.get(), path));
   if (::unlink(path.c_str()) != 0) return fail(system_error(errno, "cannot remove " + path));
   return sync_directory_of(path);
 }

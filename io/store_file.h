@@ -5,7 +5,6 @@
 #include <string>
 
 #include "base/result.h"
-#include "base/types.h"
 #include "io/unique_fd.h"
 
 namespace holdfast::io {
@@ -19,13 +18,9 @@ struct StoreFile {
   bool direct = true;
 };
 
-// How long to wait for a lock. A killed process holds its lock until the kernel has finished the last request of its ring:
-// milliseconds, during which nobody else may touch the store.
-inline constexpr DurationNs kLockPatience = milliseconds(2000);
-
 // Opens for reading and writing, and locks: the lock goes with release_store_lock or the process. Errors: see UringDisk::open.
 enum class PageCache : std::uint8_t { bypass, allow };
-Result<StoreFile> open_store_file(const std::string& path, PageCache page_cache, DurationNs lock_patience = kLockPatience);
+Result<StoreFile> open_store_file(const std::string& path, PageCache page_cache);
 void release_store_lock(int fd);
 
 // A sparse file of mode 0600 whose existence is durable. size: multiple of 4096. Errors: exists, no_space, permission,

@@ -49,19 +49,31 @@ struct UringDisk::Impl {
 namespace {
 constexpr int kContinue = -1;  // judge(): part of a transfer is done, the rest has been started.
 
+constexpr DurationNs kLockRetry = milliseconds(2);
+
 bool aligned(std::uint64_t value) { return value % kBlockBytes == 0; }
 }  // namespace
 
 UringDisk::UringDisk(Reactor& reactor) : Disk(reactor), impl_(std::make_unique<Impl>()) { impl_->reactor = &reactor; }
 
 Result<std::unique_ptr<UringDisk>> UringDisk::open(Reactor& reactor, std::string path, UringDiskOptions options) {
-  auto file = open_store_file(path, options.caching == Caching::direct ? PageCache::bypass : PageCache::allow,
-                              options.lock_patience);
+  auto file = open_store_file(path, options.caching == Caching::direct ? PageCache::bypass : PageCache::allow);
   if (!file) return fail(std::move(file).error());
   std::unique_ptr<UringDisk> disk(new UringDisk(reactor));
   disk->impl_->file = std::move(*file);
   disk->impl_->registered_file = reactor.ring().register_file(disk->impl_->file.fd.get());
   return disk;
+}
+
+Task<Result<std::unique_ptr<UringDisk>>> UringDisk::open_patiently(Reactor* reactor, std::string path, DurationNs patience,
+                                                                   UringDiskOptions options) {
+  Timer timer(reactor->clock());
+  const BootNs deadline = reactor->clock().now() + patience;
+  for (;;) {
+    auto disk = open(*reactor, path, options);
+    if (disk || disk.error().code != Errc::locked || reactor->clock().now() >= deadline) co_return disk;
+    co_await timer.after(kLockRetry);
+  }
 }
 
 UringDisk::~UringDisk() {

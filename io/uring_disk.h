@@ -11,6 +11,7 @@
 
 #include "base/disk.h"
 #include "base/result.h"
+#include "base/task.h"
 
 namespace holdfast::io {
 
@@ -23,7 +24,6 @@ enum class Caching : std::uint8_t {
 
 struct UringDiskOptions {
   Caching caching = Caching::direct;
-  DurationNs lock_patience = milliseconds(2000);  // See store_file.h: a killed predecessor's ring ends a little later.
 };
 
 class UringDisk final : public Disk {
@@ -31,6 +31,10 @@ class UringDisk final : public Disk {
   // On the reactor's thread, or before its first turn. Errors (the message names the path): not_found, permission,
   // locked, unsupported (no O_DIRECT), invalid_argument (not a file or block device, size not a multiple of 4096).
   static Result<std::unique_ptr<UringDisk>> open(Reactor& reactor, std::string path, UringDiskOptions options = {});
+  // The same, but a lock is waited for. After kill -9 the kernel finishes what the dead process had submitted before it lets
+  // go of the file: milliseconds, in which its last writes may still land, so that nobody else may have the store.
+  static Task<Result<std::unique_ptr<UringDisk>>> open_patiently(Reactor* reactor, std::string path, DurationNs patience,
+                                                                 UringDiskOptions options = {});
   ~UringDisk() override;
 
   void submit(DiskRequest& request) override;

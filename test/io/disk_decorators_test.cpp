@@ -25,7 +25,7 @@ using test::TempDirectory;
 // The world of one process: a reactor and a power-loss disk over the real one.
 struct World {
   explicit World(const std::string& path, PowerLossOptions options = {}) {
-    auto opened = UringDisk::open(*reactor, path);
+    auto opened = run_task(*reactor, UringDisk::open_patiently(reactor.get(), path, milliseconds(5000)));
     EXPECT_TRUE(opened.has_value()) << opened.error().text();
     disk = std::make_unique<PowerLossDisk>(std::move(*opened), options);
   }

@@ -63,7 +63,7 @@ TEST(StoreFile, Open_ByASecondProcess_IsLockedAndNamesThePath) {
   const auto first = open_store_file(path, PageCache::bypass);
   ASSERT_TRUE(first);
   const int answer = in_child([&] {
-    const auto second = open_store_file(path, PageCache::bypass, milliseconds(4));
+    const auto second = open_store_file(path, PageCache::bypass);
     if (second) return 1;
     return second.error().code == Errc::locked && second.error().message.find(path) != std::string::npos ? 0 : 2;
   });

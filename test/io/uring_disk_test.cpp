@@ -139,6 +139,14 @@ TEST_F(UringDiskTest, ManyRequests_InOneTurn_AreSubmittedTogether) {
   EXPECT_EQ(done, 64);
 }
 
+TEST_F(UringDiskTest, OpenPatiently_WhileLocked_GivesUpAfterItsPatience) {
+  const BootNs begin = reactor->clock().now();
+  const auto second = run_task(*reactor, UringDisk::open_patiently(reactor.get(), path, milliseconds(10)));
+  ASSERT_FALSE(second);
+  EXPECT_EQ(second.error().code, Errc::locked);
+  EXPECT_GE(reactor->clock().now(), begin + milliseconds(10));
+}
+
 // A crash: the frames are gone while the kernel still works on their requests.
 TEST_F(UringDiskTest, Destroyed_WithRequestsInFlight_WaitsForTheKernel) {
   int done = 0;
