@@ -10,7 +10,7 @@ class PostgresHost:
         self.device = None  # Valid after attach().
 
     def attach(self, portal, target):
-        self.device = self.guest.run(f"attach {portal} {target}").stdout.strip()
+        self.device = self._run(f"attach {portal} {target}").stdout.strip()
         return self.device
 
     def format(self, fs):

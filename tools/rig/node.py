@@ -1,5 +1,4 @@
 """A storage node in a namespace of its own: holdfastd, to be killed and started at will."""
-import json
 import os
 import signal
 import time
@@ -7,6 +6,7 @@ from pathlib import Path
 
 from rig.errors import RigError
 from rig.processes import run, spawn
+from rig.supervisor import activated, listening_socket
 
 TREE = Path(__file__).resolve().parents[2]
 PORT = 3260
@@ -25,6 +25,7 @@ class HoldfastNode:
         self.daemon = build / "tools" / "holdfastd" / "holdfastd"
         self.cli = build / "tools" / "holdfast" / "holdfast"
         self.process = None
+        self.listener = listening_socket(self.netns, self.address, PORT)
         for program in (self.daemon, self.cli):
             if not os.access(program, os.X_OK):
                 raise RigError(f"{program} is not built: cmake --preset release && cmake --build build")
@@ -52,8 +53,8 @@ listen = "{ADMIN}"
 
     def start(self):
         with open(self.dir / "log", "ab") as log:
-            self.process = spawn([self.daemon, "--config", self.config], netns=self.netns, die_with_owner=not self.lab.kept,
-                                 stdout=log, stderr=log)
+            self.process = spawn(activated(self.listener, [self.daemon, "--config", self.config]), netns=self.netns,
+                                 die_with_owner=not self.lab.kept, pass_fds=[self.listener.fileno()], stdout=log, stderr=log)
         give_up = time.monotonic() + START_TIMEOUT_S
         while self.holdfast("status", check=False).returncode != 0:
             if self.process.poll() is not None or time.monotonic() > give_up:
@@ -63,13 +64,18 @@ listen = "{ADMIN}"
     def kill(self):
         """kill -9 of this very process; what it had acknowledged must survive."""
         if self.process.poll() is not None:
-            raise RigError(f"holdfastd died by itself; its log:\n{self.log_tail()}")
+            raise RigError(f"holdfastd was dead before it was killed; its log:\n{self.log_tail()}")
         self.process.send_signal(signal.SIGKILL)
         if self.process.wait() != -signal.SIGKILL:
             raise RigError("holdfastd did not die of the signal")
 
     def holdfast(self, *arguments, **kwargs):
         return run([self.cli, "--server", f"http://{ADMIN}", *arguments], netns=self.netns, **kwargs)
+
+    def require_not_crashed(self):
+        """Dead by our own hand is fine."""
+        if self.process.poll() not in (None, -signal.SIGKILL):
+            raise RigError(f"holdfastd died by itself (status {self.process.returncode}); its log:\n{self.log_tail()}")
 
     def create_volume(self, name, size):
         """Returns the volume's target name."""

@@ -14,7 +14,8 @@ VOLUME = "pg"
 VOLUME_SIZE = "4GiB"
 LEDGER_CLIENTS = 2
 NODE_OUTAGE_S = 1
-RESUME_TIMEOUT_S = 60
+PROGRESS_TIMEOUT_S = 60
+WARM_TRANSACTIONS = 20
 
 
 def tell(lab, options):
@@ -69,13 +70,14 @@ def _start_database(host, node, target, options):
 def _load_with_killed_node(host, node, bench, ledger, options):
     say(f"load: pgbench with 4 clients, and {LEDGER_CLIENTS} ledger clients that keep each acknowledged transaction's number outside the host")
     ledger.start(host.guest)
+    _await(lambda: ledger.acked_count >= WARM_TRANSACTIONS, "the load does not start", node)
     bench.start(options.seconds)
-    _watch(bench, ledger, options.seconds / 3)
+    _watch(node, bench, ledger, options.seconds / 3)
     acked_before = ledger.acked_count
     killed_at = time.monotonic()
     node.kill()
     say(f"kill -9 {node.process.pid}: the node is dead, {acked_before} ledger transactions are acknowledged")
-    _watch(bench, ledger, NODE_OUTAGE_S)
+    _watch(node, bench, ledger, NODE_OUTAGE_S)
     answered_when_dead = ledger.acked_count - acked_before
     if answered_when_dead > LEDGER_CLIENTS:  # Answers that were on their way are fine.
         raise RigError(f"{answered_when_dead} transactions were acknowledged without a node: the fault had no effect")
@@ -85,17 +87,22 @@ def _load_with_killed_node(host, node, bench, ledger, options):
     started_at = time.monotonic()
     say(f"the node runs again (its start took {started_at - killed_at - NODE_OUTAGE_S:.2f} s)")
     acked_at_restart = ledger.acked_count
-    while ledger.acked_count == acked_at_restart:
-        _watch(bench, ledger, 0.5)
-        if time.monotonic() - started_at > RESUME_TIMEOUT_S:
-            raise RigError(f"I/O did not resume within {RESUME_TIMEOUT_S} s; the node's log:\n{node.log_tail()}")
+    _await(lambda: ledger.acked_count > acked_at_restart + LEDGER_CLIENTS, "I/O does not resume", node)
     while bench.running:
-        _watch(bench, ledger, 1)
+        _watch(node, bench, ledger, 1)
     bench.finish()
     ledger.require_healthy()
     pause_s = ledger.longest_pause(killed_at - 1, time.monotonic())
     say(f"I/O resumed by itself: longest pause {pause_s:.2f} s, of which {started_at - killed_at:.2f} s without a node; "
         f"pgbench {bench.tps_average:.0f} tps on average, 0 failed transactions")
+
+
+def _await(condition, complaint, node):
+    give_up = time.monotonic() + PROGRESS_TIMEOUT_S
+    while not condition():
+        if time.monotonic() > give_up:
+            raise RigError(f"{complaint} within {PROGRESS_TIMEOUT_S} s; the node's log:\n{node.log_tail()}")
+        time.sleep(0.05)
 
 
 def _stale_copy(node):
@@ -108,7 +115,7 @@ def _copy(source, target):
     run(["cp", "-a", "--sparse=always", "--reflink=auto", source, target], timeout_s=120)
 
 
-def _watch(bench, ledger, seconds):
+def _watch(node, bench, ledger, seconds):
     """A line a second."""
     end = time.monotonic() + seconds
     while (now := time.monotonic()) < end:
@@ -116,6 +123,7 @@ def _watch(bench, ledger, seconds):
         time.sleep(min(1, end - now))
         rate = (ledger.acked_count - before) / (time.monotonic() - now)
         detail(f"pgbench {bench.tps_now:5.0f} tps   ledger {rate:5.0f} tps   acknowledged {ledger.acked_count}")
+        node.require_not_crashed()
         ledger.require_healthy()
 
 

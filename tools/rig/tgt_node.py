@@ -43,6 +43,11 @@ class TgtNode:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
+    def require_not_crashed(self):
+        """Dead by our own hand is fine."""
+        if self.process.poll() not in (None, -signal.SIGKILL):
+            raise RigError(f"tgtd died by itself (status {self.process.returncode}); its log:\n{self.log_tail()}")
+
     def create_volume(self, name, size):
         self.volume = name
         run(["truncate", "-s", size.replace("iB", ""), self.dir / f"{name}.img"])
