@@ -71,7 +71,7 @@ class Guest:
     def _without_privilege(self):
         """setpriv asks for the parent-death signal itself: the kernel forgets an earlier one when the user changes."""
         return ["setpriv", f"--reuid={GUEST_UID}", f"--regid={GUEST_UID}", "--clear-groups", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all",
-                *([] if self.lab.kept else ["--pdeathsig=KILL"]), "--"]
+                *([] if self.lab.programs_stay else ["--pdeathsig=KILL"]), "--"]
 
     def _start_ssh_master(self, root):
         """One connection carries every command: 0.1 s each instead of a handshake each."""
@@ -90,7 +90,7 @@ Host {self.name}
   ControlPath {self.dir}/ssh
 """)
         with open(self.dir / "ssh.log", "wb") as log:
-            self.master = spawn([*self._ssh(), "-M", "-N", self.name], netns=self.lab.lan, die_with_owner=not self.lab.kept,
+            self.master = spawn([*self._ssh(), "-M", "-N", self.name], netns=self.lab.lan, die_with_owner=not self.lab.programs_stay,
                                 stdout=log, stderr=log)
         (self.dir / "ssh_process").write_text(identity(self.master.pid))
         self._await((self.dir / "ssh").exists, "accept ssh")

@@ -37,6 +37,7 @@ class Lab:
         self.id = lab_id or f"{os.getpid()}-{secrets.token_hex(2)}"
         self.dir = HOME / self.id
         self.lan = f"hf-{self.id}-lan"
+        self.programs_stay = False  # Else they die with this process. Written by create().
 
     def __enter__(self):
         return self
@@ -45,11 +46,13 @@ class Lab:
         if not self.kept:
             self.close()
 
-    def create(self, *, kept=False):
+    def create(self, *, programs_stay=False):
+        """With programs_stay, keep() may later make the lab outlive its owner."""
+        self.programs_stay = programs_stay
         if self.dir.exists():
             raise RigError(f"a lab named {self.id} exists already")
         self.dir.mkdir(parents=True)
-        self.set_owner(KEPT if kept else identity(os.getpid()))
+        self._set_owner(identity(os.getpid()))
         self._write_state({"nodes": {}, "guests": {}})
         run(["ip", "netns", "add", self.lan])
         _ip_batch(self.lan, f"""
@@ -67,7 +70,10 @@ class Lab:
             raise RigError(f"there is no lab named {lab_id} (running: {known})")
         return lab
 
-    def set_owner(self, owner):
+    def keep(self):
+        self._set_owner(KEPT)
+
+    def _set_owner(self, owner):
         (self.dir / "owner").write_text(owner)
 
     @property

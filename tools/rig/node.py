@@ -11,7 +11,7 @@ from rig.supervisor import activated, listening_socket
 TREE = Path(__file__).resolve().parents[2]
 PORT = 3260
 ADMIN = "127.0.0.1:9440"
-START_TIMEOUT_S = 15
+START_TIMEOUT_S = 60
 POLL_S = 0.01
 
 
@@ -54,12 +54,16 @@ listen = "{ADMIN}"
     def start(self):
         with open(self.dir / "log", "ab") as log:
             self.process = spawn(activated(self.listener, [self.daemon, "--config", self.config]), netns=self.netns,
-                                 die_with_owner=not self.lab.kept, pass_fds=[self.listener.fileno()], stdout=log, stderr=log)
+                                 die_with_owner=not self.lab.programs_stay, pass_fds=[self.listener.fileno()], stdout=log, stderr=log)
         give_up = time.monotonic() + START_TIMEOUT_S
         while self.holdfast("status", check=False).returncode != 0:
             if self.process.poll() is not None or time.monotonic() > give_up:
                 raise RigError(f"holdfastd does not start; its log:\n{self.log_tail()}")
             time.sleep(POLL_S)
+
+    def start_command(self):
+        """For a person at a shell."""
+        return f"nsenter --net=/run/netns/{self.netns} {self.daemon} --config {self.config}"
 
     def kill(self):
         """kill -9 of this very process; what it had acknowledged must survive."""

@@ -1,11 +1,12 @@
 """What a demo or a check needs before it can start: packages, programs, and the guest's images while the programs compile."""
 import os
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from rig import cache, kernel, rootfs
+from rig import cache, interrupts, kernel, rootfs
 from rig.errors import RigError
 from rig.processes import kill_group, spawn
 from rig.progress import detail, say, step
@@ -17,7 +18,7 @@ HEARTBEAT_S = 15
 def prepare():
     if os.geteuid() != 0:
         raise RigError("this needs root (packages, network namespaces, tap devices): run it with sudo")
-    _stream("packages", [TREE / "tools" / "setup", "build", "guest"])
+    _stream("packages", [TREE / "tools" / "setup", "build", "guest"], _let_apt_finish)
     images = _start_images()
     try:
         if not (TREE / "build" / "build.ninja").exists():
@@ -29,14 +30,26 @@ def prepare():
             kill_group(images)
 
 
-def _stream(name, args):
+def _let_apt_finish(process):
+    """A package half installed is worse than a minute's wait; tools/setup stops after apt's current run."""
+    process.terminate()
+    process.wait()
+
+
+def _end_build(process):
+    """TERM, not KILL: ninja removes what it has half written."""
+    os.killpg(process.pid, signal.SIGTERM)
+    process.wait()
+
+
+def _stream(name, args, end=_end_build):
     """Long commands speak for themselves."""
     with step(name):
         process = subprocess.Popen(args, cwd=TREE, start_new_session=True)
         try:
             status = process.wait()
-        except BaseException:
-            kill_group(process)
+        except interrupts.Interrupted:
+            end(process)
             raise
     if status != 0:
         raise RigError(f"{name} failed (status {status}), see above")

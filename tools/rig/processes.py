@@ -49,23 +49,25 @@ def spawn(args, *, netns=None, die_with_owner=True, **popen):
                             preexec_fn=_die_with_owner if die_with_owner else _become_free, **popen)
 
 
-def run(args, *, netns=None, timeout_s=60, check=True, **kwargs):
-    """Runs to the end; raises RigError with the command's own words when it fails or hangs."""
-    kwargs.setdefault("stdin", subprocess.DEVNULL if "input" not in kwargs else None)
-    if kwargs["stdin"] is None:
-        del kwargs["stdin"]
-    kwargs.setdefault("stdout", subprocess.PIPE)
-    kwargs.setdefault("stderr", subprocess.PIPE)
+def run(args, *, netns=None, timeout_s=60, check=True, input=None, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE):
+    """Runs to the end; raises RigError with the command's own words when it fails or hangs. Interrupted, it leaves nothing running."""
     try:
-        done = subprocess.run(inside(netns, args), timeout=timeout_s, text=True, start_new_session=True, **kwargs)
-    except subprocess.TimeoutExpired:
-        raise RigError(f"`{brief(args)}` did not finish within {timeout_s} s") from None
+        process = subprocess.Popen(inside(netns, args), text=True, start_new_session=True, preexec_fn=_become_free,
+                                   stdin=stdin if input is None else subprocess.PIPE, stdout=stdout, stderr=stderr)
     except FileNotFoundError as missing:
         raise RigError(f"{missing.filename} is not installed: run tools/setup") from None
-    if check and done.returncode != 0:
-        words = "\n".join(part.strip() for part in (done.stdout, done.stderr) if part and part.strip())
-        raise RigError(f"`{brief(args)}` failed with status {done.returncode}:\n{words[-4000:]}")
-    return done
+    try:
+        output, errors = process.communicate(input, timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        kill_group(process)
+        raise RigError(f"`{brief(args)}` did not finish within {timeout_s} s") from None
+    except BaseException:
+        kill_group(process)
+        raise
+    if check and process.returncode != 0:
+        words = "\n".join(part.strip() for part in (output, errors) if part and part.strip())
+        raise RigError(f"`{brief(args)}` failed with status {process.returncode}:\n{words[-4000:]}")
+    return subprocess.CompletedProcess(args, process.returncode, output, errors)
 
 
 def brief(args):

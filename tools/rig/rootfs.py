@@ -47,7 +47,8 @@ def debian_sources():
 def _build(work):
     tree = work / "tree"
     no_cluster = 'mkdir -p "$1/etc/postgresql-common"; echo "create_main_cluster = false" > "$1/etc/postgresql-common/createcluster.conf"'
-    run(["nice", "mmdebstrap", "--variant=minbase", "--mode=root", "--quiet", '--aptopt=Apt::Install-Recommends "false"',
+    # Namespaces of its own: what is mounted in the tree while packages install goes with the processes, and is never seen from outside.
+    run(["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "nice", "mmdebstrap", "--variant=minbase", "--mode=root", "--quiet", '--aptopt=Apt::Install-Recommends "false"',
          *(f"--dpkgopt=path-exclude={pattern}" for pattern in UNWANTED), f"--essential-hook={no_cluster}",
          "--include=" + ",".join(packages()), "bookworm", tree, *debian_sources()], timeout_s=1200)
     for name, (target, mode) in INSTALLED_FILES.items():

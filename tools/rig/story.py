@@ -19,15 +19,7 @@ WARM_TRANSACTIONS = 20
 
 
 def tell(lab, options):
-    lab.create(kept=options.keep)
-    try:
-        _tell(lab, options)
-    except BaseException:
-        lab.close()  # Kept is what works, not what failed.
-        raise
-
-
-def _tell(lab, options):
+    lab.create(programs_stay=options.keep)
     node, target = _start_node(lab, options)
     host = PostgresHost(lab)
     bench = _start_database(host, node, target, options)
@@ -158,12 +150,14 @@ def _verify(host, ledger):
 
 def _leave_running(lab, node, host):
     host.postgres("start")
+    lab.keep()
     say("left running, as asked (--keep):")
     for line in (
             f"a shell command in the host  tools/guest run --lab {lab.id} {host.guest.name} 'multipath -ll; df -h /srv'",
             f"SQL                          echo 'SELECT count(*) FROM ledger' | tools/guest run --lab {lab.id} {host.guest.name} sql",
-            f"the node's own view          nsenter --net=/run/netns/{node.netns} build/tools/holdfast/holdfast status",
-            f"the node's process and log   {node.process.pid}   {node.dir}/log",
+            f"the node's own view          nsenter --net=/run/netns/{node.netns} {node.cli} status",
+            f"kill the node                kill -9 {node.process.pid}      (its log: {node.dir}/log)",
+            f"and start it again           {node.start_command()} &",
             "to end it all                tools/guest clean --kept"):
         detail(line)
 

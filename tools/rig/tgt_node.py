@@ -29,7 +29,7 @@ class TgtNode:
         """The real portal opens last: an initiator that reconnects must not find a target without its volume."""
         with open(self.dir / "log", "ab") as log:
             self.process = spawn(["tgtd", "-f", "-C", CONTROL_PORT, "--iscsi", "portal=127.0.0.1:3260"], netns=self.netns,
-                                 die_with_owner=not self.lab.kept, stdout=log, stderr=log)
+                                 die_with_owner=not self.lab.programs_stay, stdout=log, stderr=log)
         give_up = time.monotonic() + 10
         while self._admin("--mode", "system", "--op", "show", check=False).returncode != 0:
             if self.process.poll() is not None or time.monotonic() > give_up:
@@ -38,6 +38,11 @@ class TgtNode:
         if self.volume:
             self._export()
         self._admin("--mode", "portal", "--op", "new", "--param", f"portal={self.portal}")
+
+    cli = "tgtadm"
+
+    def start_command(self):
+        return "(start and set up tgtd by hand)"
 
     def kill(self):
         self.process.send_signal(signal.SIGKILL)
