@@ -9,7 +9,7 @@ namespace holdfast::scsi {
 
 Portal::Portal(const TargetDirectory& directory, Executor& executor, Clock& clock, Random& random,
                PortalOptions options)
-    : directory_(&directory), executor_(&executor), clock_(&clock), random_(&random), options_(options),
+    : directory_(&directory), clock_(&clock), random_(&random), options_(options),
       logins_(std::make_shared<std::atomic<unsigned>>(0)), scope_(executor) {}
 
 std::shared_ptr<void> Portal::take_slot() {

@@ -39,7 +39,6 @@ class Portal {
   std::shared_ptr<void> take_slot();
 
   const TargetDirectory* directory_;
-  Executor* executor_;
   Clock* clock_;
   Random* random_;
   PortalOptions options_;
