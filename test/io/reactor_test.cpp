@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <functional>
 #include <thread>
 #include <vector>
 
@@ -102,18 +104,21 @@ TEST(Reactor, PostRemote_FromAnotherThread_RunsAllInOrder) {
 // Ping-pong of two reactors: each wake-up crosses a thread that may just be falling asleep.
 TEST(Reactor, PostRemote_BetweenTwoReactors_NeverLosesAWakeUp) {
   constexpr int kRounds = 5'000;
-  auto pool = ReactorPool::start(2, {.buffer_bytes = 1 << 20});
-  ASSERT_TRUE(pool.has_value()) << pool.error().text();
   std::atomic<int> rounds{0};
   std::atomic<bool> done{false};
-  std::function<void(std::size_t)> bounce = [&](std::size_t at) {
+  ReactorPool* reactors = nullptr;
+  const std::function<void(std::size_t)> bounce = [&](std::size_t at) {
     if (++rounds == kRounds) {
       done = true;
       done.notify_all();
       return;
     }
-    (*pool)->reactor(1 - at).post_remote([&bounce, at] { bounce(1 - at); });
+    reactors->reactor(1 - at).post_remote([&bounce, at] { bounce(1 - at); });
   };
+  // Last, so that its threads have ended when the rest goes.
+  const auto pool = ReactorPool::start(2, {.buffer_bytes = 1 << 20});
+  ASSERT_TRUE(pool.has_value()) << pool.error().text();
+  reactors = pool->get();
   (*pool)->reactor(0).post_remote([&] { bounce(0); });
   done.wait(false);
   EXPECT_EQ(rounds, kRounds);
