@@ -1,0 +1,158 @@
+// What a restart finds, and what it refuses to serve.
+#include <gtest/gtest.h>
+
+#include "snapshot/store_format.h"
+#include "snapshot/superblock.h"
+#include "test/engine/one_node.h"
+#include "wal/log_format.h"
+
+namespace holdfast::engine_test {
+namespace {
+
+constexpr std::uint64_t kMiB = 1 << 20;
+
+TEST(Recovery, PowerLoss_AfterAcknowledgedWrites_AllAreThere) {
+  OneNode node;
+  Volume* volume = node.serve(64 * kMiB);
+  for (int i = 0; i < 50; ++i) ASSERT_TRUE(node.write(volume, static_cast<std::uint64_t>(i) * 3, 1, i + 1));
+  node.power_loss();
+  ASSERT_TRUE(node.open());
+  for (int i = 0; i < 50; ++i) EXPECT_EQ(node.value_at(node.volume(), static_cast<std::uint64_t>(i) * 3), i + 1);
+  EXPECT_EQ(node.value_at(node.volume(), 1), 0);
+}
+
+// The log is a ring: what was written many laps ago must not be read as news.
+TEST(Recovery, LogWrappedManyTimes_NewestValuesWin) {
+  OneNode node;
+  Volume* volume = node.serve(16 * kMiB);
+  for (int lap = 1; lap <= 6; ++lap)
+    for (std::uint64_t block = 0; block < 600; ++block) ASSERT_TRUE(node.write(volume, block, 1, lap));
+  node.power_loss();
+  ASSERT_TRUE(node.open());
+  for (std::uint64_t block = 0; block < 600; block += 37) EXPECT_EQ(node.value_at(node.volume(), block), 6);
+}
+
+// Rule 20: a record that a later header proves durable is damage, not a torn tail.
+TEST(Recovery, LogDamagedBeforeItsDurableEnd_RefusesAndNamesTheLsn) {
+  OneNode node;
+  Volume* volume = node.serve(16 * kMiB);
+  for (std::uint64_t i = 0; i < 20; ++i) ASSERT_TRUE(node.write(volume, i, 1, 7));
+  node.power_loss();
+  node.disk.flip_bit(snapshot::kLogOffset + 12 * kBlockBytes + 100, 3);
+  const auto opened = node.open();
+  ASSERT_FALSE(opened);
+  EXPECT_EQ(opened.error().code, Errc::damaged);
+  EXPECT_NE(opened.error().message.find("LSN"), std::string::npos) << opened.error().message;
+}
+
+TEST(Recovery, EitherSuperblockCopyLost_OpensAndRepairsIt) {
+  for (const std::uint64_t lost : snapshot::kSuperblockOffsets) {
+    OneNode node;
+    Volume* volume = node.serve(16 * kMiB);
+    ASSERT_TRUE(node.write(volume, 5, 4, 9));
+    ASSERT_TRUE(node.run(node.group->checkpoint()));
+    ASSERT_TRUE(node.write(volume, 6, 1, 11));
+    node.power_loss();
+    node.disk.flip_bit(lost + 700, 1);
+    ASSERT_TRUE(node.open()) << "copy at " << lost;
+    EXPECT_EQ(node.value_at(node.volume(), 5), 9);
+    EXPECT_EQ(node.value_at(node.volume(), 6), 11);
+    EXPECT_TRUE(snapshot::decode_superblock(node.disk.peek(lost, kBlockBytes))) << "not rewritten";
+  }
+}
+
+TEST(Recovery, BothSuperblockCopiesDamaged_RefusesAsCorrupt) {
+  OneNode node;
+  node.serve(16 * kMiB);
+  node.power_loss();
+  for (const std::uint64_t offset : snapshot::kSuperblockOffsets) node.disk.flip_bit(offset + 90, 0);
+  const auto opened = node.open();
+  ASSERT_FALSE(opened);
+  EXPECT_EQ(opened.error().code, Errc::corrupt);
+}
+
+TEST(Recovery, NewerFormat_IsRefusedAndLeftUntouched) {
+  OneNode node;
+  node.serve(16 * kMiB);
+  node.power_loss();
+  auto block = node.disk.peek(0, kBlockBytes);
+  snapshot::Superblock superblock;
+  std::memcpy(&superblock, block.data(), sizeof superblock);
+  superblock.format_version = snapshot::kStoreVersion + 1;
+  std::memcpy(block.data(), &superblock, sizeof superblock);
+  node.disk.overwrite(0, block);
+  const auto opened = node.open();
+  ASSERT_FALSE(opened);
+  EXPECT_EQ(opened.error().code, Errc::version_too_new);
+  EXPECT_EQ(node.disk.peek(0, kBlockBytes), block);
+  EXPECT_FALSE(node.format()) << "formatting over a newer store must need to be forced";
+}
+
+TEST(Recovery, TruncatedFile_IsRefusedByItsSize) {
+  OneNode node;
+  node.serve(16 * kMiB);
+  node.power_loss();
+  node.disk.truncate(node.disk.size_bytes() - kChunkBytes);
+  const auto opened = node.open();
+  ASSERT_FALSE(opened);
+  EXPECT_EQ(opened.error().code, Errc::truncated);
+}
+
+TEST(Recovery, EmptyDisk_IsForeign) {
+  OneNode node;
+  node.disk.truncate(64 * kMiB);
+  const auto opened = node.open();
+  ASSERT_FALSE(opened);
+  EXPECT_EQ(opened.error().code, Errc::foreign);
+}
+
+// A store that is formatted anew must not find the records of the one before in its log.
+TEST(Recovery, FormattedOver_OldRecordsStayForgotten) {
+  OneNode node;
+  Volume* volume = node.serve(16 * kMiB);
+  for (std::uint64_t i = 0; i < 30; ++i) ASSERT_TRUE(node.write(volume, i, 1, 5));
+  node.power_loss();
+  EXPECT_EQ(node.format().error().code, Errc::exists);
+  ASSERT_TRUE(node.format(kLogBytes, Group::Existing::overwrite));
+  ASSERT_TRUE(node.open());
+  EXPECT_TRUE(node.group->volumes().empty());
+  EXPECT_EQ(node.group->status().recovered_records, 0u);
+}
+
+TEST(Recovery, CleanStop_ReplaysNothing) {
+  OneNode node;
+  Volume* volume = node.serve(16 * kMiB);
+  ASSERT_TRUE(node.write(volume, 0, 40, 3));
+  ASSERT_TRUE(node.run(node.group->stop()));
+  node.power_loss();
+  ASSERT_TRUE(node.open());
+  EXPECT_EQ(node.group->status().recovered_records, 0u);
+  EXPECT_EQ(node.value_at(node.volume(), 39), 3);
+}
+
+TEST(Recovery, EveryStart_BeginsANewEpoch) {
+  OneNode node;
+  node.serve(16 * kMiB);
+  const auto first = node.group->status().epoch;
+  node.power_loss();
+  ASSERT_TRUE(node.open());
+  EXPECT_GT(node.group->status().epoch, first);
+}
+
+TEST(Recovery, ReservationState_SurvivesPowerLossAndCheckpoint) {
+  OneNode node;
+  Volume* volume = node.serve(16 * kMiB);
+  std::vector<std::byte> state(Volume::kReservationBytesMax, std::byte{0x5a});
+  ASSERT_TRUE(node.run(volume->store_reservations(state)));
+  node.power_loss();
+  ASSERT_TRUE(node.open());
+  EXPECT_EQ(node.volume()->reservations(), state);
+  ASSERT_TRUE(node.run(node.group->checkpoint()));
+  ASSERT_TRUE(node.run(node.volume()->store_reservations({std::byte{1}})));
+  node.power_loss();
+  ASSERT_TRUE(node.open());
+  EXPECT_EQ(node.volume()->reservations(), std::vector<std::byte>{std::byte{1}});
+}
+
+}  // namespace
+}  // namespace holdfast::engine_test

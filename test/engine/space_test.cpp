@@ -1,0 +1,104 @@
+// Space: reserved before it is promised, given back when it is unmapped, and full is not broken.
+#include <gtest/gtest.h>
+
+#include "test/engine/one_node.h"
+
+namespace holdfast::engine_test {
+namespace {
+
+constexpr std::uint64_t kMiB = 1 << 20;
+
+TEST(Space, UnmapOfWholeChunks_GivesBackingSpaceBack) {
+  OneNode node;
+  Volume* volume = node.serve(64 * kMiB);
+  for (std::uint64_t block = 0; block < 4096; block += 256) ASSERT_TRUE(node.write(volume, block, 256, 1));
+  ASSERT_TRUE(node.run(node.group->checkpoint()));
+  const std::uint64_t before = node.disk.backed_bytes();
+  ASSERT_TRUE(node.unmap(volume, 0, 4096));
+  ASSERT_TRUE(node.run(node.group->checkpoint()));
+  ASSERT_TRUE(node.run(node.group->stop()));  // The punches are done.
+  EXPECT_LE(node.disk.backed_bytes() + 15 * kMiB, before);
+}
+
+TEST(Space, UnmappedBlocks_ReadAsZeros_AcrossPowerLoss) {
+  OneNode node;
+  Volume* volume = node.serve(16 * kMiB);
+  ASSERT_TRUE(node.write(volume, 0, 64, 8));
+  ASSERT_TRUE(node.unmap(volume, 3, 40));
+  EXPECT_EQ(node.value_at(volume, 2), 8);
+  EXPECT_EQ(node.value_at(volume, 3), 0);
+  EXPECT_EQ(node.value_at(volume, 20), 0);
+  node.power_loss();
+  ASSERT_TRUE(node.open());
+  EXPECT_EQ(node.value_at(node.volume(), 2), 8);
+  EXPECT_EQ(node.value_at(node.volume(), 42), 0);
+  EXPECT_EQ(node.value_at(node.volume(), 43), 8);
+}
+
+// P7. Full: new allocations fail with no_space, reads and overwrites go on, and writes recover when space returns.
+TEST(Space, BackingFull_OverwritesAndReadsGoOn_NewChunksFail_AndRecover) {
+  OneNode node;
+  Volume* volume = node.serve(512 * kMiB);
+  ASSERT_TRUE(node.write(volume, 0, 256, 1));
+  node.disk.set_capacity(node.disk.backed_bytes());
+  std::uint64_t block = 256;
+  Result<void> done;
+  while ((done = node.write(volume, block, 256, 2))) block += 256;
+  EXPECT_EQ(done.error().code, Errc::no_space);
+  std::uint64_t far = 100'000;
+  while ((done = node.write(volume, far, 1, 2))) far += 16;
+  EXPECT_EQ(done.error().code, Errc::no_space);
+  for (std::uint64_t i = 0; i < 64; ++i) ASSERT_TRUE(node.write(volume, i * 3, 1, 4)) << "overwrite " << i;
+  ASSERT_TRUE(node.write(volume, 256, 256, 5)) << "a whole-chunk overwrite goes in place";
+  ASSERT_TRUE(node.run(node.group->checkpoint()));
+  EXPECT_EQ(node.value_at(volume, 3), 4);
+  EXPECT_EQ(node.value_at(volume, 300), 5);
+  EXPECT_FALSE(node.group->status().failed);
+  node.disk.set_capacity(kDiskBytes);
+  EXPECT_TRUE(node.write(volume, far, 1, 6));
+  EXPECT_EQ(node.value_at(volume, far), 6);
+}
+
+TEST(Space, BackingFull_UnmapMakesRoom) {
+  OneNode node;
+  Volume* volume = node.serve(512 * kMiB);
+  node.disk.set_capacity(node.disk.backed_bytes() + 8 * kMiB);
+  std::uint64_t block = 0;
+  while (node.write(volume, block, 256, 2)) block += 256;
+  ASSERT_TRUE(node.unmap(volume, 0, 512));
+  ASSERT_TRUE(node.run(node.group->checkpoint()));
+  ASSERT_TRUE(node.run_until([&] { return node.write(volume, 50'000, 16, 3).has_value(); }));
+}
+
+TEST(Space, DeletedVolume_GivesItsSpaceBack_AlsoWhenInterrupted) {
+  OneNode node;
+  Volume* volume = node.serve(64 * kMiB);
+  for (std::uint64_t block = 0; block < 8192; block += 256) ASSERT_TRUE(node.write(volume, block, 256, 1));
+  ASSERT_TRUE(node.run(node.group->checkpoint()));
+  const std::uint64_t before = node.disk.backed_bytes();
+  ASSERT_TRUE(node.run(node.group->delete_volume("pg")));
+  node.power_loss();
+  ASSERT_TRUE(node.open());
+  EXPECT_EQ(node.volume(), nullptr);
+  ASSERT_TRUE(node.run_until([&] { return node.disk.backed_bytes() + 30 * kMiB < before; }));
+  // The slot and the name are free again.
+  EXPECT_NE(node.create("pg", 16 * kMiB), nullptr);
+  EXPECT_EQ(node.value_at(node.volume(), 0), 0);
+}
+
+TEST(Space, Provisioning_TellsMappedRuns) {
+  OneNode node;
+  Volume* volume = node.serve(16 * kMiB);
+  ASSERT_TRUE(node.write(volume, 4, 4, 1));
+  const auto runs = node.run(volume->provisioning(Lba(0), 8));
+  ASSERT_TRUE(runs);
+  ASSERT_EQ(runs->size(), 3u);
+  EXPECT_FALSE((*runs)[0].mapped);
+  EXPECT_EQ((*runs)[1].range.first.value, 4u);
+  EXPECT_EQ((*runs)[1].range.count.value, 4u);
+  EXPECT_TRUE((*runs)[1].mapped);
+  EXPECT_EQ((*runs)[2].range.end().value, 16 * kMiB / kBlockBytes);
+}
+
+}  // namespace
+}  // namespace holdfast::engine_test
