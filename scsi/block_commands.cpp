@@ -7,30 +7,10 @@
 #include "scsi/limits.h"
 #include "scsi/payload.h"
 #include "scsi/server.h"
+#include "scsi/volume_error.h"
 
 namespace holdfast::scsi {
 namespace {
-
-enum class Direction : std::uint8_t { read, write };
-
-Verdict volume_error(const Error& error, Direction direction, Lba at) {
-  const bool reading = direction == Direction::read;
-  switch (error.code) {
-    case Errc::out_of_range: return check_at(SenseKey::illegal_request, Asc::lba_out_of_range, at.value);
-    case Errc::no_space: return check(SenseKey::data_protect, Asc::space_allocation_failed);
-    case Errc::corrupt:
-    case Errc::damaged: return check_at(SenseKey::medium_error, Asc::unrecovered_read_error, at.value);
-    case Errc::io_error:
-    case Errc::sync_failed:
-      return check_at(SenseKey::medium_error, reading ? Asc::unrecovered_read_error : Asc::write_error, at.value);
-    case Errc::fenced: return check(SenseKey::not_ready, Asc::not_ready_standby);
-    case Errc::closed: return check(SenseKey::not_ready, Asc::not_ready_unavailable);
-    case Errc::cancelled: return check(SenseKey::aborted_command, Asc::none);
-    case Errc::busy:
-    case Errc::overloaded: return Verdict{Status::task_set_full, {}};
-    default: return check(SenseKey::hardware_error, Asc::internal_target_failure);
-  }
-}
 
 Verdict aborted() { return check(SenseKey::aborted_command, Asc::none); }
 
@@ -267,59 +247,6 @@ Task<void> Server::run_write_same(Command* command) {
     if (!result) {
       counters_.write_errors.add();
       co_return finish(*command, volume_error(result.error(), Direction::write, piece.first));
-    }
-  }
-}
-
-namespace {
-
-constexpr std::size_t kUnmapHeaderBytes = 8;
-constexpr std::size_t kUnmapDescriptorBytes = 16;
-
-BlockRange unmap_descriptor(Bytes list, std::size_t index) {
-  const std::byte* at = &list[kUnmapHeaderBytes + index * kUnmapDescriptorBytes];
-  return {Lba(load_be<std::uint64_t>(at)), BlockCount(load_be<std::uint32_t>(at + 8))};
-}
-
-// Everything is checked before the first block is unmapped (SBC-3 §5.28).
-Verdict check_unmap(Bytes list, BlockCount capacity, std::size_t& descriptors) {
-  descriptors = 0;
-  if (list.empty()) return go_on();
-  if (list.size() < kUnmapHeaderBytes) return illegal(Asc::parameter_list_length_error);
-  const std::size_t bytes = load_be<std::uint16_t>(&list[2]);
-  if (bytes > list.size() - kUnmapHeaderBytes) return illegal(Asc::parameter_list_length_error);
-  const std::size_t count = bytes / kUnmapDescriptorBytes;
-  if (count > kUnmapDescriptorsMax) return invalid_parameter(2);
-  std::uint64_t blocks = 0;
-  for (std::size_t i = 0; i < count; ++i) {
-    const BlockRange range = unmap_descriptor(list, i);
-    if (!range_fits(range, capacity))
-      return check_at(SenseKey::illegal_request, Asc::lba_out_of_range, range.first.value);
-    blocks += range.count.value;  // At most 256 × 2^32.
-    if (blocks > kUnmapBlocksMax)
-      return invalid_parameter(static_cast<std::uint16_t>(kUnmapHeaderBytes + i * kUnmapDescriptorBytes + 8));
-  }
-  descriptors = count;
-  return go_on();
-}
-
-}  // namespace
-
-Task<void> Server::run_unmap(Command* command) {
-  const Executing executing(this, command->nexus);
-  if (command->aborted) co_return;
-  if (Verdict v = recheck(*command); !v.ok()) co_return finish(*command, v);
-  const Bytes list = command->data_out.bytes().first(command->data_out_bytes);
-  std::size_t descriptors = 0;
-  if (Verdict v = check_unmap(list, volume_.capacity(), descriptors); !v.ok()) co_return finish(*command, v);
-  for (std::size_t i = 0; i < descriptors; ++i) {
-    if (command->aborted) co_return;
-    const BlockRange range = unmap_descriptor(list, i);
-    if (range.count.value == 0) continue;
-    const Result<void> result = co_await volume_.unmap(range);
-    if (!result) {
-      counters_.write_errors.add();
-      co_return finish(*command, volume_error(result.error(), Direction::write, range.first));
     }
   }
 }

@@ -299,6 +299,33 @@ TEST(Unmap, SeveralRanges_ReadAsZeros) {
   EXPECT_EQ(bench.volume.content({Lba(16), BlockCount(32)}), blocks_of(0, 32));
 }
 
+// Hosts and test suites send runs of small descriptors; each call of the volume is a record in its log.
+TEST(Unmap, RangesThatTouchOrOverlap_AreOneCall) {
+  ScsiBench bench;
+  bench.send(bench.a, cdb10(0x2a, 0, 64), blocks_of(1, 64));
+  EXPECT_EQ(unmap(bench, {{2, 1}, {0, 1}, {1, 1}, {2, 3}, {20, 4}, {21, 1}})->status(), Status::good);
+  EXPECT_EQ(bench.volume.calls(Operation::unmap), 2u);
+  EXPECT_EQ(bench.volume.content({Lba(0), BlockCount(5)}), blocks_of(0, 5));
+  EXPECT_EQ(bench.volume.content({Lba(5), BlockCount(15)}), blocks_of(1, 15));
+  EXPECT_EQ(bench.volume.content({Lba(24), BlockCount(40)}), blocks_of(1, 40));
+}
+
+TEST(Unmap, ManyRanges_GoSideBySideAndFailAsOne) {
+  ScsiBench bench;
+  bench.volume.hold(Operation::unmap);
+  std::vector<std::pair<std::uint64_t, std::uint32_t>> ranges;
+  for (std::uint64_t i = 0; i < 100; ++i) ranges.push_back({i * 2, 1});
+  const Octets list = unmap_list(ranges);
+  auto x = bench.start(bench.a, unmap_cdb(list.size()), list);
+  EXPECT_EQ(bench.volume.calls(Operation::unmap), 32u);
+  bench.volume.fail_with(Operation::unmap, Errc::io_error);
+  bench.volume.release();
+  bench.turn();
+  EXPECT_TRUE(x->finished);
+  EXPECT_EQ(x->asc(), 0x0c00u);
+  EXPECT_EQ(bench.volume.calls(Operation::unmap), 32u);
+}
+
 TEST(Unmap, OneBadRangeAmongGood_UnmapsNothing) {
   ScsiBench bench;
   bench.send(bench.a, cdb10(0x2a, 0, 1), blocks_of(1, 1));
