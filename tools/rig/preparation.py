@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rig import cache, interrupts, kernel, rootfs
 from rig.errors import RigError
-from rig.processes import kill_group, spawn
+from rig.processes import spawn
 from rig.progress import detail, say, step
 
 TREE = Path(__file__).resolve().parents[2]
@@ -26,8 +26,7 @@ def prepare():
         _stream("build", ["cmake", "--build", TREE / "build", "--target", "holdfastd", "holdfast"])
         _await_images(images)
     finally:
-        if images and images.poll() is None:
-            kill_group(images)
+        _end_images(images)
 
 
 def _let_apt_finish(process):
@@ -40,6 +39,22 @@ def _end_build(process):
     """TERM, not KILL: ninja removes what it has half written."""
     os.killpg(process.pid, signal.SIGTERM)
     process.wait()
+
+
+def build_images():
+    """Just these; nothing to do when they are there."""
+    images = _start_images()
+    try:
+        _await_images(images)
+    finally:
+        _end_images(images)
+
+
+def _end_images(images):
+    """TERM: a build of images removes what it has begun."""
+    if images and images.poll() is None:
+        images.terminate()
+        images.wait()
 
 
 def _stream(name, args, end=_end_build):

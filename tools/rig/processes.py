@@ -52,7 +52,7 @@ def spawn(args, *, netns=None, die_with_owner=True, **popen):
 def run(args, *, netns=None, timeout_s=60, check=True, input=None, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE):
     """Runs to the end; raises RigError with the command's own words when it fails or hangs. Interrupted, it leaves nothing running."""
     try:
-        process = subprocess.Popen(inside(netns, args), text=True, start_new_session=True, preexec_fn=_become_free,
+        process = subprocess.Popen(inside(netns, args), text=True, start_new_session=True, preexec_fn=_die_with_owner,
                                    stdin=stdin if input is None else subprocess.PIPE, stdout=stdout, stderr=stderr)
     except FileNotFoundError as missing:
         raise RigError(f"{missing.filename} is not installed: run tools/setup") from None
