@@ -14,6 +14,8 @@ namespace {
 
 using namespace holdfast;
 
+constexpr std::size_t kDiskBytes = 32 << 10;  // Small: an input is to take little time.
+
 void drive_login(std::string_view bytes) {
   test::ManualExecutor executor;
   test::ManualClock clock(executor);
@@ -26,7 +28,7 @@ void drive_login(std::string_view bytes) {
   scsi::TargetOptions options;
   options.volume = "pg";
   auto target = std::make_shared<scsi::Target>(
-      options, std::make_unique<test::FakeDeviceServer>(executor, clock, pool), table, executor, clock, pool, random);
+      options, std::make_unique<test::FakeDeviceServer>(executor, clock, pool, kDiskBytes), table, executor, clock, pool, random);
   scsi::TargetEntry entry;
   entry.name = target->name();
   entry.executor = &executor;

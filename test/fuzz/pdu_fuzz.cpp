@@ -13,6 +13,8 @@ namespace {
 
 using namespace holdfast;
 
+constexpr std::size_t kDiskBytes = 32 << 10;  // Small: an input is to take little time.
+
 std::string login(std::uint8_t choice) {
   std::string text = "InitiatorName=iqn.host";
   const auto add = [&text](std::string_view pair) { text.append(1, '\0').append(pair); };
@@ -40,7 +42,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   test::CountingRandom random;
   BufferPool pool(executor, kPoolBytes);
   scsi::TargetTable table;
-  auto server = std::make_unique<test::FakeDeviceServer>(executor, clock, pool);
+  auto server = std::make_unique<test::FakeDeviceServer>(executor, clock, pool, kDiskBytes);
   test::FakeDeviceServer* disk = server.get();
   scsi::TargetOptions options;
   options.volume = "pg";

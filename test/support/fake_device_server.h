@@ -17,8 +17,8 @@ class FakeDeviceServer final : public scsi::DeviceServer {
  public:
   static constexpr std::uint32_t kBlockBytes = 512;
 
-  FakeDeviceServer(Executor& executor, Clock& clock, BufferPool& pool)
-      : clock_(&clock), pool_(&pool), gate_(executor), disk_(8 << 20, '\0') {}
+  FakeDeviceServer(Executor& executor, Clock& clock, BufferPool& pool, std::size_t disk_bytes = 8 << 20)
+      : clock_(&clock), pool_(&pool), gate_(executor), disk_(disk_bytes, '\0') {}
 
   // While held, commands wait at the volume before their effect.
   void hold(bool held) {
