@@ -18,7 +18,10 @@ Applier::Applier(snapshot::Store& store, PendingIndex& pending, Clock& clock, Ap
                  std::uint64_t backlog_bytes)
     : store_(&store), pending_(&pending), clock_(&clock), owner_(&owner), backlog_bytes_(backlog_bytes),
       progress_(clock.executor()), tick_timer_(clock), space_timer_(clock), space_turn_(clock.executor(), 1),
-      scope_(clock.executor()) {}
+      copy_space_(store.buffers().try_acquire(kInFlightMax * kBlockBytes)), scope_(clock.executor()) {
+  ENSURE(copy_space_);
+  for (std::size_t i = 0; i < kInFlightMax; ++i) free_slots_.push_back(static_cast<std::uint8_t>(i));
+}
 
 void Applier::kick() {
   if (!ticking_ && !stopping_ && pending_->anything_waiting()) {
@@ -92,6 +95,15 @@ Task<void> Applier::apply(PendingChunk* chunk) {
   progress_.notify_all();
 }
 
+namespace {
+// False when applying the set to a hole leaves a hole.
+bool has_data(const PendingSet& set) {
+  for (const PendingBlock* block = set.blocks; block; block = block->next)
+    if (block->source != BlockSource::zero) return true;
+  return set.whole_location != 0;
+}
+}  // namespace
+
 // A leaf that can be changed, pinned by the chunk; nullptr when there is nothing to change because all of it is a hole.
 Task<Result<Frame*>> Applier::leaf_for(PendingChunk* chunk) {
   if (chunk->leaf) co_return chunk->leaf;
@@ -100,8 +112,7 @@ Task<Result<Frame*>> Applier::leaf_for(PendingChunk* chunk) {
   for (bool reserved = false;;) {
     auto leaf = co_await map->load_leaf(index);
     if (!leaf) co_return leaf;
-    const PendingSet& set = chunk->applying;
-    if (!*leaf && !set.blocks && set.whole_location == 0) co_return nullptr;
+    if (!*leaf && !has_data(chunk->applying)) co_return nullptr;
     if (!*leaf && !reserved) {
       CO_TRY(co_await reserve_patiently(0, map->new_leaf_pages()));
       reserved = true;
@@ -173,11 +184,17 @@ Task<Result<void>> Applier::reserve_patiently(std::uint64_t chunks, std::uint64_
 }
 
 Task<Result<void>> Applier::copy_from_log(PendingBlock* block, std::uint64_t to) {
-  Buffer bytes = co_await store_->buffers().acquire(kBlockBytes);
-  CO_TRY(co_await store_->disk().read(owner_->log_offset_of(block->position), bytes.bytes()));
-  if (xxh3(bytes.bytes()) != block->checksum)
+  struct Slot {
+    std::vector<std::uint8_t>* free;
+    std::uint8_t index;
+    ~Slot() { free->push_back(index); }
+  } slot{&free_slots_, free_slots_.back()};
+  free_slots_.pop_back();
+  const MutableBytes bytes = copy_space_.bytes().subspan(slot.index * kBlockBytes, kBlockBytes);
+  CO_TRY(co_await store_->disk().read(owner_->log_offset_of(block->position), bytes));
+  if (xxh3(bytes) != block->checksum)
     co_return fail(Errc::damaged, concat("the log's copy of LSN ", block->lsn, " changed since it was read at the start"));
-  CO_TRY(co_await store_->disk().write(to, bytes.bytes(), Durability::cached));
+  CO_TRY(co_await store_->disk().write(to, bytes, Durability::cached));
   co_return Result<void>{};
 }
 

@@ -68,6 +68,9 @@ class Applier {
   Timer tick_timer_;
   Timer space_timer_;
   Semaphore space_turn_;
+  // One block for each apply under way, held for good: writers that wait for a checkpoint may hold all of the pool.
+  Buffer copy_space_;
+  std::vector<std::uint8_t> free_slots_;
   Scope scope_;
 };
 

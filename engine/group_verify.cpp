@@ -6,6 +6,7 @@
 #include "engine/group_impl.h"
 #include "engine/operation.h"
 #include "engine/volume_impl.h"
+#include "engine/volume_operation.h"
 
 namespace holdfast::engine {
 
@@ -17,6 +18,8 @@ Task<Result<std::uint64_t>> GroupImpl::verify_all() {
   std::uint64_t checked = 0;
   for (std::size_t i = 0; i < volumes_.size(); ++i) {
     if (obstacle() != Errc{}) co_return fail(obstacle());
+    if (volumes_[i]->is_closed()) continue;
+    VolumeOperation reading(*volumes_[i]);  // It is not deleted meanwhile.
     auto one = co_await verify_volume(&volumes_[i]->stored());
     if (!one) co_return one;
     checked += *one;
@@ -26,10 +29,8 @@ Task<Result<std::uint64_t>> GroupImpl::verify_all() {
 
 Task<Result<std::uint64_t>> GroupImpl::verify_volume(StoredVolume* volume) {
   std::uint64_t checked = 0;
-  const VolumeId id = volume->id();
   for (std::uint64_t chunk = 0; chunk < volume->chunk_count(); ++chunk) {
     if (obstacle() != Errc{}) co_return fail(obstacle());
-    if (store_.find(id) != volume) break;  // Deleted meanwhile.
     if (chunk % snapshot::kLeafChunks == 0) {
       auto leaf = co_await volume->map->load_leaf(chunk / snapshot::kLeafChunks);
       if (!leaf) co_return fail(leaf.error());

@@ -88,7 +88,7 @@ class Volume {
     std::uint64_t mismatch_offset;
   };
   virtual Task<Result<CompareResult>> compare_and_write(BlockRange range, Buffer expected, Buffer desired) = 0;
-  // Atomic against every other write: reads, ORs, writes (SBC-3 ORWRITE (16)).
+  // Atomic against every other write: reads, ORs, writes (SBC-3 ORWRITE (16)). The mask's memory becomes the result.
   virtual Task<Result<void>> or_write(BlockRange range, Buffer mask) = 0;
   // Everything acknowledged is durable already: waits for the writes that are under way.
   virtual Task<Result<void>> flush() = 0;

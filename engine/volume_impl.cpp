@@ -53,7 +53,7 @@ void VolumeImpl::tell(VolumeEvent event) {
 
 VolumeFigures VolumeImpl::figures() const {
   VolumeFigures f;
-  f.allocated_bytes = stored_->mapped_chunks * kChunkBytes;
+  if (!closed_) f.allocated_bytes = stored_->mapped_chunks * kChunkBytes;
   f.reads = reads_.get();
   f.writes = writes_.get();
   f.unmaps = unmaps_.get();
@@ -78,6 +78,7 @@ Task<void> VolumeImpl::enter_alone() {
   while (alone_) co_await gate_.wait();
   alone_ = true;
   while (writers_ > 0) co_await gate_.wait();
+  if (!current_) current_ = co_await buffers().acquire(kTransferBlocksMax * kBlockBytes);
 }
 void VolumeImpl::leave_alone() {
   alone_ = false;
@@ -151,8 +152,8 @@ Task<Result<Volume::CompareResult>> VolumeImpl::compare_and_write(BlockRange ran
   if (auto ok = check(range, expected.size()); !ok) co_return fail(ok.error());
   if (desired.size() != expected.size()) co_return fail(Errc::invalid_argument);
   VolumeOperation operation(*this);
-  Buffer current = co_await buffers().acquire(expected.size());
   co_await enter_alone();
+  Buffer current = current_.slice(0, expected.size());
   auto done = co_await read_blocks(range, current);
   CompareResult result{true, 0};
   if (done) {
@@ -169,13 +170,14 @@ Task<Result<Volume::CompareResult>> VolumeImpl::compare_and_write(BlockRange ran
 Task<Result<void>> VolumeImpl::or_write(BlockRange range, Buffer mask) {
   if (auto ok = check(range, mask.size()); !ok) co_return ok;
   VolumeOperation operation(*this);
-  Buffer current = co_await buffers().acquire(mask.size());
   co_await enter_alone();
+  Buffer current = current_.slice(0, mask.size());
   auto done = co_await read_blocks(range, current);
   if (done) {
-    std::transform(current.data(), current.data() + current.size(), mask.data(), current.data(),
+    // Into the mask, which is the caller's to give: what is written must stay as it is until it is applied.
+    std::transform(mask.data(), mask.data() + mask.size(), current.data(), mask.data(),
                    [](std::byte a, std::byte b) { return a | b; });
-    done = co_await write_admitted(range, std::move(current));
+    done = co_await write_admitted(range, std::move(mask));
   }
   leave_alone();
   co_return done;

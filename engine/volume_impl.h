@@ -29,7 +29,10 @@ class VolumeImpl final : public Volume {
   Task<Result<void>> or_write(BlockRange range, Buffer mask) override;
   Task<Result<void>> flush() override;
   Task<Result<std::vector<ProvisioningRun>>> provisioning(Lba first, std::size_t runs_max) override;
-  std::vector<std::byte> reservations() const override { return stored_->reservations; }
+  // Empty once the volume is closed: what stored it may be gone.
+  std::vector<std::byte> reservations() const override {
+    return closed_ ? std::vector<std::byte>{} : stored_->reservations;
+  }
   Task<Result<void>> store_reservations(std::vector<std::byte> state) override;
   void add_observer(VolumeObserver& observer) override { observers_.push_back(&observer); }
   void remove_observer(VolumeObserver& observer) override { std::erase(observers_, &observer); }
@@ -39,6 +42,7 @@ class VolumeImpl final : public Volume {
   VolumeFigures figures() const;
   // Refuses new operations and waits for those under way: before the volume is deleted.
   Task<void> close();
+  bool is_closed() const { return closed_; }
 
  private:
   static constexpr std::uint64_t kUnmapRecordBlocks = 16384;  // 64 MiB: bounds what one record makes pending.
@@ -93,6 +97,7 @@ class VolumeImpl final : public Volume {
   std::uint64_t operations_ = 0;
   std::uint64_t writers_ = 0;
   bool alone_ = false;
+  Buffer current_;  // What read-modify-write reads into, for who is alone; held for good once it was needed.
   WaitList gate_;
   WaitList idle_;
   Counter reads_, writes_, unmaps_, read_bytes_, write_bytes_;

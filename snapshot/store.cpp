@@ -26,7 +26,8 @@ wal::LogCursor Store::log_tail() const {
 
 Task<Result<void>> Store::open() {
   page_buffer_ = buffers_->try_acquire(kCheckpointBufferBytes);
-  ENSURE(page_buffer_);
+  superblock_buffer_ = buffers_->try_acquire(kBlockBytes);
+  ENSURE(page_buffer_ && superblock_buffer_);
   auto pair = co_await read_superblocks(*disk_, *buffers_);
   if (!pair) co_return fail(pair.error());
   superblock_ = pair->newest;
@@ -217,7 +218,7 @@ Task<Result<void>> Store::update_superblock(std::function<void(Superblock&)> cha
   co_await superblock_turn_.acquire();
   Superblock next = superblock_;
   change(next);
-  auto written = co_await write_superblocks(*disk_, *buffers_, &next);
+  auto written = co_await write_superblocks(*disk_, superblock_buffer_, &next);
   if (written) {
     next.next_volume_id = std::max(next.next_volume_id, superblock_.next_volume_id);
     // What was noted while the copies were being written stays for the next time.

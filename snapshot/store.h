@@ -122,7 +122,8 @@ class Store {
   std::vector<std::uint64_t> freed_slots_;  // Emptied since the last checkpoint: to be zeroed in the catalogue.
   std::vector<std::unique_ptr<PageTree>> graveyard_;
   Semaphore superblock_turn_;
-  Buffer page_buffer_;                      // The checkpoint's own, so that a full pool cannot stop it.
+  Buffer page_buffer_;                      // The checkpoint's own, so that a full pool cannot stop it,
+  Buffer superblock_buffer_;                // … nor the superblock's writer.
   Scope background_;
 };
 

@@ -72,8 +72,7 @@ Task<Result<SuperblockPair>> read_superblocks(Disk& disk, BufferPool& buffers) {
   co_return pair;
 }
 
-Task<Result<void>> write_superblocks(Disk& disk, BufferPool& buffers, Superblock* superblock) {
-  Buffer block = co_await buffers.acquire(sizeof(Superblock));
+Task<Result<void>> write_superblocks(Disk& disk, Buffer block, Superblock* superblock) {
   ++superblock->generation;
   encode_superblock(*superblock, block.bytes());
   // The copy to write first alternates with the generation, so that a crash in between leaves the other one whole.

@@ -21,6 +21,7 @@ struct SuperblockPair {
 Task<Result<SuperblockPair>> read_superblocks(Disk& disk, BufferPool& buffers);
 
 // Raises the generation and writes both copies, the older one first. Effects may follow only after it returned (rule 21).
-Task<Result<void>> write_superblocks(Disk& disk, BufferPool& buffers, Superblock* superblock);
+// block: 4 KiB to build them in.
+Task<Result<void>> write_superblocks(Disk& disk, Buffer block, Superblock* superblock);
 
 }  // namespace holdfast::snapshot
