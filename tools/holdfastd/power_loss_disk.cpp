@@ -44,9 +44,9 @@ std::uint64_t PowerLossDisk::dice() {
 Task<void> PowerLossDisk::serve(DiskRequest* request) {
   Result<void> result;
   switch (request->op) {
-    case DiskOp::read: result = co_await read(request); break;
-    case DiskOp::write: result = co_await write(request); break;
-    case DiskOp::sync: result = co_await sync(); break;
+    case DiskOp::read: result = co_await serve_read(request); break;
+    case DiskOp::write: result = co_await serve_write(request); break;
+    case DiskOp::sync: result = co_await serve_sync(); break;
     case DiskOp::allocate: result = co_await below_->allocate(request->offset, request->length); break;
     case DiskOp::punch:
       forget(request->offset, request->length);
@@ -68,7 +68,7 @@ void PowerLossDisk::patch(const DiskRequest& request, const std::map<std::uint64
   });
 }
 
-Task<Result<void>> PowerLossDisk::read(DiskRequest* request) {
+Task<Result<void>> PowerLossDisk::serve_read(DiskRequest* request) {
   // A sync may write a block out and forget it between the read below and the patch: keep what is known now.
   const std::map<std::uint64_t, BlockRef> before(unsynced_.lower_bound(request->offset),
                                                  unsynced_.lower_bound(request->offset + request->length));
@@ -79,7 +79,7 @@ Task<Result<void>> PowerLossDisk::read(DiskRequest* request) {
   co_return done;
 }
 
-Task<Result<void>> PowerLossDisk::write(DiskRequest* request) {
+Task<Result<void>> PowerLossDisk::serve_write(DiskRequest* request) {
   co_await writers_.acquire();
   Result<void> result;
   if (request->durability == Durability::durable) {
@@ -123,7 +123,7 @@ Task<Result<void>> PowerLossDisk::tear(std::uint64_t offset, BlockRef block) {
   co_return written;
 }
 
-Task<Result<void>> PowerLossDisk::sync() {
+Task<Result<void>> PowerLossDisk::serve_sync() {
   co_await writers_.acquire(kWritersMax);
   Result<void> result;
   const std::map<std::uint64_t, BlockRef> blocks = unsynced_;

@@ -31,10 +31,10 @@ class PowerLossDisk final : public Disk {
   enum class Fate : std::uint8_t { lost, kept, torn };
 
   Task<void> serve(DiskRequest* request);
-  Task<Result<void>> read(DiskRequest* request);
-  Task<Result<void>> write(DiskRequest* request);
+  Task<Result<void>> serve_read(DiskRequest* request);
+  Task<Result<void>> serve_write(DiskRequest* request);
   Task<Result<void>> tear(std::uint64_t offset, BlockRef block);
-  Task<Result<void>> sync();
+  Task<Result<void>> serve_sync();
   void patch(const DiskRequest& request, const std::map<std::uint64_t, BlockRef>& blocks) const;
   void forget(std::uint64_t offset, std::uint64_t length);
   std::uint64_t dice();
