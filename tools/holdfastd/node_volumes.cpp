@@ -169,8 +169,8 @@ Task<Result<void>> Node::destroy(std::string name, bool force) {
   const auto status = co_await status_of(name);
   if (status && status->sessions > 0 && !force) {
     slot.busy = false;
-    co_return fail(Errc::busy, "name: " + std::to_string(status->sessions) +
-                                   " sessions are attached to volume " + name + ": log out on the hosts, or force");
+    const std::string count = status->sessions == 1 ? "a session is" : std::to_string(status->sessions) + " sessions are";
+    co_return fail(Errc::busy, "name: " + count + " attached to volume " + name + ": log out on the hosts, or force");
   }
   RegistryEntry doomed = slot.entry;
   doomed.state = EntryState::deleting;
