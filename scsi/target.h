@@ -1,5 +1,6 @@
 // One volume as an iSCSI target: its sessions and its device server. Lives, and is called, on the volume's executor; is
-// held by a shared_ptr whose last reference goes there too.
+// held by a shared_ptr whose last reference goes there too: after stop(), or, in a simulated crash, with the executor's
+// ready flows dropped.
 #pragma once
 
 #include <cstdint>

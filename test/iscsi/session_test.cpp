@@ -266,6 +266,25 @@ TEST_F(Session, TargetGoneDuringLogin_ClosesTheStream) {
   target = std::make_shared<scsi::Target>(default_options(), std::move(server), table, executor, clock, pool, random);
 }
 
+// A crash in simulation: the target is destroyed where it stands, commands, data and all.
+TEST_F(Session, Target_DestroyedInMidstOfCommands_UnwindsCleanly) {
+  auto& initiator = connect_and_login({"ImmediateData=No"});
+  initiator.send(initiator.write(1, 0, 8));  // Waits for its data.
+  disk->hold(true);
+  initiator.send(initiator.read(2, 0, 8));   // Is at the volume.
+  initiator.wire->allow_writes(false);
+  initiator.send(initiator.request(Opcode::nop_out, 0x80, 3, true), "ping");
+  executor.drop_ready();
+  disk = nullptr;
+  target.reset();
+  EXPECT_TRUE(initiator.closed());
+  EXPECT_EQ(pool.free_bytes(), kPoolBytes);
+  // For the fixture's closing checks.
+  auto server = std::make_unique<FakeDeviceServer>(executor, clock, pool);
+  disk = server.get();
+  target = std::make_shared<scsi::Target>(default_options(), std::move(server), table, executor, clock, pool, random);
+}
+
 TEST_F(Session, CommandThatAsksForIt_DropsTheConnectionWithoutAStatus) {
   auto& initiator = connect_and_login();
   disk->close_connections = true;
