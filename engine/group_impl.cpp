@@ -127,6 +127,7 @@ void GroupImpl::store_failed(Error error) {
   failure_ = concat("the store is out of service: ", error.text(),
                     "; check the device, then restart the node: it recovers everything it acknowledged");
   log_error(failure_);
+  store_.take_out_of_service();
   log_.fail(Errc::io_error);
   while (!uncommitted_.empty()) settle(uncommitted_.pop_front(), Errc::io_error);
   applier_.owner_failed();

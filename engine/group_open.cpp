@@ -50,6 +50,7 @@ Task<Result<void>> GroupImpl::recover() {
   if (!scanned) co_return fail(scanned.error());
   const Lsn end(scanned->head.first_lsn - 1);
   if (end.value < sb.applied_lsn) co_return fail(Errc::damaged, "the log ends before what the map has applied");
+  CO_TRY(co_await wal::rewrite_unproven(ports_.disk, ports_.buffers, input.geometry, *scanned));
   CO_TRY(co_await store_.establish());
   // What was read may still lie in a volatile cache: only now does it count as durable.
   CO_TRY(co_await ports_.disk.sync());

@@ -155,6 +155,7 @@ Task<Result<Frame*>> Checkpoint::pinned_page(PageTree* tree, unsigned level, std
 
 Task<Result<void>> Checkpoint::flush_leaf(PageTree* tree, Frame* leaf, Level* parents) {
   const std::uint64_t index = leaf->index();
+  tree->moved();
   auto parent = co_await pinned_page(tree, 1, index / kFanout, parents);
   if (!parent) co_return fail(parent.error());
   PageRef* ref = &refs_of(*parent)[index % kFanout];
@@ -163,6 +164,7 @@ Task<Result<void>> Checkpoint::flush_leaf(PageTree* tree, Frame* leaf, Level* pa
   pages_reserved_ += std::exchange(leaf->new_pages, 0);
   const bool unused = leaf->pins == 1 && !leaf->dirty && !leaf->frozen;
   if (tree->kind() == TreeKind::map && unused && map_leaf_is_empty(leaf->body())) {
+    tree->moved();
     *ref = PageRef{0, 0, modified, 0};
     replace_page(old_page);
     if (old_page) ++pages_dropped_;
@@ -177,6 +179,7 @@ Task<Result<void>> Checkpoint::flush_leaf(PageTree* tree, Frame* leaf, Level* pa
   CO_TRY(co_await make_room(*page));
   std::byte* content = leaf->frozen ? leaf->frozen->bytes : leaf->page.bytes;
   tree->fill_header(content, 0, index, generation_);
+  tree->moved();
   *ref = put_page(*page, content, modified);
   leaf->flushing = false;
   leaf->frozen.reset();
@@ -194,6 +197,7 @@ Task<Result<void>> Checkpoint::flush_interior(PageTree* tree, unsigned level, Le
       ref = &refs_of(*parent)[index % kFanout];
     }
     const std::uint64_t old_page = ref->page;
+    tree->moved();
     if (interior_is_empty(frame)) {
       *ref = PageRef{0, 0, std::max(ref->modified_lsn, newest_below(frame)), 0};
       replace_page(old_page);
@@ -207,6 +211,7 @@ Task<Result<void>> Checkpoint::flush_interior(PageTree* tree, unsigned level, Le
     if (!page) co_return fail(page.error());
     CO_TRY(co_await make_room(*page));
     tree->fill_header(frame->page.bytes, level, index, generation_);
+    tree->moved();
     *ref = put_page(*page, frame->page.bytes, std::max(ref->modified_lsn, newest_below(frame)));
     if (old_page) replace_page(old_page);
     else ++pages_created_;

@@ -89,6 +89,7 @@ Task<Result<void>> Checkpoint::write_space() {
     for (auto& [index, mine] : space_levels_[level]) {
       CO_TRY(co_await make_room(mine.page));
       tree->fill_header(mine.frame->page.bytes, level, index, generation_);
+      tree->moved();
       const PageRef ref = put_page(mine.page, mine.frame->page.bytes, point_.applied.value);
       if (level == kSpaceDepth) tree->root = ref;
       else refs_of(space_levels_[level + 1].at(index / kFanout).frame)[index % kFanout] = ref;

@@ -11,7 +11,6 @@
 namespace holdfast::snapshot {
 namespace {
 constexpr std::align_val_t kPageAlign{kPageBytes};
-constexpr int kReadRetries = 3;
 }  // namespace
 
 PageMemory::PageMemory() : bytes(static_cast<std::byte*>(::operator new(kPageBytes, kPageAlign))) {}
@@ -78,10 +77,13 @@ void PageTree::fill_header(std::byte* page, unsigned level, std::uint64_t index,
 
 Task<Result<Frame*>> PageTree::read_page(PageRef ref, unsigned level, std::uint64_t index) {
   const std::uint64_t key = page_key(number_, level, index);
+  const std::uint64_t moves = moves_;
   PageMemory memory;
   auto done = co_await ports_.disk.read(ref.page * kPageBytes, MutableBytes(memory.bytes, kPageBytes));
   if (!done) co_return fail(done.error());
   if (Frame* other = ports_.cache.find(key)) co_return other;  // Somebody was faster.
+  // Somebody may also have been so much faster that the page was changed, written elsewhere and forgotten again.
+  if (moves != moves_) co_return nullptr;
   PageHeader header;
   std::memcpy(&header, memory.bytes, sizeof header);
   if (xxh3(Bytes(memory.bytes, kPageBytes)) != ref.xxh3 || header.magic != kPageMagic || header.level != level ||
@@ -93,7 +95,7 @@ Task<Result<Frame*>> PageTree::read_page(PageRef ref, unsigned level, std::uint6
 }
 
 Task<Result<Frame*>> PageTree::load_page(unsigned level, std::uint64_t index) {
-  for (int attempt = 0;; ++attempt) {
+  for (;;) {
     if (Frame* frame = ports_.cache.find(page_key(number_, level, index))) co_return frame;
     PageRef ref = root;
     if (level < depth_) {
@@ -105,8 +107,7 @@ Task<Result<Frame*>> PageTree::load_page(unsigned level, std::uint64_t index) {
     // A hole on disk; somebody may have made the page in memory while the parent was being loaded.
     if (ref.page == 0) co_return ports_.cache.find(page_key(number_, level, index));
     auto loaded = co_await read_page(ref, level, index);
-    // A checkpoint may have moved the page while it was being read: look again before calling it corrupt.
-    if (loaded || loaded.error().code != Errc::corrupt || attempt == kReadRetries) co_return loaded;
+    if (!loaded || *loaded) co_return loaded;
   }
 }
 

@@ -85,6 +85,9 @@ class PageTree {
   Frame* cached_leaf(std::uint64_t index) { return ports_.cache.find(page_key(number_, 0, index)); }
   // The leaf, or nullptr for a hole. Errors: corrupt, io_error. Use the frame before the next suspension, or pin it.
   Task<Result<Frame*>> load_leaf(std::uint64_t index);
+  // A checkpoint changed or dropped a reference to a page: whoever is reading a page meanwhile must look again, for what it
+  // reads may be of before.
+  void moved() { ++moves_; }
   // A zeroed leaf for a hole; the caller has reserved new_leaf_pages().
   Frame* create_leaf(std::uint64_t index);
   std::uint64_t new_leaf_pages() const { return depth_ + 1; }
@@ -105,7 +108,9 @@ class PageTree {
   void forget();
 
  private:
+  // nullptr: a reference moved meanwhile.
   Task<Result<Frame*>> read_page(PageRef ref, unsigned level, std::uint64_t index);
+  std::uint64_t moves_ = 0;
   TreePorts ports_;
   std::uint32_t number_;
   TreeKind kind_;

@@ -216,6 +216,10 @@ void Store::remove_volume(StoredVolume* volume) {
 
 Task<Result<void>> Store::update_superblock(std::function<void(Superblock&)> change) {
   co_await superblock_turn_.acquire();
+  if (failed_) {
+    superblock_turn_.release();
+    co_return fail(Errc::io_error);
+  }
   Superblock next = superblock_;
   change(next);
   auto written = co_await write_superblocks(*disk_, superblock_buffer_, &next);

@@ -92,6 +92,8 @@ class Store {
   // One at a time. Frees what the new roots no longer need; the caller frees the log before point.tail afterwards.
   Task<Result<void>> checkpoint(CheckpointPoint point);
 
+  // The group has failed. A sync that succeeds from now on proves nothing about what a failed one dropped: no new root.
+  void take_out_of_service() { failed_ = true; }
   // Waits for background work.
   Task<void> stop() { co_await background_.join(); }
 
@@ -111,6 +113,7 @@ class Store {
   Superblock superblock_{};
   Uuid store_id_{};
   bool superblock_copy_lost_ = false;
+  bool failed_ = false;
   PageCache cache_;
   Space space_;
   PageTree space_tree_;

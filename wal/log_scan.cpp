@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::size_t kWindowBytes = 256 << 10;
 constexpr std::size_t kWindows = 8;
+constexpr std::uint64_t kRewriteBytes = 256 << 10;
 constexpr std::uint64_t kEvidenceBlocksMax = (std::uint64_t{1} << 30) / kBlockBytes;  // Searched behind the end.
 
 // Reads the ring through a few aligned windows, several at once.
@@ -81,6 +82,7 @@ class Scanner {
     }
     CO_TRY(co_await judge_end());
     output_.head = cursor_;
+    output_.proven_lsn = std::max(output_.proven_lsn, input_.durable_lsn);
     co_return std::move(output_);
   }
 
@@ -155,6 +157,7 @@ class Scanner {
     }
     output_.batches.push_back(cursor_);
     output_.records += batch_.records.size();
+    output_.proven_lsn = std::max(output_.proven_lsn, batch_.header.durable_lsn);
     generation_ = batch_.header.log_generation;
     cursor_.position += batch_.header.header_blocks + batch_.header.payload_blocks;
     cursor_.first_lsn += batch_.records.size();
@@ -270,6 +273,26 @@ Result<DecodedBatch> decode_batch(Bytes region) {
   }
   if (payload_block != fixed->payload_blocks) return fail(Errc::corrupt);
   return batch;
+}
+
+Task<Result<void>> rewrite_unproven(Disk& disk, BufferPool& buffers, LogGeometry geometry, const ScanOutput& scanned) {
+  std::uint64_t position = scanned.head.position;
+  std::uint64_t next_lsn = scanned.head.first_lsn;
+  for (auto batch = scanned.batches.rbegin(); batch != scanned.batches.rend() && next_lsn > scanned.proven_lsn + 1; ++batch) {
+    position = batch->position;
+    next_lsn = batch->first_lsn;
+  }
+  Buffer buffer = co_await buffers.acquire(kRewriteBytes);
+  while (position < scanned.head.position) {
+    const std::uint64_t slot = position % geometry.blocks;
+    const std::uint64_t blocks = std::min({scanned.head.position - position, geometry.blocks - slot, kRewriteBytes / kBlockBytes});
+    const MutableBytes bytes = buffer.bytes().first(blocks * kBlockBytes);
+    const std::uint64_t offset = geometry.offset_bytes + slot * kBlockBytes;
+    CO_TRY(co_await disk.read(offset, bytes));
+    CO_TRY(co_await disk.write(offset, bytes, Durability::durable));
+    position += blocks;
+  }
+  co_return Result<void>{};
 }
 
 Task<Result<ScanOutput>> scan_log(Disk& disk, BufferPool& buffers, ScanInput input, const RecordVisitor& visitor) {

@@ -27,6 +27,7 @@ struct ScanOutput {
   LogCursor head;                  // Where to go on.
   std::vector<LogCursor> batches;  // Starts of the batches found.
   std::uint64_t records = 0;
+  std::uint64_t proven_lsn = 0;    // Durable for certain: superblock and headers say so. What follows is merely readable.
   bool tail_was_torn = false;      // Something unreadable followed the last batch.
 };
 
@@ -34,6 +35,10 @@ using RecordVisitor = std::function<Result<void>(const RecoveredRecord&)>;
 
 // Errors: damaged (the message names the LSN and the position), io_error, or the visitor's.
 Task<Result<ScanOutput>> scan_log(Disk& disk, BufferPool& buffers, ScanInput input, const RecordVisitor& visitor);
+
+// Writes the batches after proven_lsn once more, durably. Being readable does not make them durable: a sync may have failed
+// before the restart, and then a later one need not bring back what it dropped. Same bytes, same place: it may tear.
+Task<Result<void>> rewrite_unproven(Disk& disk, BufferPool& buffers, LogGeometry geometry, const ScanOutput& scanned);
 
 // Checks one header region (header_blocks × 4096 bytes at most kHeaderBytesMax). Pure; also the fuzzer's entry.
 struct DecodedBatch {

@@ -148,7 +148,13 @@ End SeedRun::until(const std::function<bool()>& condition, std::uint64_t crash_a
 }
 
 void SeedRun::die(Death how) {
-  note(sim::format("life {}: {}", ledger_.life(), how == Death::killed ? "killed" : "power loss"));
+  std::string state = "while it starts";
+  if (const Group* group = process_->group()) {
+    const GroupStatus status = group->status();
+    state = sim::format("at LSN {}, committed {}, applied {}, checkpoint {}", status.last_lsn.value, status.commit_lsn.value,
+                        status.applied_lsn.value, status.checkpoint_lsn.value);
+  }
+  note(sim::format("life {}: {} {}", ledger_.life(), how == Death::killed ? "killed" : "power loss", state));
   process_->die(how);
   process_.reset();
   disk_.faults.fail_next_read = disk_.faults.fail_next_write = disk_.faults.fail_next_sync = false;
