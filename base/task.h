@@ -18,8 +18,7 @@ class Task;
 namespace detail {
 
 struct PromiseBase {
-  std::coroutine_handle<> continuation;  // Set when the caller suspends; empty while it is still starting this task.
-  bool finished = false;
+  std::coroutine_handle<> continuation;
 
   static void* operator new(std::size_t bytes) { return frame_allocate(bytes); }
   static void operator delete(void* frame, std::size_t bytes) noexcept { frame_release(frame, bytes); }
@@ -29,7 +28,6 @@ struct PromiseBase {
     bool await_ready() noexcept { return false; }
     template <class P>
     std::coroutine_handle<> await_suspend(std::coroutine_handle<P> h) noexcept {
-      h.promise().finished = true;
       auto next = h.promise().continuation;
       return next ? next : std::noop_coroutine();
     }
@@ -78,13 +76,11 @@ class [[nodiscard]] Task {
 
   bool valid() const { return static_cast<bool>(handle_); }
 
-  // Runs the task until it suspends or ends. When it ends at once the caller goes on without a jump, so that a loop over
-  // tasks that find everything in memory needs no stack, also where the compiler makes no tail call of the jump (sanitizers).
-  bool await_ready() const {
-    handle_.resume();
-    return handle_.promise().finished;
+  bool await_ready() const noexcept { return false; }
+  std::coroutine_handle<> await_suspend(std::coroutine_handle<> caller) noexcept {
+    handle_.promise().continuation = caller;
+    return handle_;
   }
-  void await_suspend(std::coroutine_handle<> caller) noexcept { handle_.promise().continuation = caller; }
   T await_resume() { return handle_.promise().take(); }
 
  private:

@@ -32,6 +32,8 @@ Task<Result<std::uint64_t>> GroupImpl::verify_volume(StoredVolume* volume) {
   for (std::uint64_t chunk = 0; chunk < volume->chunk_count(); ++chunk) {
     if (obstacle() != Errc{}) co_return fail(obstacle());
     if (chunk % snapshot::kLeafChunks == 0) {
+      // Others get their turn, also where the map is all holes or all in memory.
+      if (chunk / snapshot::kLeafChunks % 64 == 0) co_await Yield{ports_.executor};
       auto leaf = co_await volume->map->load_leaf(chunk / snapshot::kLeafChunks);
       if (!leaf) co_return fail(leaf.error());
       if (!*leaf) {

@@ -354,7 +354,8 @@ bool SeedRun::rot_phase() {
   disk_.flip_bit(offset, static_cast<unsigned>(random().below(8)));
   note(sim::format("a bit flips in block {} of the store ({})", block, place == 0 ? "superblock" : place == 1 ? "log" : "data"));
   if (place == 1) ledger_.forgive(last);
-  load_.tolerance.corruption = place != 0;
+  // A rotten map page also ends the service when a checkpoint or the applier needs it.
+  load_.tolerance.corruption = load_.tolerance.failures = place != 0;
   return after_rot(place);
 }
 
