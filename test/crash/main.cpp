@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/planted.h"
+#include "test/crash/exhaustive.h"
 #include "test/crash/fake_store.h"
 #include "test/crash/jobs.h"
 #include "test/crash/random_run.h"
@@ -23,6 +24,8 @@ int usage() {
                "holdfast-crash random [--seeds N] [--first S] [--jobs J] [--trouble 0..3] [--keep-going] [--narrate] [--twice]\n"
                "    Random loads, crashes, recoveries, judged by a ledger. --narrate tells one seed's story as it happens,\n"
                "    --twice runs each seed twice and compares the traces. Trouble: 0 none, 1 no space, 2 I/O errors, 3 rot.\n"
+               "holdfast-crash exhaustive [--operations N] [--every N] [--jobs J] [--first SEED]\n"
+               "    Recovers from every disk event of a scripted load, with every class of what may be left of unsynced writes.\n"
                "holdfast-crash planted [--seeds N] [--jobs J]\n"
                "    For each planted bug the number of seeds until it is found (needs the preset `planted`).\n");
   return 2;
@@ -32,6 +35,8 @@ struct Arguments {
   std::uint64_t seeds = 1000;
   std::uint64_t first = 1;
   unsigned jobs = 2;
+  std::uint64_t operations = 250;
+  std::uint64_t every = 1;
   bool keep_going = false;
   bool twice = false;
   bool fake = false;
@@ -52,6 +57,8 @@ bool parse(int argc, char** argv, Arguments& out) {
       if (end == argv[i] || *end != 0) return false;
       if (name == "--seeds") out.seeds = value;
       else if (name == "--first") out.first = value;
+      else if (name == "--operations" && value > 0) out.operations = value;
+      else if (name == "--every" && value > 0) out.every = value;
       else if (name == "--jobs" && value >= 1 && value <= 64) out.jobs = static_cast<unsigned>(value);
       else if (name == "--trouble" && value < kTroubles) out.seed.trouble = static_cast<int>(value);
       else return false;
@@ -112,6 +119,21 @@ int random_command(const Arguments& arguments, const StoreMaker& maker) {
   return result.failures == 0 ? 0 : 1;
 }
 
+int exhaustive_command(const Arguments& arguments, const StoreMaker& maker) {
+  const double begin = seconds_now();
+  ExhaustiveOptions options;
+  options.seed = arguments.first;
+  options.operations = arguments.operations;
+  options.every = arguments.every;
+  options.jobs = arguments.jobs;
+  const ExhaustiveReport report = run_exhaustive(maker, options);
+  std::printf("%llu crash points, %llu images recovered, %llu recoveries crashed in turn, %llu failed, in %.1f s\n",
+              static_cast<unsigned long long>(report.points), static_cast<unsigned long long>(report.images),
+              static_cast<unsigned long long>(report.recoveries_crashed), static_cast<unsigned long long>(report.failures),
+              seconds_now() - begin);
+  return report.failures == 0 ? 0 : 1;
+}
+
 #ifdef HOLDFAST_PLANTED_BUGS
 int planted_command(const Arguments& arguments, const StoreMaker& maker) {
   int missed = 0;
@@ -149,6 +171,7 @@ int run(int argc, char** argv) {
   const StoreMaker& maker = arguments.fake ? kFakeStore : kRealStore;
   if (arguments.seed.narrate) arguments.jobs = 1;
   if (std::strcmp(argv[1], "random") == 0) return random_command(arguments, maker);
+  if (std::strcmp(argv[1], "exhaustive") == 0) return exhaustive_command(arguments, maker);
   if (std::strcmp(argv[1], "planted") == 0) return planted_command(arguments, maker);
   return usage();
 }
