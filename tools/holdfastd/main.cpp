@@ -40,15 +40,32 @@ int failed(const Error& error) {
 Task<void> wait_for(Event* event) { co_await event->wait(); }
 
 // Tells the supervisor that every thread still turns.
-Task<void> feed_watchdog(io::Reactor* control, Node* node, const ServiceNotifier* notifier) {
-  Timer timer(control->clock());
-  for (;;) {
-    const Wake wake = co_await timer.after(milliseconds(notifier->watchdog_interval_ms()));
-    if (wake == Wake::cancelled) co_return;
-    co_await node->check_alive();
-    notifier->watchdog();
+struct Watchdog {
+  Node& node;
+  const ServiceNotifier& notifier;
+  Timer timer;
+  bool ending = false;
+  Scope scope;
+
+  Watchdog(io::Reactor& control, Node& n, const ServiceNotifier& s)
+      : node(n), notifier(s), timer(control.clock()), scope(control) {
+    if (notifier.watchdog_interval_ms() > 0) scope.spawn(feed(this));
   }
-}
+  static Task<void> feed(Watchdog* self) {
+    while (!self->ending) {
+      const Wake wake = co_await self->timer.after(milliseconds(self->notifier.watchdog_interval_ms()));
+      if (wake == Wake::cancelled) co_return;
+      co_await self->node.check_alive();
+      self->notifier.watchdog();
+    }
+  }
+  // A look at the threads may be under way: it comes home first.
+  void stop(io::Reactor& control) {
+    ending = true;
+    timer.cancel();
+    io::run_task(control, scope.join());
+  }
+};
 
 std::string summary(const Node& node) {
   std::string out = "serving " + std::to_string(node.volume_count() - node.volumes_failed()) + " volumes";
@@ -86,13 +103,9 @@ int serve(io::Reactor& control, Node& node, const AdminConfig& config, const Ser
   log_info("admin port: " + Address{config.listen.host, (*server)->port()}.text());
   log_info("ready: " + summary(node));
   notifier.ready(summary(node));
-  {
-    Scope watchdog(control);
-    if (notifier.watchdog_interval_ms() > 0) watchdog.spawn(feed_watchdog(&control, &node, &notifier));
-    io::run_task(control, wait_for(&stop));
-    // A look at the threads may be under way, and must come home: no frame of it is destroyed while it waits.
-    io::run_task(control, node.check_alive());
-  }
+  Watchdog watchdog(control, node, notifier);
+  io::run_task(control, wait_for(&stop));
+  watchdog.stop(control);
   notifier.stopping("stopping");
   stop_admin(control, **server);
   io::run_task(control, node.stop());
