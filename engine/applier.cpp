@@ -16,7 +16,7 @@ using snapshot::MapEntry;
 
 Applier::Applier(snapshot::Store& store, PendingIndex& pending, Clock& clock, ApplierOwner& owner,
                  std::uint64_t backlog_bytes)
-    : store_(&store), pending_(&pending), clock_(&clock), owner_(&owner), backlog_bytes_(backlog_bytes),
+    : store_(&store), pending_(&pending), owner_(&owner), backlog_bytes_(backlog_bytes),
       progress_(clock.executor()), tick_timer_(clock), space_timer_(clock), space_turn_(clock.executor(), 1),
       copy_space_(store.buffers().try_acquire(kInFlightMax * kBlockBytes)), scope_(clock.executor()) {
   ENSURE(copy_space_);

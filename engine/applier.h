@@ -56,7 +56,6 @@ class Applier {
 
   snapshot::Store* store_;
   PendingIndex* pending_;
-  Clock* clock_;
   ApplierOwner* owner_;
   std::uint64_t backlog_bytes_;
   std::uint64_t drain_lsn_ = 0;   // Asked for by checkpoints and ticks.

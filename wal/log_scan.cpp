@@ -140,7 +140,8 @@ class Scanner {
       std::uint64_t position = payload + record.payload_block;
       for (std::size_t b = 0; b < total; ++b) {
         if (b >= record.head_blocks && b < record.head_blocks + direct) continue;
-        auto bytes = co_await block(position++);
+        const std::uint64_t here = position++;
+        auto bytes = co_await block(here);
         if (!bytes) co_return fail(bytes.error());
         if (xxh3(Bytes(*bytes, kBlockBytes)) != checksums[b]) co_return false;
       }
