@@ -7,7 +7,7 @@ namespace holdfast {
 namespace {
 
 constexpr std::size_t kClassBytes = 64;
-constexpr std::size_t kClasses = 64;  // Frames up to 4 KiB; larger ones are rare and go to the heap.
+constexpr std::size_t kClasses = 256;  // Frames up to 16 KiB: a read's plan lives in one. Larger ones go to the heap.
 
 struct FreeFrame {
   FreeFrame* next;

@@ -8,15 +8,19 @@
 
 namespace holdfast::engine {
 
-void GroupImpl::check_log_use() {
+// Large writes take little of the log, but each leaves a replaced chunk that only a checkpoint sets free.
+bool GroupImpl::checkpoint_is_due() {
   const std::uint64_t limit = log_.geometry().blocks * options_.checkpoint_log_percent / 100;
-  if (log_.claimed_blocks() >= limit) checkpoint_timer_.cancel();  // Wakes the loop now.
+  return log_.claimed_blocks() >= limit || store_.space().quarantined() >= kQuarantinedChunksMax;
+}
+
+void GroupImpl::check_log_use() {
+  if (checkpoint_is_due()) checkpoint_timer_.cancel();  // Wakes the loop now.
 }
 
 Task<void> GroupImpl::checkpoint_loop() {
   while (!stopping_ && !failed_) {
-    const std::uint64_t limit = log_.geometry().blocks * options_.checkpoint_log_percent / 100;
-    if (log_.claimed_blocks() < limit || commit_lsn_ == checkpoint_lsn_)
+    if (!checkpoint_is_due() || commit_lsn_ == checkpoint_lsn_)
       co_await checkpoint_timer_.after(milliseconds(options_.checkpoint_interval_ms));
     if (stopping_ || failed_) break;
     if (commit_lsn_ == checkpoint_lsn_) continue;

@@ -21,7 +21,7 @@ GroupImpl::GroupImpl(GroupPorts ports, GroupOptions options, wal::LogGeometry ge
                              wal::LogOptions{options_.log_batches_in_flight, options_.log_batch_bytes_max}, *this),
       applier_(store_, pending_, ports.clock, *this, options_.apply_backlog_bytes), idle_(ports.executor),
       checkpoint_turn_(ports.executor, 1), catalogue_turn_(ports.executor, 1), checkpoint_timer_(ports.clock),
-      sync_progress_(ports.executor), scope_(ports.executor) {}
+      scope_(ports.executor) {}
 
 GroupImpl::~GroupImpl() = default;
 
@@ -133,35 +133,7 @@ void GroupImpl::store_failed(Error error) {
   applier_.owner_failed();
   checkpoint_timer_.cancel();
   idle_.notify_all();
-  sync_progress_.notify_all();
   for (auto& volume : volumes_) volume->tell(VolumeEvent::stopped_serving);
-}
-
-Task<Result<void>> GroupImpl::sync_data() {
-  // A sync under way may have begun before our writes completed: the one after it counts.
-  const std::uint64_t wanted = syncs_started_ + 1;
-  if (!syncing_) {
-    syncing_ = true;
-    scope_.spawn(run_syncs());
-  }
-  syncs_wanted_ = std::max(syncs_wanted_, wanted);
-  while (!failed_ && syncs_done_ < wanted) co_await sync_progress_.wait();
-  if (failed_) co_return fail(Errc::io_error);
-  co_return Result<void>{};
-}
-
-Task<void> GroupImpl::run_syncs() {
-  while (!failed_ && syncs_done_ < syncs_wanted_) {
-    const std::uint64_t number = ++syncs_started_;
-    auto synced = co_await ports_.disk.sync();
-    if (!synced) {
-      store_failed(synced.error());
-      break;
-    }
-    syncs_done_ = number;
-    sync_progress_.notify_all();
-  }
-  syncing_ = false;
 }
 
 Volume* GroupImpl::find(const std::string& name) {

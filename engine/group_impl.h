@@ -53,8 +53,6 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   Errc obstacle() const { return failed_ ? Errc::io_error : stopping_ ? Errc::closed : Errc{}; }
   // Appends and returns when the record is committed. `reserved` comes from log().reserve(); nothing suspends in between.
   Task<Result<void>> commit(EngineRecord* record, std::uint64_t reserved);
-  // Chunk data written before this call is durable when it returns. Callers that arrive together share a sync.
-  Task<Result<void>> sync_data();
   // A write failed: the store goes out of service.
   void report_failure(Error error) { store_failed(std::move(error)); }
   void count_checksum_error() { ++checksum_errors_; }
@@ -95,6 +93,8 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   void settle(EngineRecord& record, Errc outcome);
 
   Task<void> checkpoint_loop();
+  static constexpr std::uint64_t kQuarantinedChunksMax = 2048;  // 128 MiB.
+  bool checkpoint_is_due();
   void check_log_use();
   Task<Result<void>> checkpoint_locked(bool clean);
   Task<void> purge(VolumeId id);
@@ -129,14 +129,6 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   Semaphore checkpoint_turn_;
   Semaphore catalogue_turn_;     // One create or delete at a time.
   Timer checkpoint_timer_;
-
-  // sync_data(): a sync that began after the call covers it.
-  bool syncing_ = false;
-  std::uint64_t syncs_started_ = 0;
-  std::uint64_t syncs_done_ = 0;
-  WaitList sync_progress_;
-  Task<void> run_syncs();
-  std::uint64_t syncs_wanted_ = 0;
 
   std::vector<Replayed> replay_;
   std::vector<std::uint64_t> replay_numbers_;

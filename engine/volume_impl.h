@@ -72,7 +72,9 @@ class VolumeImpl final : public Volume {
                   const PendingChunk* pending);
   void add_run(ReadPlan& plan, std::uint64_t offset, std::uint32_t block);
   Task<void> read_run(ReadPlan* plan, ReadRun run, Buffer into);
-  Result<void> verify_read(const ReadPlan& plan, std::size_t blocks, const Buffer& into);
+  static constexpr std::size_t kNoBlock = ~std::size_t{0};
+  static constexpr int kReadAttemptsMax = 1000;
+  static std::size_t first_mismatch(const ReadPlan& plan, std::size_t blocks, const Buffer& into);
 
   Task<Result<void>> unmap_pieces(BlockRange range);
   Task<Result<void>> write_admitted(BlockRange range, Buffer from);
@@ -80,6 +82,7 @@ class VolumeImpl final : public Volume {
   Task<Result<void>> admit_chunk(Admission* admission, std::uint64_t chunk);
   bool reserve_now(PendingChunk* chunk, const snapshot::MapEntry& entry);
   Task<Result<void>> write_chunks(EngineRecord* record, Admission* admission);
+  Task<void> write_run(std::uint64_t offset, Bytes run, Errc* error);
   void place_blocks(EngineRecord& record, const Admission& admission, BlockRange range) const;
 
   // Writers share the volume; read-modify-write has it alone.

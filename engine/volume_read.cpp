@@ -22,7 +22,11 @@ Task<Result<void>> VolumeImpl::read(BlockRange range, Buffer into) {
 
 Task<Result<void>> VolumeImpl::read_blocks(BlockRange range, Buffer into) {
   ReadPlan plan;
-  for (int attempt = 0; attempt < kReadTries; ++attempt) {
+  // A block may be overwritten or moved under the read: look where it is now before calling it corrupt. It is, when the same
+  // block at the same checksum fails again and again; a wide read may well meet a moving block each time.
+  std::size_t suspect = kNoBlock;
+  std::uint64_t suspect_checksum = 0;
+  for (int attempt = 0, same = 0; same < kReadTries && attempt < kReadAttemptsMax; ++attempt) {
     CO_TRY(co_await plan_read(&plan, range, into));
     plan.error = Errc{};
     if (plan.run_count == 1) {
@@ -33,8 +37,11 @@ Task<Result<void>> VolumeImpl::read_blocks(BlockRange range, Buffer into) {
       co_await scope.join();
     }
     if (plan.error != Errc{}) co_return fail(plan.error);
-    if (auto good = verify_read(plan, range.count.value, into); good) co_return good;
-    // The block may have been overwritten or moved under the read: look where it is now before calling it corrupt.
+    const std::size_t bad = first_mismatch(plan, range.count.value, into);
+    if (bad == kNoBlock) co_return Result<void>{};
+    same = bad == suspect && plan.checksums[bad] == suspect_checksum ? same + 1 : 1;
+    suspect = bad;
+    suspect_checksum = plan.checksums[bad];
   }
   group_->count_checksum_error();
   co_return fail(Errc::corrupt);
@@ -111,11 +118,10 @@ Task<void> VolumeImpl::read_run(ReadPlan* plan, ReadRun run, Buffer into) {
   if (!done) plan->error = done.error().code;
 }
 
-Result<void> VolumeImpl::verify_read(const ReadPlan& plan, std::size_t blocks, const Buffer& into) {
+std::size_t VolumeImpl::first_mismatch(const ReadPlan& plan, std::size_t blocks, const Buffer& into) {
   for (std::size_t i = 0; i < blocks; ++i)
-    if (plan.on_disk[i] && xxh3(Bytes(into.data() + i * kBlockBytes, kBlockBytes)) != plan.checksums[i])
-      return fail(Errc::corrupt);
-  return {};
+    if (plan.on_disk[i] && xxh3(Bytes(into.data() + i * kBlockBytes, kBlockBytes)) != plan.checksums[i]) return i;
+  return kNoBlock;
 }
 
 }  // namespace holdfast::engine

@@ -5,6 +5,7 @@
 #include "base/checksum.h"
 #include "base/ensure.h"
 #include "base/planted.h"
+#include "base/scope.h"
 #include "engine/volume_impl.h"
 #include "engine/volume_operation.h"
 
@@ -179,25 +180,32 @@ bool VolumeImpl::reserve_now(PendingChunk* chunk, const MapEntry& entry) {
   return true;
 }
 
-// The data of whole chunks is durable before the record that refers to it enters the log.
+// The data of whole chunks is durable before the record that refers to it enters the log. Neighbours share a write; a run in
+// chunks that were written before needs no journal commit of the file system, so each is made durable by itself.
 Task<Result<void>> VolumeImpl::write_chunks(EngineRecord* record, Admission* admission) {
   admission->take_whole();
   const std::uint64_t skipped = admission->first_whole * kChunkBlocks - record->first.value;
   const std::byte* data = record->payload.data() + skipped * kBlockBytes;
+  Errc error{};
+  Scope scope(executor());
   for (std::size_t i = 0; i < admission->whole_count;) {
     std::size_t end = i + 1;
     while (end < admission->whole_count && admission->location(end) == admission->location(end - 1) + 1) ++end;
     const Bytes run(data + i * kChunkBytes, (end - i) * kChunkBytes);
-    auto written = co_await group_->ports().disk.write(admission->location(i) * kChunkBytes, run, Durability::cached);
-    if (!written) {
-      group_->report_failure(written.error());
-      co_return written;
-    }
+    scope.spawn(write_run(admission->location(i) * kChunkBytes, run, &error));
     i = end;
   }
-  if (planted(Bug::direct_data_not_synced)) co_return Result<void>{};
-  auto synced = co_await group_->sync_data();
-  co_return synced;
+  co_await scope.join();
+  if (error != Errc{}) co_return fail(error);
+  co_return Result<void>{};
+}
+
+Task<void> VolumeImpl::write_run(std::uint64_t offset, Bytes run, Errc* error) {
+  const auto durability = planted(Bug::direct_data_not_synced) ? Durability::cached : Durability::durable;
+  auto written = co_await group_->ports().disk.write(offset, run, durability);
+  if (written) co_return;
+  *error = written.error().code;
+  group_->report_failure(written.error());
 }
 
 }  // namespace holdfast::engine

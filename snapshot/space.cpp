@@ -16,6 +16,7 @@ void Space::attach(std::uint64_t capacity_chunks, std::uint64_t first_data_chunk
   masks_ = std::move(masks);
   masks_.resize(capacity_);
   backed_.resize(capacity_);
+  written_.resize(capacity_);
   unbacked_.resize(capacity_);
   pages_live_ = pages_planned_ = pages_used_ = pages_live;
   for (std::uint64_t chunk = first_data_; chunk < capacity_; ++chunk) {
@@ -37,8 +38,7 @@ bool Space::mark_used(std::uint64_t chunk) {
   if (masks_[chunk] != 0) return false;      // Map pages live there.
   masks_[chunk] = 0xffff;
   if (backed_.test(chunk)) {
-    backed_.clear(chunk);
-    --backed_count_;
+    unback(chunk);
   } else if (unbacked_.test(chunk)) {
     unbacked_.clear(chunk);
     --unbacked_count_;
@@ -101,11 +101,11 @@ void Space::settle_pages(std::uint64_t reserved, std::uint64_t created, std::uin
 
 std::uint64_t Space::take_chunk() {
   ENSURE(reserved_ > 0 && backed_count_ > 0);
-  std::uint64_t chunk = backed_.next(take_cursor_);
-  if (chunk == Bitmap::kNone) chunk = backed_.next(first_data_);
+  const Bitmap& from = written_count_ > 0 ? written_ : backed_;
+  std::uint64_t chunk = from.next(take_cursor_);
+  if (chunk == Bitmap::kNone) chunk = from.next(first_data_);
   ENSURE(chunk != Bitmap::kNone && masks_[chunk] == 0);
-  backed_.clear(chunk);
-  --backed_count_;
+  unback(chunk);
   --reserved_;
   masks_[chunk] = 0xffff;
   take_cursor_ = chunk + 1;
@@ -115,8 +115,24 @@ std::uint64_t Space::take_chunk() {
 void Space::untake_chunk(std::uint64_t chunk) {
   ENSURE(masks_[chunk] == 0xffff);
   masks_[chunk] = 0;
+  back(chunk, true);
+}
+
+void Space::back(std::uint64_t chunk, bool written) {
   backed_.set(chunk);
   ++backed_count_;
+  if (!written) return;
+  written_.set(chunk);
+  ++written_count_;
+}
+
+void Space::unback(std::uint64_t chunk) {
+  ENSURE(backed_.test(chunk));
+  backed_.clear(chunk);
+  --backed_count_;
+  if (!written_.test(chunk)) return;
+  written_.clear(chunk);
+  --written_count_;
 }
 
 Result<std::uint64_t> Space::take_page() {
@@ -164,8 +180,7 @@ void Space::release_until(Lsn applied, std::vector<std::uint64_t>& to_punch) {
     masks_[q.chunk] = 0;
     const bool spare = q.how == Given::replaced && backed_count_ - reserved_ < kBackedSpareMax;
     if (spare) {
-      backed_.set(q.chunk);
-      ++backed_count_;
+      back(q.chunk, true);
     } else {
       to_punch.push_back(q.chunk);
     }
@@ -227,6 +242,7 @@ Task<Result<void>> Space::grow() {
   if (!grown) co_return grown;
   masks_.resize(next);
   backed_.resize(next);
+  written_.resize(next);
   unbacked_.resize(next);
   for (std::uint64_t chunk = capacity_; chunk < next; ++chunk) unbacked_.set(chunk);
   unbacked_count_ += next - capacity_;

@@ -54,7 +54,13 @@ class Space {
   void give_chunk(std::uint64_t chunk, Lsn by, Given how);
   void free_page(std::uint64_t page);            // After both superblocks ceased to refer to it.
   void note(std::uint64_t chunk, bool used) { ops_.push_back({chunk, 0xffff, used}); }
-  std::vector<SpaceOp> take_ops() { return std::exchange(ops_, {}); }
+  // Makes room for as many again, so that noting them does not allocate.
+  std::vector<SpaceOp> take_ops() {
+    std::vector<SpaceOp> taken;
+    taken.reserve(ops_.capacity());
+    taken.swap(ops_);
+    return taken;
+  }
 
   // A checkpoint at `applied` is durable. Appends the chunks to punch.
   void release_until(Lsn applied, std::vector<std::uint64_t>& to_punch);
@@ -64,6 +70,8 @@ class Space {
   std::uint64_t pages_live() const { return pages_live_; }
   std::uint64_t backed_free() const { return backed_count_; }
   std::uint64_t reserved() const { return reserved_; }
+  // Chunks that wait for a checkpoint to be free again.
+  std::uint64_t quarantined() const { return quarantine_.size(); }
   // What new allocations can count on without asking the file system, in bytes.
   std::uint64_t free_bytes() const { return (backed_count_ - reserved_ + unbacked_count_) * kChunkBytes; }
   bool usable(std::uint64_t chunk) const { return chunk >= first_data_ && chunk < capacity_; }
@@ -79,6 +87,8 @@ class Space {
   static constexpr std::uint64_t kGrowChunks = 16384;      // 1 GiB of (sparse) file at a time.
   static constexpr std::uint64_t kBackedSpareMax = 4096;   // Beyond this, replaced chunks are punched too.
 
+  void back(std::uint64_t chunk, bool written);
+  void unback(std::uint64_t chunk);
   std::uint64_t meta_chunks_missing(std::uint64_t new_pages) const;
   void commit_reservation(std::uint64_t chunks, std::uint64_t new_pages, std::uint64_t meta_chunks);
   Task<Result<void>> extend(std::uint64_t wanted);
@@ -89,8 +99,10 @@ class Space {
   std::uint64_t first_data_ = 0;
   std::vector<std::uint16_t> masks_;      // Pages in use, by chunk, as of now.
   Bitmap backed_;                         // Free and backed by real space.
+  Bitmap written_;                        // Of the backed ones: held data before. Their extents need no conversion.
   Bitmap unbacked_;                       // Free, a hole.
   std::uint64_t backed_count_ = 0;
+  std::uint64_t written_count_ = 0;
   std::uint64_t unbacked_count_ = 0;
   std::uint64_t reserved_ = 0;
   std::uint64_t take_cursor_ = 0;

@@ -1,7 +1,9 @@
 """A fresh Holdfast node on loopback: its own directory, configuration and free ports, driven through its HTTP API."""
 
+import http.client
 import json
 import os
+import time
 import urllib.error
 import urllib.request
 
@@ -44,7 +46,8 @@ class Holdfast:
         self.server.ensure_alive()
         try:
             self.ask("GET", "/healthz")
-        except (OSError, scratch.Failed):
+        except scratch.Failed:
+            self.server.ensure_alive()
             return False
         return scratch.accepts_connections(self.port)
 
@@ -59,6 +62,10 @@ class Holdfast:
                 text = answer.read().decode()
         except urllib.error.HTTPError as error:
             raise scratch.Failed(f"{method} {path}: {error.code} {error.read().decode(errors='replace').strip()}") from error
+        except (OSError, http.client.HTTPException) as error:
+            time.sleep(0.1)   # A process that is ending closes its sockets first; its last words explain more than they do.
+            self.server.ensure_alive()
+            raise scratch.Failed(f"{method} {path}: {error}") from error
         try:
             return json.loads(text)
         except ValueError:
