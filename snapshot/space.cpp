@@ -4,6 +4,7 @@
 #include <bit>
 
 #include "base/ensure.h"
+#include "base/planted.h"
 
 namespace holdfast::snapshot {
 
@@ -167,6 +168,7 @@ void Space::free_page(std::uint64_t page) {
 
 void Space::give_chunk(std::uint64_t chunk, Lsn by, Given how) {
   ENSURE(usable(chunk) && masks_[chunk] == 0xffff);
+  if (planted(Bug::chunk_reused_before_checkpoint)) return untake_chunk(chunk);
   quarantine_.push_back({chunk, by, how});
 }
 

@@ -111,6 +111,7 @@ struct EpochStart {
   std::uint64_t epoch;
   std::uint64_t first_lsn;
 };
+static_assert(sizeof(EpochStart) == 16);
 inline constexpr std::size_t kEpochsKept = 128;
 
 struct Superblock {

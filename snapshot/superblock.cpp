@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/checksum.h"
+#include "base/planted.h"
 #include "base/text.h"
 
 namespace holdfast::snapshot {
@@ -80,6 +81,7 @@ Task<Result<void>> write_superblocks(Disk& disk, Buffer block, Superblock* super
   for (std::size_t i = 0; i < 2; ++i) {
     auto done = co_await disk.write(kSuperblockOffsets[(first + i) % 2], block.bytes(), Durability::durable);
     if (!done) co_return done;
+    if (planted(Bug::free_before_second_superblock)) break;
   }
   co_return Result<void>{};
 }

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "base/checksum.h"
+#include "base/planted.h"
 
 namespace holdfast::wal {
 
@@ -198,9 +199,10 @@ Task<Result<void>> Log::write_segments(Batch* batch) {
   const std::uint64_t total = (std::uint64_t{batch->header_blocks} + batch->payload_blocks) * kBlockBytes;
   std::uint64_t first = total;
   for (const iovec& segment : batch->wrapped) first -= segment.iov_len;
-  auto written = co_await disk_->write(offset_of(batch->start.position), first, batch->segments, Durability::durable);
+  const Durability durability = planted(Bug::log_write_not_durable) ? Durability::cached : Durability::durable;
+  auto written = co_await disk_->write(offset_of(batch->start.position), first, batch->segments, durability);
   if (!written || batch->wrapped.empty()) co_return written;
-  auto rest = co_await disk_->write(geometry_.offset_bytes, total - first, batch->wrapped, Durability::durable);
+  auto rest = co_await disk_->write(geometry_.offset_bytes, total - first, batch->wrapped, durability);
   co_return rest;
 }
 
