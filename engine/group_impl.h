@@ -55,6 +55,8 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   Task<Result<void>> commit(EngineRecord* record, std::uint64_t reserved);
   // A write failed: the store goes out of service.
   void report_failure(Error error) { store_failed(std::move(error)); }
+  // Room for a write (see Space::reserve). When there is none but chunks wait for a checkpoint to be free, takes one first.
+  Task<Result<void>> reserve_space(std::uint64_t chunks, std::uint64_t new_pages);
   void count_checksum_error() { ++checksum_errors_; }
   // Operations under way; stop() waits for them.
   void enter() { ++operations_; }

@@ -146,7 +146,7 @@ Task<Result<void>> VolumeImpl::admit_chunk(Admission* admission, std::uint64_t c
     }
     if (pending->leaf) break;
     if (!leaf && pages_held == 0) {
-      auto reserved = co_await group_->store().space().reserve(0, map->new_leaf_pages());
+      auto reserved = co_await group_->reserve_space(0, map->new_leaf_pages());
       if (!reserved) co_return reserved;
       pages_held = map->new_leaf_pages();
       continue;
@@ -164,7 +164,7 @@ Task<Result<void>> VolumeImpl::admit_chunk(Admission* admission, std::uint64_t c
     MapEntry entry;
     std::memcpy(&entry, pending->leaf->body() + chunk % snapshot::kLeafChunks * sizeof entry, sizeof entry);
     if (reserve_now(pending, entry)) co_return Result<void>{};
-    auto reserved = co_await group_->store().space().reserve(1, 0);
+    auto reserved = co_await group_->reserve_space(1, 0);
     if (!reserved) co_return reserved;
     if (pending->reserved) group_->store().space().unreserve(1);
     pending->reserved = true;

@@ -180,7 +180,7 @@ void Space::release_until(Lsn applied, std::vector<std::uint64_t>& to_punch) {
       continue;
     }
     masks_[q.chunk] = 0;
-    const bool spare = q.how == Given::replaced && backed_count_ - reserved_ < kBackedSpareMax;
+    const bool spare = keep_backed_ || (q.how == Given::replaced && backed_count_ - reserved_ < kBackedSpareMax);
     if (spare) {
       back(q.chunk, true);
     } else {
@@ -188,6 +188,7 @@ void Space::release_until(Lsn applied, std::vector<std::uint64_t>& to_punch) {
     }
   }
   quarantine_.resize(kept);
+  keep_backed_ = false;
   // Empty page chunks beyond what the next checkpoints can need go back too.
   const std::uint64_t needed = 2 * pages_planned_ + 4 * kPagesPerChunk;
   for (std::size_t i = 0; i < page_chunks_.size();) {

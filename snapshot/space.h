@@ -71,6 +71,8 @@ class Space {
   std::uint64_t backed_free() const { return backed_count_; }
   std::uint64_t reserved() const { return reserved_; }
   // Chunks that wait for a checkpoint to be free again.
+  // Space is short: the chunks that the next checkpoint frees stay backed instead of being punched.
+  void keep_backed() { keep_backed_ = true; }
   std::uint64_t quarantined() const { return quarantine_.size(); }
   // What new allocations can count on without asking the file system, in bytes.
   std::uint64_t free_bytes() const { return (backed_count_ - reserved_ + unbacked_count_) * kChunkBytes; }
@@ -116,6 +118,7 @@ class Space {
   std::uint64_t page_chunk_ = 0;          // The one being filled, or zero.
 
   std::vector<Quarantined> quarantine_;
+  bool keep_backed_ = false;
   std::vector<SpaceOp> ops_;
   Semaphore extending_;
 };

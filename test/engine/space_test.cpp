@@ -66,8 +66,8 @@ TEST(Space, BackingFull_UnmapMakesRoom) {
   std::uint64_t block = 0;
   while (node.write(volume, block, 256, 2)) block += 256;
   ASSERT_TRUE(node.unmap(volume, 0, 512));
-  ASSERT_TRUE(node.run(node.group->checkpoint()));
-  ASSERT_TRUE(node.run_until([&] { return node.write(volume, 50'000, 16, 3).has_value(); }));
+  // Freed chunks are reusable only after a checkpoint: the write that needs one takes it.
+  for (std::uint64_t i = 0; i < 32; ++i) ASSERT_TRUE(node.write(volume, 50'000 + i * 16, 1, 3)) << i;
 }
 
 TEST(Space, DeletedVolume_GivesItsSpaceBack_AlsoWhenInterrupted) {
