@@ -18,10 +18,11 @@ Applier::Applier(snapshot::Store& store, PendingIndex& pending, Clock& clock, Ap
                  std::uint64_t backlog_bytes)
     : store_(&store), pending_(&pending), owner_(&owner), backlog_bytes_(backlog_bytes),
       progress_(clock.executor()), tick_timer_(clock), space_timer_(clock), space_turn_(clock.executor(), 1),
-      copy_space_(store.buffers().try_acquire(kInFlightMax * kBlockBytes)), scope_(clock.executor()) {
-  ENSURE(copy_space_);
+      scope_(clock.executor()) {
   for (std::size_t i = 0; i < kInFlightMax; ++i) free_slots_.push_back(static_cast<std::uint8_t>(i));
 }
+
+Task<void> Applier::prepare() { copy_space_ = co_await store_->buffers().acquire(kInFlightMax * kBlockBytes); }
 
 void Applier::kick() {
   if (!ticking_ && !stopping_ && pending_->anything_waiting()) {
@@ -138,12 +139,19 @@ void Applier::drop_stale(PendingChunk* chunk, const MapEntry& entry) {
     if (block->lsn <= entry.modified_lsn) block->block = kChunkBlocks;  // Marked: skipped below.
 }
 
+// The chunk that the map has is not given up here, but when the map lets go of it.
+void Applier::give_superseded(const PendingSet& set, std::uint64_t mapped) {
+  for (const PendingBlock* old = set.superseded; old; old = old->next)
+    if (old->position != mapped) store_->space().give_chunk(old->position, Lsn(old->lsn), Given::replaced);
+}
+
 Task<Result<void>> Applier::apply_set(PendingChunk* chunk) {
   auto leaf = co_await leaf_for(chunk);
   if (!leaf) co_return fail(leaf.error());
+  MapEntry entry{};
+  if (*leaf) std::memcpy(&entry, (*leaf)->body() + chunk->chunk % snapshot::kLeafChunks * sizeof entry, sizeof entry);
+  give_superseded(chunk->applying, entry.location);
   if (!*leaf) co_return Result<void>{};
-  MapEntry entry;
-  std::memcpy(&entry, (*leaf)->body() + chunk->chunk % snapshot::kLeafChunks * sizeof entry, sizeof entry);
   drop_stale(chunk, entry);
   PendingSet& set = chunk->applying;
   if (set.last_lsn <= entry.modified_lsn) co_return Result<void>{};

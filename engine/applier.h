@@ -26,6 +26,8 @@ class Applier {
  public:
   Applier(snapshot::Store& store, PendingIndex& pending, Clock& clock, ApplierOwner& owner, std::uint64_t backlog_bytes);
 
+  // Takes the memory that applying needs. Comes first.
+  Task<void> prepare();
   // Something was committed.
   void kick();
   // Waits until everything up to the LSN is applied, or the store has failed.
@@ -47,6 +49,7 @@ class Applier {
   Task<void> apply(PendingChunk* chunk);
   Task<Result<void>> apply_set(PendingChunk* chunk);
   Task<Result<snapshot::Frame*>> leaf_for(PendingChunk* chunk);
+  void give_superseded(const PendingSet& set, std::uint64_t mapped);
   void drop_stale(PendingChunk* chunk, const snapshot::MapEntry& entry);
   Task<Result<std::uint64_t>> place_for(PendingChunk* chunk, std::uint64_t location);
   Task<Result<void>> write_blocks(PendingSet* set, std::uint64_t location);

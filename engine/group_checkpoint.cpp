@@ -59,7 +59,7 @@ Task<Result<void>> GroupImpl::checkpoint_locked(bool clean) {
 Task<Result<void>> GroupImpl::reserve_space(std::uint64_t chunks, std::uint64_t new_pages) {
   auto reserved = co_await store_.space().reserve(chunks, new_pages);
   const bool full = !reserved && reserved.error().code == Errc::no_space;
-  if (!full || store_.space().quarantined() == 0) co_return reserved;
+  if (!full || store_.space().quarantined() + pending_.superseded() == 0) co_return reserved;
   store_.space().keep_backed();  // What comes free now is wanted here, not in the file system.
   CO_TRY(co_await checkpoint());
   auto again = co_await store_.space().reserve(chunks, new_pages);

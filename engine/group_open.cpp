@@ -35,6 +35,9 @@ using wal::RecordKind;
 
 Task<Result<void>> GroupImpl::recover() {
   const BootNs begin = ports_.clock.now();
+  // Others that share the thread's memory may hold all of it just now.
+  co_await applier_.prepare();
+  co_await log_.prepare();
   CO_TRY(co_await store_.open());
   const snapshot::Superblock sb = store_.superblock();
   if (store_.superblock_copy_lost()) log_warning("one copy of the superblock was unreadable; it is rewritten now");
@@ -71,6 +74,8 @@ Task<Result<void>> GroupImpl::recover() {
   CO_TRY(co_await replay_all());
   commit_lsn_ = end.value;
   recovered_records_ = end.value - sb.applied_lsn;
+  // A crash may leave the ring full to the last block: the epoch's start then needs what a checkpoint frees.
+  if (log_.claimed_blocks() == log_.geometry().blocks) CO_TRY(co_await checkpoint());
   CO_TRY(co_await begin_epoch(end));
   recovery_ms_ = static_cast<std::uint64_t>((ports_.clock.now() - begin).value / 1'000'000);
   scope_.spawn(checkpoint_loop());
@@ -123,14 +128,14 @@ Task<Result<void>> GroupImpl::replay(const Replayed* record) {
   StoredVolume* volume = store_.find(VolumeId(h.volume_id));
   switch (static_cast<RecordKind>(h.kind)) {
     case RecordKind::write:
-      // A volume that is gone or going takes its data with it.
-      if (volume && !volume->deleting()) replay_write(*record, volume);
+      // Also of a volume that is going: its map may have the chunks already, and the purge gives up what the map has.
+      if (volume) replay_write(*record, volume);
       else
         for (std::size_t i = 0; i < h.chunk_count; ++i)
           store_.space().give_chunk(replay_numbers_[record->numbers + i], lsn, snapshot::Given::discarded);
       break;
     case RecordKind::unmap:
-      if (volume && !volume->deleting()) commit_unmap(volume, lsn, Lba(h.first_block), h.count);
+      if (volume) commit_unmap(volume, lsn, Lba(h.first_block), h.count);
       break;
     case RecordKind::epoch_start: store_.note_epoch(Epoch(h.epoch), lsn); break;
     case RecordKind::volume_create: {

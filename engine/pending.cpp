@@ -8,8 +8,10 @@ namespace holdfast::engine {
 
 PendingIndex::~PendingIndex() {
   index_.for_each([this](PendingChunk& chunk) {
-    drop_blocks(chunk.waiting);
-    drop_blocks(chunk.applying);
+    for (PendingSet* set : {&chunk.waiting, &chunk.applying}) {
+      drop_all(set->blocks);
+      drop_all(set->superseded);
+    }
     chunk_pool_.release(&chunk);
   });
 }
@@ -47,8 +49,8 @@ void PendingIndex::drop_block(PendingBlock* block) {
   block_pool_.release(block);
 }
 
-void PendingIndex::drop_blocks(PendingSet& set) {
-  while (set.blocks) drop_block(std::exchange(set.blocks, set.blocks->next));
+void PendingIndex::drop_all(PendingBlock*& list) {
+  while (list) drop_block(std::exchange(list, list->next));
 }
 
 void PendingIndex::add_block(PendingChunk* chunk, Lsn lsn, PendingBlock block) {
@@ -73,9 +75,15 @@ void PendingIndex::replace_whole(PendingChunk* chunk, Lsn lsn, std::uint64_t loc
   PendingSet& set = chunk->waiting;
   // A write that was admitted meanwhile may count on the chunk that was to come: it then comes, empty.
   if (location == 0 && set.whole_location != 0 && chunk->intents > 0) location = set.whole_location;
-  // Otherwise it never will: no map ever knew it.
-  else if (set.whole_location != 0) store_->space().give_chunk(set.whole_location, lsn, snapshot::Given::replaced);
-  drop_blocks(set);
+  else if (set.whole_location != 0) {
+    PendingBlock old;
+    old.next = set.superseded;
+    old.lsn = lsn.value;
+    old.position = set.whole_location;
+    set.superseded = block_pool_.make(std::move(old));
+    ++superseded_;
+  }
+  drop_all(set.blocks);
   set.whole_lsn = lsn.value;
   set.whole_location = location;
 }
@@ -105,7 +113,9 @@ PendingChunk* PendingIndex::start_next(std::uint64_t up_to_lsn) {
 }
 
 void PendingIndex::finish(PendingChunk* chunk) {
-  drop_blocks(chunk->applying);
+  drop_all(chunk->applying.blocks);
+  for (const PendingBlock* old = chunk->applying.superseded; old; old = old->next) --superseded_;
+  drop_all(chunk->applying.superseded);
   chunk->applying = PendingSet{};
   chunk->ListNode<PendingChunk, ApplyingTag>::unlink();
   release_if_idle(chunk);

@@ -37,6 +37,9 @@ struct PendingSet {
   std::uint64_t whole_lsn = 0;       // Nonzero: the chunk's old content was replaced as a whole by this record …
   std::uint64_t whole_location = 0;  // … with this chunk, or with zeros.
   PendingBlock* blocks = nullptr;
+  // Chunks (`position`) that came and were replaced again before they were applied. After a crash the map may have one of
+  // them already: it is then the map's to give up.
+  PendingBlock* superseded = nullptr;
   bool empty() const { return first_lsn == 0; }
 };
 
@@ -87,6 +90,8 @@ class PendingIndex {
   bool anything_waiting() { return !waiting_.empty(); }
   std::uint64_t bytes() const { return bytes_; }
   std::size_t chunks() const { return index_.size(); }
+  // Chunks of the store that will be given up when what waits is applied: at least so many.
+  std::uint64_t superseded() const { return superseded_; }
   bool volume_is_busy(const snapshot::StoredVolume& volume) const;
 
  private:
@@ -95,7 +100,7 @@ class PendingIndex {
     return std::uint64_t{volume.map->number()} << 44 | chunk;
   }
   void touch(PendingChunk* chunk, Lsn lsn);
-  void drop_blocks(PendingSet& set);
+  void drop_all(PendingBlock*& list);
   void drop_block(PendingBlock* block);
 
   snapshot::Store* store_;
@@ -105,6 +110,7 @@ class PendingIndex {
   IntrusiveList<PendingChunk, WaitingTag> waiting_;
   IntrusiveList<PendingChunk, ApplyingTag> applying_;
   std::uint64_t bytes_ = 0;  // Of payload held in memory.
+  std::uint64_t superseded_ = 0;
 };
 
 }  // namespace holdfast::engine

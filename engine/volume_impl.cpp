@@ -75,10 +75,14 @@ void VolumeImpl::leave_shared() {
   if (--writers_ == 0) gate_.notify_all();
 }
 Task<void> VolumeImpl::enter_alone() {
+  // Before the gate closes: the writers behind it may hold all the memory there is.
+  if (!current_) {
+    Buffer room = co_await buffers().acquire(kTransferBlocksMax * kBlockBytes);
+    if (!current_) current_ = std::move(room);
+  }
   while (alone_) co_await gate_.wait();
   alone_ = true;
   while (writers_ > 0) co_await gate_.wait();
-  if (!current_) current_ = co_await buffers().acquire(kTransferBlocksMax * kBlockBytes);
 }
 void VolumeImpl::leave_alone() {
   alone_ = false;

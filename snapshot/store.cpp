@@ -25,9 +25,8 @@ wal::LogCursor Store::log_tail() const {
 }
 
 Task<Result<void>> Store::open() {
-  page_buffer_ = buffers_->try_acquire(kCheckpointBufferBytes);
-  superblock_buffer_ = buffers_->try_acquire(kBlockBytes);
-  ENSURE(page_buffer_ && superblock_buffer_);
+  page_buffer_ = co_await buffers_->acquire(kCheckpointBufferBytes);
+  superblock_buffer_ = co_await buffers_->acquire(kBlockBytes);
   auto pair = co_await read_superblocks(*disk_, *buffers_);
   if (!pair) co_return fail(pair.error());
   superblock_ = pair->newest;

@@ -19,14 +19,15 @@ Log::Log(Disk& disk, BufferPool& buffers, LogGeometry geometry, LogOptions optio
   }
 }
 
+Task<void> Log::prepare() {
+  for (Batch& batch : batches_) batch.header = co_await buffers_->acquire(kHeaderBytesMax);
+}
+
 void Log::start(LogCursor tail, LogCursor head, Uuid store_id, std::uint64_t generation,
                 std::span<const LogCursor> batches) {
   ENSURE(tail.position <= head.position && head.position - tail.position <= geometry_.blocks);
   ENSURE(batches.size() <= starts_.size());
-  for (Batch& batch : batches_) {
-    batch.header = buffers_->try_acquire(kHeaderBytesMax);
-    ENSURE(batch.header);
-  }
+  ENSURE(batches_.front().header);  // prepare() came first.
   tail_ = tail;
   head_ = head;
   store_id_ = store_id;

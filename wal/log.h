@@ -48,6 +48,8 @@ class Log {
  public:
   Log(Disk& disk, BufferPool& buffers, LogGeometry geometry, LogOptions options, LogListener& listener);
 
+  // Takes the memory for headers. Comes first.
+  Task<void> prepare();
   // After recovery: goes on at `head`; everything from `tail` on is still needed.
   void start(LogCursor tail, LogCursor head, Uuid store_id, std::uint64_t generation,
              std::span<const LogCursor> batches);
