@@ -41,6 +41,8 @@ class Disk {
   virtual std::uint64_t size_bytes() const = 0;
   // False for block devices: grow is refused, allocate is a no-op, punch is a discard.
   virtual bool is_file() const = 0;
+  // What the file system could still give to a file, in bytes; zero for a block device. May ask the kernel: for status only.
+  virtual std::uint64_t available_bytes() const { return 0; }
   // Memory that reads and writes will mostly use; may be ignored.
   virtual void register_memory(MutableBytes) {}
   Executor& executor() const { return *executor_; }

@@ -39,6 +39,7 @@ class PowerLossDisk final : public Disk {
 
   void submit(DiskRequest& request) override;
   std::uint64_t size_bytes() const override { return inner_->size_bytes(); }
+  std::uint64_t available_bytes() const override { return inner_->available_bytes(); }
   bool is_file() const override { return inner_->is_file(); }
   void register_memory(MutableBytes memory) override { inner_->register_memory(memory); }
 

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <sys/statvfs.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -85,6 +86,11 @@ UringDisk::~UringDisk() {
 
 std::uint64_t UringDisk::size_bytes() const { return impl_->file.size_bytes; }
 bool UringDisk::is_file() const { return impl_->file.kind == BackingKind::file; }
+std::uint64_t UringDisk::available_bytes() const {
+  struct statvfs fs;
+  if (!is_file() || fstatvfs(impl_->file.fd.get(), &fs) != 0) return 0;
+  return std::uint64_t{fs.f_bavail} * fs.f_frsize;
+}
 std::size_t UringDisk::in_flight() const { return impl_->in_flight; }
 void UringDisk::register_memory(MutableBytes memory) { impl_->reactor->ring().register_memory(memory); }
 

@@ -40,6 +40,7 @@ class UringDisk final : public Disk {
   void submit(DiskRequest& request) override;
   std::uint64_t size_bytes() const override;
   bool is_file() const override;
+  std::uint64_t available_bytes() const override;
   // Up to kDiskMemoryRegionsMax regions, 1 GiB each; the reactor's pool is registered already. Beyond that: ignored.
   void register_memory(MutableBytes memory) override;
 

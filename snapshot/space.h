@@ -74,8 +74,8 @@ class Space {
   // Space is short: the chunks that the next checkpoint frees stay backed instead of being punched.
   void keep_backed() { keep_backed_ = true; }
   std::uint64_t quarantined() const { return quarantine_.size(); }
-  // What new allocations can count on without asking the file system, in bytes.
-  std::uint64_t free_bytes() const { return (backed_count_ - reserved_ + unbacked_count_) * kChunkBytes; }
+  // What new allocations can still have, in bytes. Asks the file system: for status only.
+  std::uint64_t free_bytes() const { return (backed_count_ - reserved_) * kChunkBytes + disk_->available_bytes(); }
   bool usable(std::uint64_t chunk) const { return chunk >= first_data_ && chunk < capacity_; }
   bool is_free(std::uint64_t chunk) const { return backed_.test(chunk) || unbacked_.test(chunk); }
 

@@ -59,6 +59,9 @@ class SimDisk final : public Disk {
   void submit(DiskRequest& request) override;
   std::uint64_t size_bytes() const override { return size_bytes_; }
   bool is_file() const override { return true; }
+  std::uint64_t available_bytes() const override {
+    return capacity_blocks_ > backed_blocks_ ? (capacity_blocks_ - backed_blocks_) * kBlockBytes : 0;
+  }
 
   DiskFaults faults;
   DiskLatency latency;

@@ -18,6 +18,7 @@ class PowerLossDisk final : public Disk {
   PowerLossDisk(std::unique_ptr<Disk> below, std::uint64_t seed);
   void submit(DiskRequest& request) override;
   std::uint64_t size_bytes() const override { return below_->size_bytes(); }
+  std::uint64_t available_bytes() const override { return below_->available_bytes(); }
   bool is_file() const override { return below_->is_file(); }
   void register_memory(MutableBytes memory) override { below_->register_memory(memory); }
   // Blocks that a power loss now would touch.
