@@ -20,6 +20,8 @@ void Space::attach(std::uint64_t capacity_chunks, std::uint64_t first_data_chunk
   written_.resize(capacity_);
   unbacked_.resize(capacity_);
   pages_live_ = pages_planned_ = pages_used_ = pages_live;
+  unproven_ = first_data_;
+  unproven_end_ = disk_->is_file() ? capacity_ : first_data_;
   for (std::uint64_t chunk = first_data_; chunk < capacity_; ++chunk) {
     const std::uint16_t mask = masks_[chunk];
     if (mask == 0) {
@@ -47,19 +49,12 @@ bool Space::mark_used(std::uint64_t chunk) {
   return true;
 }
 
-// The room for checkpoints that the superblock implies. When the file system is full, free chunks that still have their
-// space from before the start are looked for one by one.
+// The room for checkpoints that the superblock implies.
 Task<Result<void>> Space::establish() {
-  auto reserved = co_await reserve(0, 0);
-  if (reserved || reserved.error().code != Errc::no_space) co_return reserved;
-  for (std::uint64_t chunk = unbacked_.next(first_data_); chunk != Bitmap::kNone; chunk = unbacked_.next(chunk + 1)) {
-    auto backed = co_await disk_->allocate(chunk * kChunkBytes, kChunkBytes);
-    if (!backed) continue;
-    unbacked_.clear(chunk);
-    --unbacked_count_;
-    backed_.set(chunk);
-    ++backed_count_;
-    if (try_reserve(0, 0)) co_return Result<void>{};
+  for (;;) {
+    auto reserved = co_await reserve(0, 0);
+    if (reserved || reserved.error().code != Errc::no_space) co_return reserved;
+    if (unproven_ >= unproven_end_) break;
   }
   co_return fail(Errc::no_space, "the file system is too full to open the store: free some space and try again");
 }
@@ -233,6 +228,31 @@ Task<Result<void>> Space::extend(std::uint64_t wanted) {
     }
     for (std::uint64_t i = 0; i < length; ++i) unbacked_.set(begin + i);
     unbacked_count_ += length;
+    if (done.error().code != Errc::no_space) co_return done;
+  }
+  auto found = co_await find_backed(wanted);
+  co_return found;
+}
+
+// The file system is full, but after a start many a free chunk still has its space from before: it is looked for one by
+// one, each once, and some at a time.
+Task<Result<void>> Space::find_backed(std::uint64_t wanted) {
+  constexpr int kTriesMax = 4096;
+  for (int tries = 0; tries < kTriesMax && unproven_ < unproven_end_; ++tries) {
+    const std::uint64_t chunk = unbacked_.next(unproven_);
+    unproven_ = std::min(chunk, unproven_end_);
+    if (unproven_ == unproven_end_) break;
+    ++unproven_;
+    unbacked_.clear(chunk);  // Nobody else takes it meanwhile.
+    --unbacked_count_;
+    auto done = co_await disk_->allocate(chunk * kChunkBytes, kChunkBytes);
+    if (done) {
+      back(chunk, false);
+      if (backed_count_ - reserved_ >= wanted) co_return done;
+      continue;
+    }
+    unbacked_.set(chunk);
+    ++unbacked_count_;
     if (done.error().code != Errc::no_space) co_return done;
   }
   co_return fail(Errc::no_space);

@@ -94,6 +94,7 @@ class Space {
   std::uint64_t meta_chunks_missing(std::uint64_t new_pages) const;
   void commit_reservation(std::uint64_t chunks, std::uint64_t new_pages, std::uint64_t meta_chunks);
   Task<Result<void>> extend(std::uint64_t wanted);
+  Task<Result<void>> find_backed(std::uint64_t wanted);
   Task<Result<void>> grow();
 
   Disk* disk_;
@@ -108,6 +109,8 @@ class Space {
   std::uint64_t unbacked_count_ = 0;
   std::uint64_t reserved_ = 0;
   std::uint64_t take_cursor_ = 0;
+  std::uint64_t unproven_ = 0;            // Free chunks from here to the end may have their space from before the start.
+  std::uint64_t unproven_end_ = 0;
 
   std::uint64_t pages_live_ = 0;          // Of the newest durable trees.
   std::uint64_t pages_planned_ = 0;       // Live ones and reserved new ones.

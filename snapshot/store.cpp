@@ -88,12 +88,24 @@ Task<Result<void>> Store::load_catalogue() {
   co_return Result<void>{};
 }
 
+// 16 bits name a tree in a page's key. One that was used long ago may be used again.
+std::uint32_t Store::free_tree_number() {
+  const auto used = [&](std::uint32_t number) {
+    return std::any_of(volumes_.begin(), volumes_.end(), [&](const auto& v) { return v->map->number() == number; }) ||
+           std::any_of(graveyard_.begin(), graveyard_.end(), [&](const auto& map) { return map->number() == number; });
+  };
+  do {
+    next_tree_number_ = next_tree_number_ == kTreeNumberMax ? kFirstMapNumber : next_tree_number_ + 1;
+  } while (used(next_tree_number_));
+  return next_tree_number_;
+}
+
 StoredVolume* Store::adopt(std::uint64_t slot, const CatalogueEntry& entry) {
   auto volume = std::make_unique<StoredVolume>();
   volume->slot = slot;
   volume->entry = entry;
   volume->mapped_chunks = entry.mapped_chunks;
-  volume->map = std::make_unique<PageTree>(tree_ports(), next_tree_number_++, TreeKind::map, entry.volume_id, entry.map_depth);
+  volume->map = std::make_unique<PageTree>(tree_ports(), free_tree_number(), TreeKind::map, entry.volume_id, entry.map_depth);
   volume->map->root = entry.root;
   volumes_.push_back(std::move(volume));
   return volumes_.back().get();

@@ -106,6 +106,7 @@ class Store {
   Task<Result<void>> load_reservations(StoredVolume* volume);
   Task<void> punch(std::vector<std::uint64_t> chunks);
   TreePorts tree_ports() { return TreePorts{*disk_, cache_, store_id_}; }
+  std::uint32_t free_tree_number();
   StoredVolume* adopt(std::uint64_t slot, const CatalogueEntry& entry);
 
   Disk* disk_;
@@ -120,7 +121,9 @@ class Store {
   PageTree catalogue_;
   PageTree blobs_;
   std::uint64_t space_leaves_loaded_ = 0;
-  std::uint32_t next_tree_number_ = 4;
+  static constexpr std::uint32_t kFirstMapNumber = 4;
+  static constexpr std::uint32_t kTreeNumberMax = 0xffff;
+  std::uint32_t next_tree_number_ = kTreeNumberMax;  // Used last.
   std::vector<std::unique_ptr<StoredVolume>> volumes_;
   std::vector<std::uint64_t> freed_slots_;  // Emptied since the last checkpoint: to be zeroed in the catalogue.
   std::vector<std::unique_ptr<PageTree>> graveyard_;

@@ -290,6 +290,8 @@ bool SeedRun::io_error_phase(std::uint64_t crash_at) {
 // After a failed write or sync the store must not go on: it refuses every write, and says so.
 bool SeedRun::check_failed_store() {
   if (disk_.counters().write_errors + disk_.counters().sync_errors == struck_before_) return true;
+  // An error is drawn when a request starts: let it be told.
+  if (until([&] { return disk_.in_flight() == 0; }, kNoCrash, "the disk to come to rest") != End::done) return false;
   load_.start_probe(1);
   if (until([&] { return load_.probed(); }, kNoCrash, "a write to a failed store") != End::done) return false;
   if (!process_->group()->status().failed) {

@@ -70,6 +70,30 @@ TEST(Space, BackingFull_UnmapMakesRoom) {
   for (std::uint64_t i = 0; i < 32; ++i) ASSERT_TRUE(node.write(volume, 50'000 + i * 16, 1, 3)) << i;
 }
 
+// Holes come first among the free chunks, and the file system has nothing for them; but there are others behind them.
+TEST(Space, BackingFullAtARestart_ChunksThatHaveTheirSpaceAreFound) {
+  OneNode node;
+  Volume* volume = node.serve(512 * kMiB);
+  for (std::uint64_t block = 0; block < 1024; block += 256) ASSERT_TRUE(node.write(volume, block, 256, 2));
+  ASSERT_TRUE(node.run(node.group->checkpoint()));
+  const std::uint64_t before = node.disk.backed_bytes();
+  ASSERT_TRUE(node.unmap(volume, 0, 512));
+  ASSERT_TRUE(node.run(node.group->checkpoint()));
+  ASSERT_TRUE(node.run_until([&] { return node.disk.backed_bytes() < before; }));
+  node.disk.set_capacity(node.disk.backed_bytes());
+  // Admitted, and not applied yet when the power goes.
+  for (std::uint64_t i = 0; i < 20; ++i) ASSERT_TRUE(node.write(volume, 4096 + i * 16, 1, 3));
+  node.power_loss();
+  ASSERT_TRUE(node.open());
+  std::optional<Result<void>> done;
+  node.begin(node.group->checkpoint(), &done);
+  const BootNs late = node.host.clock().now() + milliseconds(10'000);
+  node.run_until([&] { return done.has_value() || node.host.clock().now() > late; });
+  ASSERT_TRUE(done.has_value()) << "what was acknowledged waits for space that it was promised";
+  EXPECT_EQ(node.value_at(node.volume(), 4096), 3);
+  EXPECT_TRUE(node.write(node.volume(), 8192, 1, 4));
+}
+
 TEST(Space, DeletedVolume_GivesItsSpaceBack_AlsoWhenInterrupted) {
   OneNode node;
   Volume* volume = node.serve(64 * kMiB);
