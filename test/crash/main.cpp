@@ -13,6 +13,7 @@
 #include "test/crash/fake_store.h"
 #include "test/crash/jobs.h"
 #include "test/crash/random_run.h"
+#include "test/crash/real_process.h"
 #include "test/crash/real_store.h"
 #include "test/sim/text.h"
 
@@ -27,7 +28,9 @@ int usage() {
                "holdfast-crash exhaustive [--operations N] [--every N] [--jobs J] [--first SEED]\n"
                "    Recovers from every disk event of a scripted load, with every class of what may be left of unsynced writes.\n"
                "holdfast-crash planted [--seeds N] [--jobs J]\n"
-               "    For each planted bug the number of seeds until it is found (needs the preset `planted`).\n");
+               "    For each planted bug the number of seeds until it is found (needs the preset `planted`).\n"
+               "holdfast-crash real [--rounds N] [--seed S] [--dir DIR] [--bug NAME]\n"
+               "    Kills a real process with kill -9 under load and inside recovery, on a file whose unsynced data dies with it.\n");
   return 2;
 }
 
@@ -167,6 +170,7 @@ int planted_command(const Arguments&, const StoreMaker&) {
 
 int run(int argc, char** argv) {
   Arguments arguments;
+  if (argc >= 2 && std::strcmp(argv[1], "real") == 0) return real_command(argc, argv);
   if (argc < 2 || !parse(argc, argv, arguments)) return usage();
   const StoreMaker& maker = arguments.fake ? kFakeStore : kRealStore;
   if (arguments.seed.narrate) arguments.jobs = 1;
