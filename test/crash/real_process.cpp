@@ -178,6 +178,9 @@ void RealRun::judge_death(int status, KillAt kill_at) {
     ENSURE(began_ > 0);
     ++report_.rounds;
     report_.in_flight_at_kill += began_ - ended_;
+    for (const Op& op : ledger_.ops())
+      if (op.life == ledger_.life() && op.outcome == Outcome::pending && op.kind != OpKind::none && op.kind != OpKind::read)
+        ++report_.writes_in_flight_at_kill;
   } else if (phase_ == Phase::verifying || phase_ == Phase::serving) {
     ++report_.killed_in_verification;
   } else {
@@ -186,9 +189,6 @@ void RealRun::judge_death(int status, KillAt kill_at) {
 }
 
 void RealRun::bury() {
-  for (const Op& op : ledger_.ops())
-    if (op.life == ledger_.life() && op.outcome == Outcome::pending && op.kind != OpKind::none && op.kind != OpKind::read)
-      ++report_.writes_in_flight_at_kill;
   ledger_.crash();
   pid_ = -1;
   pipe_.reset(-1);

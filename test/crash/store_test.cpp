@@ -1,9 +1,11 @@
 // A slice of what holdfast-crash does at length, on the store that ships.
 #include <gtest/gtest.h>
 
+#include "base/planted.h"
 #include "test/crash/exhaustive.h"
 #include "test/crash/random_run.h"
 #include "test/crash/real_store.h"
+#include "test/crash/remnant.h"
 
 namespace holdfast::crash {
 namespace {
@@ -31,6 +33,19 @@ TEST(Store, EveryFewCrashPoints_EveryClassOfLoss_Recovers) {
   EXPECT_GT(report.images, 100u);
   EXPECT_GT(report.recoveries_crashed, 0u);
 }
+
+// What a cut leaves behind the new end is refused twice: by the chain, and by the generation where the chain would fit.
+TEST(Store, RemnantBehindTheCut_ChainBroken_StaysForgotten) { EXPECT_EQ(run_remnant(kRealStore, RemnantChain::as_written), ""); }
+TEST(Store, RemnantBehindTheCut_ChainFits_GenerationRefusesIt) { EXPECT_EQ(run_remnant(kRealStore, RemnantChain::fits), ""); }
+
+#ifdef HOLDFAST_PLANTED_BUGS
+TEST(Store, RemnantBehindTheCut_GenerationNotBumped_OnlyAFittingChainBringsItBack) {
+  planted_bugs = 1u << static_cast<unsigned>(Bug::generation_not_bumped);
+  EXPECT_EQ(run_remnant(kRealStore, RemnantChain::as_written), "");
+  EXPECT_NE(run_remnant(kRealStore, RemnantChain::fits).find("came back"), std::string::npos);
+  planted_bugs = 0;
+}
+#endif
 
 }  // namespace
 }  // namespace holdfast::crash
