@@ -18,7 +18,8 @@ class Task;
 namespace detail {
 
 struct PromiseBase {
-  std::coroutine_handle<> continuation;
+  std::coroutine_handle<> continuation;  // Set when the caller suspends; empty while it is still starting this task.
+  bool finished = false;
 
   static void* operator new(std::size_t bytes) { return frame_allocate(bytes); }
   static void operator delete(void* frame, std::size_t bytes) noexcept { frame_release(frame, bytes); }
@@ -28,6 +29,7 @@ struct PromiseBase {
     bool await_ready() noexcept { return false; }
     template <class P>
     std::coroutine_handle<> await_suspend(std::coroutine_handle<P> h) noexcept {
+      h.promise().finished = true;
       auto next = h.promise().continuation;
       return next ? next : std::noop_coroutine();
     }
@@ -76,11 +78,14 @@ class [[nodiscard]] Task {
 
   bool valid() const { return static_cast<bool>(handle_); }
 
-  bool await_ready() const noexcept { return false; }
-  std::coroutine_handle<> await_suspend(std::coroutine_handle<> caller) noexcept {
-    handle_.promise().continuation = caller;
-    return handle_;
+  // Runs the task until it suspends or ends. When it ends at once the caller goes on without a jump: a loop over tasks that
+  // find everything in memory needs no stack, also where the compiler makes no tail call of the jump (sanitizers).
+  // Therefore a chain of tasks stays on its thread: who needs another one spawns there and is posted the answer at home.
+  bool await_ready() const {
+    handle_.resume();
+    return handle_.promise().finished;
   }
+  void await_suspend(std::coroutine_handle<> caller) noexcept { handle_.promise().continuation = caller; }
   T await_resume() { return handle_.promise().take(); }
 
  private:

@@ -2,6 +2,7 @@
 // Requests complete in any order. A written buffer must stay unchanged until its request completes: this disk checks it.
 #pragma once
 
+#include <algorithm>
 #include <map>
 #include <vector>
 
@@ -59,8 +60,10 @@ class SimDisk final : public Disk {
   void submit(DiskRequest& request) override;
   std::uint64_t size_bytes() const override { return size_bytes_; }
   bool is_file() const override { return true; }
+  // The holes of the file, as far as there is space for them.
   std::uint64_t available_bytes() const override {
-    return capacity_blocks_ > backed_blocks_ ? (capacity_blocks_ - backed_blocks_) * kBlockBytes : 0;
+    const std::uint64_t holes = size_bytes_ / kBlockBytes - std::min(size_bytes_ / kBlockBytes, backed_blocks_);
+    return std::min(holes, capacity_blocks_ - std::min(capacity_blocks_, backed_blocks_)) * kBlockBytes;
   }
 
   DiskFaults faults;
