@@ -123,7 +123,7 @@ Task<Result<void>> Store::load_reservations(StoredVolume* volume) {
     volume->blobs[i] = *leaf;
     const std::uint64_t begin = std::min<std::uint64_t>(bytes, i * kPageBody);
     const std::uint64_t length = std::min<std::uint64_t>(bytes - begin, kPageBody);
-    std::memcpy(volume->reservations.data() + begin, (*leaf)->body(), length);
+    if (length > 0) std::memcpy(volume->reservations.data() + begin, (*leaf)->body(), length);
   }
   co_return Result<void>{};
 }
@@ -196,7 +196,7 @@ void Store::set_reservations(StoredVolume* volume, std::vector<std::byte> state,
     std::byte* body = blobs_.writable(volume->blobs[i], by);
     const std::size_t begin = std::min(state.size(), i * kPageBody);
     const std::size_t length = std::min(state.size() - begin, kPageBody);
-    std::memcpy(body, state.data() + begin, length);
+    if (length > 0) std::memcpy(body, state.data() + begin, length);
     std::memset(body + length, 0, kPageBody - length);
   }
   volume->entry.reservation_bytes = state.size();

@@ -1,5 +1,6 @@
 #include "test/crash/fake_store.h"
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 
@@ -141,7 +142,7 @@ class FakeGroup final : public Group {
     entry.sequence = ++sequence_;
     entry.payload_blocks = payload.size() / kBlockBytes;
     std::vector<std::byte> bytes(kBlockBytes + payload.size());
-    std::memcpy(bytes.data() + kBlockBytes, payload.data(), payload.size());
+    std::copy(payload.begin(), payload.end(), bytes.begin() + kBlockBytes);
     std::memcpy(bytes.data(), &entry, sizeof entry);
     entry.checksum = xxh3(Bytes(bytes).subspan(16));
     std::memcpy(bytes.data(), &entry, sizeof entry);
