@@ -13,6 +13,7 @@
 #include "base/result.h"
 #include "tools/holdfastd/address.h"
 #include "tools/holdfastd/toml_section.h"
+#include "tools/holdfastd/toml_text.h"
 
 namespace holdfast::daemon {
 namespace {
@@ -276,6 +277,9 @@ ConfigResult parse_config(std::string_view text, const std::string& file) {
     return std::unexpected(std::move(report.errors));
   };
   if (text.size() > kConfigBytesMax) return refuse(0, "has more than " + std::to_string(kConfigBytesMax) + " bytes");
+  if (const auto line = line_of_stray_character(text)) {
+    return refuse(*line, "a character outside ASCII may stand only in a comment or in a text on one line; elsewhere write \\uXXXX in a text");
+  }
   const toml::parse_result parsed = toml::parse(text, file);
   if (!parsed) {
     const auto& error = parsed.error();
