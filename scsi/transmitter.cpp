@@ -85,6 +85,7 @@ void Transmitter::lay_out_single(SinglePdu& pdu) {
 
 void Transmitter::lay_out_task(IscsiTask& task) {
   if (task.state == IscsiTask::State::receiving) return lay_out_r2ts(task);
+  ENSURE(task.state == IscsiTask::State::responding);
   const std::uint32_t data_in_bytes = data_in_to_send(task.command, task.read_bytes_bidi);
   if (task.sent < data_in_bytes) return lay_out_data_in(task, data_in_bytes);
   lay_out_response(task);
@@ -104,6 +105,9 @@ void Transmitter::lay_out_r2ts(IscsiTask& task) {
   header.set32(36, task.r2t_sn++).set32(40, task.solicited).set32(44, bytes);
   task.r2ts[task.r2t_count++] = ReadyToTransfer{ttt, task.solicited, bytes};
   task.solicited += bytes;
+  // Out of the queue with the last R2T that can go now, and not at the next look: a batch may be full here, and then the
+  // data could come, and the task be at the volume, while it still stood in the queue.
+  if (task.solicited == task.planned || task.r2t_count == outstanding_max) task.SendItem::unlink();
   put(header, {});
 }
 

@@ -270,5 +270,73 @@ TEST_F(Data, LargePayload_IsReadStraightIntoItsBuffer) {
   EXPECT_LE(initiator.wire->reads - reads_before, 2U);  // The header and what was staged with it; the rest at once.
 }
 
+// The 64th PDU of a batch is an R2T, and its data comes before the transmitter looks again: the write is at the volume and
+// must not be taken for one that has its answer.
+//   1. 64 R2Ts are on their way to the socket.
+//   2. The data of the last one comes: the write goes to the volume, which takes its time.
+//   3. The socket takes the batch, and the transmitter looks for more to send.
+TEST_F(Data, R2tThatFillsABatch_DataComesBeforeTheNextLook_IsNotAnsweredBeforeItIsWritten) {
+  auto& initiator = connect_and_login({"ImmediateData=No"});
+  initiator.wire->allow_writes(false);
+  for (std::uint32_t itt = 1; itt <= 64; ++itt) initiator.queue(initiator.write(itt, itt, 1));
+  executor.run();
+  constexpr std::uint32_t kTtt = 64U << 16;  // Slot 63, first tag: what the R2T of the 64th write says.
+  disk->hold(true);
+  initiator.send(initiator.data_out(64, kTtt, 0, 0, true), std::string(512, 'x'));
+  EXPECT_EQ(disk->waiting(), 1U);
+  initiator.wire->allow_writes(true);
+  executor.run();
+  const auto pdus = initiator.take_all();
+  EXPECT_EQ(std::ranges::count(pdus, Opcode::r2t, &Pdu::opcode), 64);
+  EXPECT_EQ(pdus.back().header.u32(20), kTtt);
+  EXPECT_EQ(std::ranges::count(pdus, Opcode::scsi_response, &Pdu::opcode), 0) << "GOOD for a write still at the volume";
+  EXPECT_EQ(disk->disk()[64 * 512], '\0');
+  disk->hold(false);
+  executor.run();
+  EXPECT_EQ(initiator.take().status(), 0);
+  EXPECT_EQ(disk->disk()[64 * 512], 'x');
+}
+
+// The same with an honest initiator, which answers an R2T that it has really got: the receiver merely runs first.
+TEST_F(Data, R2tThatFillsABatch_QuickInitiator_IsNotAnsweredBeforeItIsWritten) {
+  auto& initiator = connect_and_login({"ImmediateData=No"});
+  for (std::uint32_t itt = 1; itt <= 64; ++itt) initiator.queue(initiator.write(itt, itt, 1));
+  disk->hold(true);
+  while (!initiator.wire->inbound.empty()) ASSERT_TRUE(executor.run_one());
+  ASSERT_TRUE(executor.run_one());  // The transmitter is awake and has yielded: it sends at its next turn.
+  initiator.queue(initiator.request(Opcode::nop_out, 0x80, kNoTag, true));  // The receiver is ready, too.
+  while (!initiator.has()) ASSERT_TRUE(executor.run_one());
+  const Pdu last = initiator.take_all().back();
+  ASSERT_EQ(last.opcode(), Opcode::r2t);
+  ASSERT_EQ(last.header.itt(), 64U);
+  initiator.send(initiator.data_out(64, last.header.u32(20), 0, 0, true), std::string(512, 'x'));
+  EXPECT_EQ(disk->waiting(), 1U);
+  EXPECT_EQ(std::ranges::count(initiator.take_all(), Opcode::scsi_response, &Pdu::opcode), 0);
+  EXPECT_EQ(disk->disk()[64 * 512], '\0');
+  disk->hold(false);
+  executor.run();
+}
+
+// What followed from it: the next command got the task that was still at the volume, and the old one's end answered it.
+TEST_F(Data, R2tThatFillsABatch_NextWrite_IsNotAnsweredWithoutItsData) {
+  auto& initiator = connect_and_login({"ImmediateData=No"});
+  initiator.wire->allow_writes(false);
+  for (std::uint32_t itt = 1; itt <= 64; ++itt) initiator.queue(initiator.write(itt, itt, 1));
+  executor.run();
+  disk->hold(true);
+  initiator.send(initiator.data_out(64, 64U << 16, 0, 0, true), std::string(512, 'x'));
+  initiator.wire->allow_writes(true);
+  executor.run();
+  initiator.take_all();
+  initiator.send(initiator.write(65, 200, 1));  // Its data will not come.
+  disk->hold(false);
+  executor.run();
+  std::vector<std::uint32_t> answered;
+  for (const Pdu& pdu : initiator.take_all())
+    if (pdu.opcode() == Opcode::scsi_response) answered.push_back(pdu.header.itt());
+  EXPECT_EQ(answered, std::vector<std::uint32_t>{64});
+  EXPECT_EQ(disk->disk()[64 * 512], 'x');
+}
+
 }  // namespace
 }  // namespace holdfast::test
