@@ -7,6 +7,7 @@
 #include <string>
 
 #include "base/ensure.h"
+#include "base/intrusive_list.h"
 #include "scsi/sense.h"
 
 namespace holdfast::scsi {
@@ -53,6 +54,11 @@ struct CopyOutcome {
   std::uint32_t mib = 0;
 };
 
+// A command between execute()'s start and end.
+struct Execution : ListNode<Execution> {
+  std::uint64_t number = 0;            // In the order of starting, over all nexus of a device server.
+};
+
 class Nexus {
  public:
   explicit Nexus(PortPair p) : ports(std::move(p)) {}
@@ -61,7 +67,7 @@ class Nexus {
   // Caches of the reservation state, written by the device server at each change: the path of an I/O looks at nothing else.
   bool registered = false;
   bool holds_reservation = false;
-  std::uint32_t executing = 0;         // Commands between execute()'s start and end.
+  IntrusiveList<Execution> executions; // Oldest first.
   CopyOutcome copy;
 };
 

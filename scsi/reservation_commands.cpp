@@ -115,11 +115,13 @@ Task<void> Server::abort_and_wait(std::vector<PortPair> victims) {
     Nexus* nexus = find_nexus(ports);
     if (nexus && abort_tasks_) abort_tasks_(nexus);
   }
+  // What starts from here on passes the gate under the new state.
+  const std::uint64_t last = executions_;
   for (const PortPair& ports : victims) {
     for (;;) {
-      const Nexus* nexus = find_nexus(ports);
-      if (!nexus || nexus->executing == 0) break;
-      co_await nexus_idle_.wait();
+      Nexus* nexus = find_nexus(ports);
+      if (!nexus || nexus->executions.empty() || nexus->executions.front().number > last) break;
+      co_await execution_ended_.wait();
     }
   }
 }

@@ -38,7 +38,7 @@ std::unique_ptr<DeviceServer> make_device_server(Volume& volume, DeviceOptions o
 
 Server::Server(Volume& volume, DeviceOptions options)
     : volume_(volume), options_(std::move(options)), reservation_turn_(volume.executor(), 1),
-      nexus_idle_(volume.executor()), background_(volume.executor()) {
+      execution_ended_(volume.executor()), background_(volume.executor()) {
   load_reservations();
   volume_.add_observer(*this);
 }
@@ -56,7 +56,7 @@ Nexus* Server::attach(std::string initiator_name, std::array<std::byte, 6> isid,
 }
 
 void Server::detach(Nexus* nexus) {
-  ENSURE(nexus->executing == 0);
+  ENSURE(nexus->executions.empty());
   if (legacy_holder_ == nexus) legacy_holder_ = nullptr;
   const auto erased = std::erase_if(nexuses_, [&](const auto& n) { return n.get() == nexus; });
   ENSURE(erased == 1);

@@ -36,7 +36,7 @@ class Server final : public DeviceServer, private VolumeObserver {
   void on_abort_tasks(std::function<void(Nexus* victim)> hook) override { abort_tasks_ = std::move(hook); }
 
  private:
-  // Counts a command of its nexus while it executes: PREEMPT AND ABORT waits for those of its victims.
+  // Lists a command with its nexus while it executes: PREEMPT AND ABORT waits for those of its victims.
   class Executing;
 
   void volume_event(VolumeEvent event) override;
@@ -115,26 +115,30 @@ class Server final : public DeviceServer, private VolumeObserver {
   bool reservations_unreadable_ = false;   // Damaged or newer: nobody gets at the medium, for nobody knows who may.
   Nexus* legacy_holder_ = nullptr;         // RESERVE (6)/(10) of SPC-2.
   Semaphore reservation_turn_;             // One PERSISTENT RESERVE OUT at a time: each stores before the next looks.
-  WaitList nexus_idle_;                    // Notified when a nexus's last executing command ends.
+  WaitList execution_ended_;               // Notified when a command ends.
+  std::uint64_t executions_ = 0;           // Started so far.
   std::function<void(Nexus*)> abort_tasks_;
 
   Scope background_;                       // Confirmations that outlast the command that asked for them.
 };
 
-class Server::Executing {
+class Server::Executing : private Execution {
  public:
-  Executing(Server* server, Nexus* nexus) : server_(server), nexus_(nexus) { ++nexus_->executing; }
+  Executing(Server* server, Nexus* nexus) : server_(server) {
+    number = ++server->executions_;
+    nexus->executions.push_back(*this);
+  }
   Executing(const Executing&) = delete;
   Executing& operator=(const Executing&) = delete;
   ~Executing() { end(); }
   void end() {
-    if (nexus_ && --nexus_->executing == 0) server_->nexus_idle_.notify_all();
-    nexus_ = nullptr;
+    if (!linked()) return;
+    unlink();
+    server_->execution_ended_.notify_all();
   }
 
  private:
   Server* server_;
-  Nexus* nexus_;   // Null after end().
 };
 
 }  // namespace holdfast::scsi

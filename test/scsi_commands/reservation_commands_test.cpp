@@ -152,6 +152,33 @@ TEST(Fencing, PreemptAndAbort_WaitsForTheVictimsWritesAndAbortsThem) {
   EXPECT_EQ(preempt->status(), Status::good);
 }
 
+// The victim goes on reading, as Write Exclusive lets it: the fence is up when what ran before has ended.
+//   1. A write of A is at the volume when B preempts A: B waits.
+//   2. A begins to read.
+//   3. The write ends: B is answered, whatever the read does.
+TEST(Fencing, PreemptAndAbort_VictimGoesOnReading_WaitsForWhatRanBeforeOnly) {
+  ScsiBench bench;
+  pr_out(bench, bench.a, kRegister, 0, 1);
+  pr_out(bench, bench.b, kRegister, 0, 2);
+  pr_out(bench, bench.a, kReserve, 1, 0, 5);  // Write Exclusive, Registrants Only: what fence agents take.
+  bench.device->on_abort_tasks([](scsi::Nexus*) {});
+  bench.volume.hold(Operation::write);
+  auto write = bench.start(bench.a, cdb10(0x2a, 0, 1), blocks_of(1, 1));
+  auto preempt = bench.start(bench.b, pr_out_cdb(kPreemptAndAbort, 5), pr_out_list(2, 1));
+  EXPECT_FALSE(preempt->finished);
+  while (!bench.a->attentions.empty()) bench.a->attentions.take();
+  bench.volume.hold(Operation::read);                             // The write stays where it is,
+  auto read = bench.start(bench.a, cdb10(0x28, 0, 1), {}, 4096);  // and a read begins.
+  bench.volume.release();
+  bench.volume.hold(Operation::read);
+  bench.turn();
+  EXPECT_TRUE(write->finished);
+  EXPECT_FALSE(read->finished);
+  EXPECT_TRUE(preempt->finished);
+  bench.volume.release();
+  bench.turn();
+}
+
 // Each waits for the other's commands: the waiting itself must not count.
 TEST(Fencing, TwoThatPreemptEachOther_BothFinish) {
   ScsiBench bench;
