@@ -38,7 +38,7 @@ class Connection final : private SendOwner {
   static constexpr std::size_t kSinglePdusMax = 40;
   static constexpr std::size_t kSinglePdusReserved = 4;         // For what we say unasked.
   static constexpr std::uint64_t kSolicitedBytesMax = 16 << 20; // Memory that waits for data-out.
-  static constexpr std::uint64_t kResidentBytesMax = 32 << 20;  // Beyond, no new PDU is read.
+  static constexpr std::uint64_t kResidentBytesMax = 32 << 20;  // At the volume or on its way out; for each direction.
 
   struct Start {
     std::unique_ptr<Stream> stream;
@@ -114,7 +114,7 @@ class Connection final : private SendOwner {
   Task<void> gather(IscsiTask* task);
   void start(IscsiTask& task);
   void launch(IscsiTask& task);
-  void account(IscsiTask& task, std::uint64_t bytes);
+  void account(IscsiTask& task);
   bool may_start(const IscsiTask& task) const;
   void start_waiting();
   Task<void> execute(IscsiTask* task);
@@ -165,7 +165,8 @@ class Connection final : private SendOwner {
   std::uint32_t ordered_count_ = 0;                     // Ordered tasks that have not answered yet.
   std::uint32_t waiting_turn_count_ = 0;
   std::uint32_t gathering_count_ = 0;
-  std::uint64_t resident_bytes_ = 0;
+  std::uint64_t resident_write_bytes_ = 0;              // Beyond kResidentBytesMax no new PDU is read,
+  std::uint64_t resident_read_bytes_ = 0;               // and no new read is started.
   Semaphore solicited_budget_;
   std::array<SinglePdu, kSinglePdusMax> singles_;
   std::size_t singles_free_ = kSinglePdusMax;

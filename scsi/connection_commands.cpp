@@ -110,7 +110,6 @@ void Connection::plan(IscsiTask& task, const Header& header) {
   if ((immediate_bytes > 0 && !allowed) || (task.unsolicited_open && parameters_.initial_r2t))
     fail_task(task, kWriteError, kUnexpectedData);
 
-  if (command.wants_read) account(task, std::min(command.expected_bytes, kTransferBytesMax));
   if (task.planned > 0) reserve_memory(task, immediate_bytes < task.planned, immediate_bytes > 0 || !final);
 }
 
@@ -270,6 +269,7 @@ void Connection::end_data_out(IscsiTask& task, const Header& header, bool data_i
 
 // Ordered tasks (SAM-5 §8.6): they wait for all before them, and all after them wait for them; head of queue passes.
 bool Connection::may_start(const IscsiTask& task) const {
+  if (task.command.wants_read && resident_read_bytes_ > kResidentBytesMax) return false;
   if (ordered_count_ == 0 || task.command.attribute == TaskAttribute::head_of_queue) return true;
   const bool ordered = task.command.attribute == TaskAttribute::ordered;
   auto& arrivals = const_cast<IntrusiveList<IscsiTask, ArrivalTag>&>(arrivals_);
@@ -293,14 +293,16 @@ void Connection::start(IscsiTask& task) {
 // From here on its memory depends on the volume alone, not on the initiator.
 void Connection::launch(IscsiTask& task) {
   release_budget(task);
-  account(task, task.planned);
+  account(task);
   task.state = State::executing;
   scope_.spawn(execute(&task));
 }
 
-void Connection::account(IscsiTask& task, std::uint64_t bytes) {
-  task.resident_bytes += bytes;
-  resident_bytes_ += bytes;
+void Connection::account(IscsiTask& task) {
+  task.resident_write_bytes = task.planned;
+  if (task.command.wants_read) task.resident_read_bytes = std::min(task.command.expected_bytes, kTransferBytesMax);
+  resident_write_bytes_ += task.resident_write_bytes;
+  resident_read_bytes_ += task.resident_read_bytes;
 }
 
 void Connection::start_waiting() {

@@ -8,7 +8,7 @@
 namespace holdfast::scsi {
 
 bool Connection::must_pause() const {
-  return singles_free_ <= kSinglePdusReserved || resident_bytes_ > kResidentBytesMax;
+  return singles_free_ <= kSinglePdusReserved || resident_write_bytes_ > kResidentBytesMax;
 }
 
 Task<void> Connection::receive() {

@@ -65,14 +65,15 @@ void Connection::end_task(IscsiTask& task) {
   release_budget(task);
   if (task.state == State::waiting_turn) --waiting_turn_count_;
   if (task.state != State::responding && task.command.attribute == TaskAttribute::ordered) --ordered_count_;
-  resident_bytes_ -= task.resident_bytes;
+  resident_write_bytes_ -= task.resident_write_bytes;
+  resident_read_bytes_ -= task.resident_read_bytes;
   --(task.immediate ? immediate_count_ : task_count_);
   itts_[task.slot] = kNoTag;
   const bool aborted = task.command.aborted;
 
   task.state = State::unused;
   task.execute = task.unsolicited_open = task.data_failed = false;
-  task.abort_sequence = task.resident_bytes = 0;
+  task.abort_sequence = task.resident_write_bytes = task.resident_read_bytes = 0;
   task.planned = task.received = task.burst_received = task.solicited = 0;
   task.data_sn = task.r2t_sn = task.r2t_count = task.read_bytes_bidi = 0;
   task.sent = task.data_in_sn = 0;

@@ -31,7 +31,7 @@ struct IscsiTask : SendItem, ListNode<IscsiTask, ArrivalTag> {
     unused,
     receiving,       // Data-out is still to come.
     waiting_memory,  // Before the first R2T; gather() runs.
-    waiting_turn,    // An ordered task is before it, or it is ordered itself.
+    waiting_turn,    // An ordered task is before it, or it is ordered itself, or a read that finds no room.
     executing,       // At the device server.
     responding,      // In the send queue with data and status.
   };
@@ -48,7 +48,8 @@ struct IscsiTask : SendItem, ListNode<IscsiTask, ArrivalTag> {
   std::uint32_t itt = 0;
   std::uint32_t cmd_sn = 0;
   std::uint64_t abort_sequence = 0;  // Valid when command.aborted; see Target.
-  std::uint64_t resident_bytes = 0;  // Its part of the connection's account of memory.
+  std::uint64_t resident_write_bytes = 0;  // Its part of the connection's accounts of memory.
+  std::uint64_t resident_read_bytes = 0;
 
   // Data-out: strictly in order (DataPDUInOrder and DataSequenceInOrder are Yes).
   std::uint32_t planned = 0;         // Bytes that go into command.data_out.

@@ -235,5 +235,50 @@ TEST_F(Flow, BothDigests_OnOddLengths_Match) {
   }
 }
 
+// The reads cannot start before the write, whose data comes behind them: what the connection waits for never waits for it.
+TEST_F(Flow, ReadsBehindAnOrderedWrite_DoNotKeepItsDataOut) {
+  auto& initiator = connect_and_login({"ImmediateData=No", "MaxRecvDataSegmentLength=262144"});
+  initiator.send(initiator.command(0x2a, 1, 0, 1, 0xa2, 512));  // Ordered.
+  const Pdu r2t = initiator.take();
+  ASSERT_EQ(r2t.opcode(), Opcode::r2t);
+  for (std::uint32_t itt = 2; itt <= 11; ++itt) initiator.queue(initiator.read(itt, 0, 8192));  // 4 MiB each.
+  executor.run();
+  initiator.send(initiator.data_out(1, r2t.header.u32(20), 0, 0, true), std::string(512, 'x'));
+  EXPECT_TRUE(initiator.wire->inbound.empty()) << "the data is not read";
+  ASSERT_TRUE(initiator.has());
+  EXPECT_EQ(initiator.take().status(), 0);
+}
+
+// Four honest initiators: their writes have the memory, their reads wait for some, and the data that frees it is read.
+TEST_F(Flow, ReadsThatWaitForMemory_DoNotKeepTheDataOutThatFreesIt) {
+  const std::string data(262144, 'x');
+  std::vector<Initiator*> all;
+  std::vector<std::vector<Pdu>> r2ts;
+  for (int i = 0; i < 4; ++i) {
+    auto& one = connect_and_login({"ImmediateData=No", "MaxBurstLength=1048576", "MaxRecvDataSegmentLength=262144"});
+    for (std::uint32_t itt = 1; itt <= 16; ++itt) one.queue(one.write(itt, 0, 2048));  // 1 MiB each.
+    executor.run();
+    all.push_back(&one);
+    r2ts.push_back(one.take_all());
+  }
+  for (Initiator* one : all)
+    for (std::uint32_t itt = 101; itt <= 133; ++itt) one->queue(one->read(itt, 0, 2048));
+  executor.run();
+  int written = 0;
+  for (int round = 0; round < 8; ++round) {
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      for (const Pdu& pdu : all[i]->take_all()) {
+        if (pdu.opcode() == Opcode::r2t) r2ts[i].push_back(pdu);
+        if (pdu.opcode() == Opcode::scsi_response) ++written;
+      }
+      for (const Pdu& r2t : std::exchange(r2ts[i], {}))
+        for (std::uint32_t sn = 0; sn < 4; ++sn)
+          all[i]->queue(all[i]->data_out(r2t.header.itt(), r2t.header.u32(20), sn, sn * 262144, sn == 3), data);
+    }
+    executor.run();
+  }
+  EXPECT_EQ(written, 64);
+}
+
 }  // namespace
 }  // namespace holdfast::test
