@@ -65,6 +65,7 @@ Task<void> Connection::keep_alive() {
     const bool paused = must_pause();
     const bool moved = (!transmitter_.writing() && !paused) || transmitter_.batches() != batches;
     batches = transmitter_.batches();
+    if (!paused && data_out_overdue()) co_return close();
     stalled = moved ? DurationNs{} : DurationNs{stalled.value + options.nop_interval.value};
     if (stalled >= options.send_timeout) co_return close();
     // While we do not read we hear nothing, which is no fault of the initiator.
@@ -78,6 +79,19 @@ Task<void> Connection::keep_alive() {
     if (quiet == options.nop_interval) ping();
     if (quiet.value - options.nop_interval.value >= options.nop_timeout.value) co_return close();
   }
+}
+
+// A command waits for its data with memory that is everybody's. Its time does not begin anew with each PDU: data that
+// trickles in would hold it for ever.
+bool Connection::data_out_overdue() {
+  const ConnectionOptions& options = target_->options().connection;
+  bool overdue = false;
+  for (const auto& task : tasks_) {
+    if (task->state != State::receiving) continue;
+    task->data_due_for.value += options.nop_interval.value;
+    overdue = overdue || task->data_due_for >= options.data_out_timeout;
+  }
+  return overdue;
 }
 
 void Connection::ping() {

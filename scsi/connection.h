@@ -28,6 +28,7 @@ struct ConnectionOptions {
   DurationNs nop_interval = milliseconds(5'000);   // Quiet for so long: ask.
   DurationNs nop_timeout = milliseconds(10'000);   // No sign of life for so long after asking: close.
   DurationNs send_timeout = milliseconds(30'000);  // A write that gets nowhere: close.
+  DurationNs data_out_timeout = milliseconds(60'000);  // For all data of a command that has its memory: close.
 };
 
 class Connection final : private SendOwner {
@@ -91,6 +92,7 @@ class Connection final : private SendOwner {
   SinglePdu* take_single(std::size_t keep_free = kSinglePdusReserved);
   void send(SinglePdu* pdu) { transmitter_.queue(*pdu); }
   void ping();
+  bool data_out_overdue();
   Task<void> keep_alive();
 
   // Sequence numbers (RFC 7143 §4.2.2.1).
@@ -127,6 +129,7 @@ class Connection final : private SendOwner {
   void abort_task(IscsiTask& task, std::uint64_t sequence);
   TaskFunctionResponse abort_one(const Header& header, std::uint64_t sequence);
   Task<void> answer_task_management(SinglePdu* answer, std::uint64_t sequence, TaskFunction function);
+  bool try_budget(IscsiTask& task);
   void release_budget(IscsiTask& task);
 
   // SendOwner.

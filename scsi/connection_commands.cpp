@@ -110,16 +110,16 @@ void Connection::plan(IscsiTask& task, const Header& header) {
   if ((immediate_bytes > 0 && !allowed) || (task.unsolicited_open && parameters_.initial_r2t))
     fail_task(task, kWriteError, kUnexpectedData);
 
-  if (task.planned > 0) reserve_memory(task, immediate_bytes < task.planned, immediate_bytes > 0 || !final);
+  // Behind an ordered task even a write that has all its data may have to wait for another's.
+  const bool waits = immediate_bytes < task.planned || ordered_count_ > 0;
+  if (task.planned > 0) reserve_memory(task, waits, immediate_bytes > 0 || !final);
 }
 
 // Memory for the data-out. What comes at once needs a place at once; a write that waits for R2Ts can wait for memory.
-// waits: its memory will wait for the initiator, and counts against the budget for that.
+// waits: its memory will wait for the initiator, and counts against the budgets for that.
 void Connection::reserve_memory(IscsiTask& task, bool waits, bool needed_now) {
   Command& command = task.command;
-  // Nobody overtakes a task that waits for its share: an ordered one behind it would wait for it with the share in hand.
-  if (waits && gathering_count_ == 0 && solicited_budget_.try_acquire(task.planned)) task.budgeted = true;
-  const bool within_budget = !waits || task.budgeted;
+  const bool within_budget = !waits || try_budget(task);
   if (within_budget &&
       try_acquire_payload(target_->buffers_, task.planned, &command.data_out, &command.data_out_more))
     return;
@@ -179,13 +179,16 @@ void Connection::advance(IscsiTask& task) {
 }
 
 Task<void> Connection::gather(IscsiTask* task) {
+  Command& command = task->command;
   if (!task->budgeted) {
     co_await solicited_budget_.acquire(task->planned);
     task->budgeted = true;
+    if (!command.aborted) co_await target_->data_out_budget_->take(task->share, task->planned);
   }
-  Command& command = task->command;
-  const bool got = co_await acquire_payload(target_->clock_, target_->buffers_, task->planned, &command.data_out,
-                                            &command.data_out_more);
+  bool got = false;
+  if (!command.aborted)
+    got = co_await acquire_payload(target_->clock_, target_->buffers_, task->planned, &command.data_out,
+                                   &command.data_out_more);
   --gathering_count_;
   if (command.aborted) co_return end_task(*task);
   task->state = State::receiving;

@@ -47,10 +47,21 @@ IscsiTask* Connection::new_task(const Header& header) {
   return &task;
 }
 
+// Its share of this connection's budget and of the thread's. Nobody overtakes a task that waits for them: an ordered one
+// behind it would wait for it with the shares in hand.
+bool Connection::try_budget(IscsiTask& task) {
+  if (gathering_count_ > 0 || !solicited_budget_.try_acquire(task.planned)) return false;
+  task.budgeted = true;
+  if (target_->data_out_budget_->try_take(task.share, task.planned)) return true;
+  release_budget(task);
+  return false;
+}
+
 void Connection::release_budget(IscsiTask& task) {
   if (!task.budgeted) return;
   task.budgeted = false;
   solicited_budget_.release(task.planned);
+  target_->data_out_budget_->release(task.share);
 }
 
 // The one place where a task ends.
@@ -77,6 +88,7 @@ void Connection::end_task(IscsiTask& task) {
   task.planned = task.received = task.burst_received = task.solicited = 0;
   task.data_sn = task.r2t_sn = task.r2t_count = task.read_bytes_bidi = 0;
   task.sent = task.data_in_sn = 0;
+  task.data_due_for = {};
   task.command = Command{};
   free_tasks_.push_back(&task);
   room_.notify_all();
@@ -95,6 +107,7 @@ void Connection::abort_task(IscsiTask& task, std::uint64_t sequence) {
   }
   task.command.aborted = true;
   task.abort_sequence = sequence;
+  if (task.state == State::waiting_memory) target_->data_out_budget_->give_up(task.share);  // gather() ends it.
   if (task.state == State::receiving || task.state == State::waiting_turn) end_task(task);
 }
 

@@ -5,7 +5,9 @@
 #include <cstdint>
 
 #include "base/intrusive_list.h"
+#include "base/types.h"
 #include "scsi/command.h"
+#include "scsi/data_out_budget.h"
 #include "scsi/pdu.h"
 
 namespace holdfast::scsi {
@@ -50,6 +52,8 @@ struct IscsiTask : SendItem, ListNode<IscsiTask, ArrivalTag> {
   std::uint64_t abort_sequence = 0;  // Valid when command.aborted; see Target.
   std::uint64_t resident_write_bytes = 0;  // Its part of the connection's accounts of memory.
   std::uint64_t resident_read_bytes = 0;
+  DataOutBudget::Share share;        // Its part of the thread's data-out budget.
+  DurationNs data_due_for{};         // How long its data could have come and has not: counted by keep_alive().
 
   // Data-out: strictly in order (DataPDUInOrder and DataSequenceInOrder are Yes).
   std::uint32_t planned = 0;         // Bytes that go into command.data_out.

@@ -14,6 +14,7 @@
 #include "base/scope.h"
 #include "scsi/command.h"
 #include "scsi/connection.h"
+#include "scsi/data_out_budget.h"
 #include "scsi/target_directory.h"
 
 namespace holdfast::scsi {
@@ -24,6 +25,8 @@ struct TargetOptions {
   std::size_t sessions_max = 64;
   DurationNs login_timeout = milliseconds(15'000);
   ConnectionOptions connection;
+  // Of the payload memory, shared by all targets that use it; null: this one has it for itself.
+  std::shared_ptr<DataOutBudget> data_out_budget;
 };
 
 enum class DropReason : std::uint8_t { demoted, deleted, stopping, reset };
@@ -103,6 +106,7 @@ class Target {
   Executor* executor_;
   Clock* clock_;
   BufferPool* buffers_;
+  std::shared_ptr<DataOutBudget> data_out_budget_;
   Random* random_;
   Counters counters_;
   std::uint64_t abort_sequence_ = 0;

@@ -11,7 +11,8 @@ Result<std::unique_ptr<ReactorThread>> ReactorThread::create(std::string name, i
 }
 
 ReactorThread::ReactorThread(std::string name, std::unique_ptr<io::Reactor> reactor)
-    : name_(std::move(name)), reactor_(std::move(reactor)), scope_(*reactor_) {}
+    : name_(std::move(name)), reactor_(std::move(reactor)),
+      data_out_budget_(std::make_shared<scsi::DataOutBudget>(*reactor_, reactor_->buffers())), scope_(*reactor_) {}
 
 ReactorThread::~ReactorThread() { stop(); }
 

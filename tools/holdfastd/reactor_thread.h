@@ -7,6 +7,7 @@
 
 #include "base/scope.h"
 #include "io/reactor.h"
+#include "scsi/data_out_budget.h"
 #include "tools/holdfastd/kernel_random.h"
 
 namespace holdfast::daemon {
@@ -26,12 +27,15 @@ class ReactorThread {
   io::Reactor& reactor() { return *reactor_; }
   Random& random() { return random_; }
   Scope& scope() { return scope_; }  // On its thread only.
+  // Of the reactor's payload memory: shared by all its targets.
+  const std::shared_ptr<scsi::DataOutBudget>& data_out_budget() const { return data_out_budget_; }
 
  private:
   ReactorThread(std::string name, std::unique_ptr<io::Reactor> reactor);
   std::string name_;
   std::unique_ptr<io::Reactor> reactor_;
   KernelRandom random_;
+  std::shared_ptr<scsi::DataOutBudget> data_out_budget_;
   Scope scope_;
   std::thread thread_;
 };
