@@ -131,6 +131,7 @@ Task<void> Server::run_write(Command* command) {
 // Reads the blocks back: their checksums are verified by that, and with `compare` they must be what was sent.
 Task<Verdict> Server::verify_blocks(Command* command, BlockRange range, ByteCheck byte_check) {
   for (std::uint64_t done = 0; done < range.count.value; done += kPieceBlocks) {
+    if (done > 0) co_await Yield{volume_.executor()};  // What is not mapped is read without a wait.
     if (command->aborted) co_return aborted();
     const BlockRange piece = next_piece(range, done, kPieceBlocks);
     const std::size_t bytes = piece.count.value * kBlockBytes;

@@ -389,5 +389,21 @@ TEST(SoftwareWriteProtect, WritesOfEveryKind_AreRefused) {
   EXPECT_EQ(bench.send(bench.a, cdb10(0x28, 0, 1), {}, 4096)->status(), Status::good);
 }
 
+// A thin volume reads as zeros without a wait: the thread has others to serve all the same.
+TEST(Verify, OfAWholeThinVolume_LetsOthersRun) {
+  ScsiBench bench;
+  scsi::Command verify;
+  verify.nexus = bench.a;
+  const Octets cdb = cdb16(0x8f, 0, ScsiBench::kBlocks);
+  std::copy(cdb.begin(), cdb.end(), verify.cdb.begin());
+  ASSERT_TRUE(bench.device->plan(verify).execute);
+  Scope scope(bench.executor);
+  scope.spawn(bench.device->execute(verify));
+  for (int i = 0; i < 8; ++i) bench.executor.run_one();
+  EXPECT_LE(bench.volume.calls(Operation::read), 8u) << "MiB read in eight turns of the thread";
+  bench.turn();
+  EXPECT_EQ(verify.status, Status::good);
+}
+
 }  // namespace
 }  // namespace holdfast::test
