@@ -105,7 +105,8 @@ class DeviceServer {
   // establishes unit attentions (29/03 bus device reset function occurred / 29/02) for every nexus, `by` included.
   virtual void logical_unit_reset(Nexus* by) = 0;
   virtual void target_reset(Nexus* by, bool cold) = 0;
-  // CLEAR TASK SET: 2F/00 COMMANDS CLEARED BY ANOTHER INITIATOR for each other nexus that lost tasks.
+  // 2F/00 COMMANDS CLEARED BY ANOTHER INITIATOR, for each nexus that lost tasks to another's CLEAR TASK SET or PREEMPT AND
+  // ABORT: with TAS = 0 it is all that the victim hears (SAM-5 §5.6).
   virtual void commands_cleared(Nexus* victim) = 0;
   // Told by the command set when a PREEMPT AND ABORT must abort a nexus's tasks; the transport registers it.
   virtual void on_abort_tasks(std::function<void(Nexus* victim)> hook) = 0;

@@ -23,8 +23,8 @@ constexpr std::uint8_t kErrorRecovery[12] = {0x01, 0x0a, 0xc0, 0, 0, 0, 0, 0, 0,
 constexpr std::uint8_t kErrorRecoveryMask[12] = {0x01, 0x0a};
 constexpr std::uint8_t kCaching[20] = {0x08, 0x12};                                         // WCE 0, RCD 0
 constexpr std::uint8_t kCachingMask[20] = {0x08, 0x12};
-constexpr std::uint8_t kControl[12] = {0x0a, 0x0a, 0x00, 0x10, 0, 0x40, 0, 0, 0xff, 0xff, 0, 0};  // Unrestricted
-// reordering; TAS: commands aborted by others end with TASK ABORTED; busy timeout unlimited.
+constexpr std::uint8_t kControl[12] = {0x0a, 0x0a, 0x00, 0x10, 0, 0x00, 0, 0, 0xff, 0xff, 0, 0};  // Unrestricted
+// reordering; TAS 0: the commands that another host aborts end without a word; busy timeout unlimited.
 constexpr std::uint8_t kControlMask[12] = {0x0a, 0x0a, 0x04, 0, 0x08};
 constexpr std::uint8_t kControlExtension[32] = {0x4a, 0x01, 0x00, 0x1c};
 constexpr std::uint8_t kControlExtensionMask[32] = {0x4a, 0x01, 0x00, 0x1c};

@@ -183,9 +183,11 @@ void Target::abort_everywhere(Connection& by, std::uint64_t sequence, Tell tell)
 
 void Target::abort_nexus(Nexus* victim) {
   const std::uint64_t sequence = next_abort_sequence();
-  for (Session& session : sessions_)
-    if (session.nexus == victim && session.connection)
-      session.connection->abort_tasks(Connection::Which::all_but_preempt, sequence);
+  for (Session& session : sessions_) {
+    if (session.nexus != victim || !session.connection) continue;
+    const std::size_t lost = session.connection->abort_tasks(Connection::Which::all_but_preempt, sequence);
+    if (lost > 0) server_->commands_cleared(victim);
+  }
 }
 
 }  // namespace holdfast::scsi

@@ -181,11 +181,14 @@ TEST_F(TaskManagement, UnsupportedFunctions_SaySo) {
   }
 }
 
-TEST_F(TaskManagement, PreemptAndAbort_OfAnotherNexus_AbortsItsTasksSilently) {
+TEST_F(TaskManagement, PreemptAndAbort_OfAnotherNexus_AbortsItsTasksSilentlyAndTellsIt) {
   auto& victim = connect_and_login();
+  disk->abort_nexus(disk->nexuses[0].get());
+  EXPECT_FALSE(happened("commands cleared"));  // There was nothing to lose.
   disk->hold(true);
   victim.send(victim.write(1, 0, 1), std::string(512, 'x'));
   disk->abort_nexus(disk->nexuses[0].get());
+  EXPECT_EQ(std::ranges::count(disk->events, "commands cleared"), 1);
   disk->hold(false);
   executor.run();
   EXPECT_FALSE(victim.has());

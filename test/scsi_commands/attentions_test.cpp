@@ -76,7 +76,7 @@ TEST(Attentions, Rollback_TellsThatTheMediumMayHaveChanged) {
 TEST(Resets, EveryNexus_HearsOfItAndModeParametersGoBack) {
   ScsiBench bench;
   bench.send(bench.a, octets({0x15, 0x10, 0, 0, 16, 0}),
-             octets({0, 0, 0, 0, 0x0a, 0x0a, 0, 0x10, 0x08, 0x40, 0, 0, 0xff, 0xff, 0, 0}));
+             octets({0, 0, 0, 0, 0x0a, 0x0a, 0, 0x10, 0x08, 0x00, 0, 0, 0xff, 0xff, 0, 0}));
   bench.device->logical_unit_reset(bench.a);
   EXPECT_EQ(bench.send(bench.a, tur())->asc(), 0x2903u);
   EXPECT_EQ(bench.send(bench.b, tur())->asc(), 0x2903u);

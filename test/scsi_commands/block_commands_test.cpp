@@ -381,7 +381,7 @@ TEST(SynchronizeCacheAndPrefetch, WithinAndBeyond_AreGoodAndRefused) {
 
 TEST(SoftwareWriteProtect, WritesOfEveryKind_AreRefused) {
   ScsiBench bench;
-  Octets list = octets({0, 0, 0, 0, 0x0a, 0x0a, 0, 0x10, 0x08, 0x40, 0, 0, 0xff, 0xff, 0, 0});
+  Octets list = octets({0, 0, 0, 0, 0x0a, 0x0a, 0, 0x10, 0x08, 0x00, 0, 0, 0xff, 0xff, 0, 0});
   ASSERT_EQ(bench.send(bench.a, octets({0x15, 0x10, 0, 0, 16, 0}), list)->status(), Status::good);
   EXPECT_EQ(bench.send(bench.a, cdb10(0x2a, 0, 1), blocks_of(1, 1))->asc(), 0x2702u);
   EXPECT_EQ(bench.send(bench.a, cdb10(0x41, 0, 1), blocks_of(1, 1))->asc(), 0x2702u);

@@ -128,7 +128,7 @@ TEST(ModeSense, AllPages_AreFrozen) {
             octets({67, 0, 0x10, 8, 0, 1, 0, 0, 0, 0, 0x10, 0,                                  // Header, block descriptor.
                     0x01, 0x0a, 0xc0, 0, 0, 0, 0, 0, 0, 0, 0, 0,                                // Error recovery.
                     0x08, 0x12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,           // Caching: WCE 0.
-                    0x0a, 0x0a, 0, 0x10, 0, 0x40, 0, 0, 0xff, 0xff, 0, 0,                       // Control.
+                    0x0a, 0x0a, 0, 0x10, 0, 0x00, 0, 0, 0xff, 0xff, 0, 0,                       // Control.
                     0x1c, 0x0a, 0x08, 0, 0, 0, 0, 0, 0, 0, 0, 0}));                             // Exceptions.
   EXPECT_EQ(mode_sense6(bench, 0x3f, 0xff).size(), 100u);
   EXPECT_EQ(mode_sense6(bench, 0x3f, 0, 0x08).size(), 60u);
@@ -151,6 +151,14 @@ TEST(ModeSense, SavedOrUnknownPages_AreRefused) {
   EXPECT_EQ(asc(0x3f, 1), 0x2400u);
 }
 
+// TAS = 1 would promise TASK ABORTED to hosts whose commands another one aborts; the transport is silent.
+TEST(ModeSense, ControlPage_PromisesNoTaskAbortedStatus) {
+  ScsiBench bench;
+  const Octets page = bench.send(bench.a, octets({0x1a, 0x08, 0x0a, 0, 255, 0}), {}, 255)->data();
+  ASSERT_EQ(page.size(), 16u);
+  EXPECT_EQ(page[4 + 5] & std::byte{0x40}, std::byte{});
+}
+
 TEST(ModeSense, TenByteWithLongLba_HasALongDescriptor) {
   ScsiBench bench;
   const Octets data = bench.send(bench.a, octets({0x5a, 0x10, 0x08, 0, 0, 0, 0, 1, 0, 0}), {}, 256)->data();
@@ -164,7 +172,7 @@ auto mode_select6(ScsiBench& bench, Octets list, int flags = 0x10) {
   return bench.send(bench.a, octets({0x15, flags, 0, 0, int(list.size()), 0}), list);
 }
 Octets control_page(int byte2, int byte4) {
-  return octets({0, 0, 0, 0, 0x0a, 0x0a, byte2, 0x10, byte4, 0x40, 0, 0, 0xff, 0xff, 0, 0});
+  return octets({0, 0, 0, 0, 0x0a, 0x0a, byte2, 0x10, byte4, 0x00, 0, 0, 0xff, 0xff, 0, 0});
 }
 
 TEST(ModeSelect, DescriptorSense_ChangesTheFormatAndTellsTheOthers) {
