@@ -85,7 +85,12 @@ Task<LoginStatus> Target::make_way(LoginIdentity identity) {
     if (!old || old->identity.tsih != identity.tsih) co_return LoginStatus::session_does_not_exist;
     if (old->identity.cid != identity.cid) co_return LoginStatus::too_many_connections;
   }
+  const std::uint64_t number = ++login_number_;
   for (Session* old = find(identity); old; old = find(identity)) {
+    // One waits for the end of a session, the last to come: those before it have been given up by their initiator.
+    if (old->successor > number) co_return LoginStatus::service_unavailable;
+    if (old->successor < number && old->successor != 0) session_ended_.notify_all();
+    old->successor = number;
     old->dropped = true;
     if (old->connection) old->connection->close();
     co_await session_ended_.wait();

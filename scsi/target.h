@@ -79,6 +79,7 @@ class Target {
   struct Session {
     LoginIdentity identity;      // With the TSIH that the target gave.
     Nexus* nexus = nullptr;
+    std::uint64_t successor = 0; // The login that waits for its end.
     bool dropped = false;        // Told to end while its login was still being answered.
     std::unique_ptr<Connection> connection;  // Null until then.
   };
@@ -110,6 +111,7 @@ class Target {
   Random* random_;
   Counters counters_;
   std::uint64_t abort_sequence_ = 0;
+  std::uint64_t login_number_ = 0;
   std::uint16_t last_tsih_ = 0;
   bool stopping_ = false;
   WaitList abort_progress_;

@@ -50,6 +50,31 @@ TEST_F(Session, ThreeLoginsOfOnePortAtOnce_LeaveOneSession) {
   EXPECT_EQ(disk->nexuses.size(), 1U);
 }
 
+// A volume that hangs, and a host that gives up each login and tries again: the slots of logins are everybody's, and one
+// login is enough to wait for the old session's end.
+TEST_F(Session, LoginsThatWaitForAnOldSession_DoNotUseUpTheSlots) {
+  auto& old = connect_and_login();
+  disk->hold(true);
+  old.send(old.write(1, 0, 1), std::string(512, 'x'));
+  Initiator* again = nullptr;
+  for (int i = 0; i < 130; ++i) {
+    Initiator* before = std::exchange(again, &connect());
+    again->isid = old.isid;
+    again->send(again->login_header(Initiator::kOperationalToFull), text_of(again->identity()));
+    ASSERT_FALSE(again->closed());
+    if (before) {
+      EXPECT_EQ(Initiator::login_status(before->take()), 0x0301);  // Its successor waits in its place.
+    }
+  }
+  auto& other = connect();
+  other.isid[5] = std::byte{77};
+  EXPECT_EQ(Initiator::login_status(other.login()), 0);
+  disk->hold(false);
+  executor.run();
+  EXPECT_EQ(Initiator::login_status(again->take()), 0);
+  EXPECT_EQ(target->session_count(), 2U);
+}
+
 TEST_F(Session, OtherPortOfTheSameInitiator_IsAnotherSession) {
   connect_and_login();
   connect_and_login();
