@@ -26,6 +26,7 @@ void TextExchange::reset() {
 Result<TextReply> TextExchange::on_request(const Header& header, std::string_view text,
                                            std::uint32_t* segment_bytes_max) {
   const bool more = (header.flags() & 0x40) != 0;
+  const Turn turn = header.final() ? Turn::ours_may_end : Turn::theirs_goes_on;
   if (header.ttt() == kNoTag) reset();  // A new exchange; whatever was pending is given up (§11.10.4).
   else if (header.ttt() != ttt_) return fail(Errc::protocol);
   if ((more && header.final()) || request_.size() + text.size() > kTextBytesMax) {
@@ -33,12 +34,13 @@ Result<TextReply> TextExchange::on_request(const Header& header, std::string_vie
     return fail(Errc::protocol);
   }
   if (answered_ < answer_.size()) {
-    if (text.empty() && !more) return next_piece(*segment_bytes_max);
+    if (text.empty() && !more) return next_piece(*segment_bytes_max, turn);
     reset();
     return fail(Errc::protocol);
   }
   request_.append(text);
-  if (more) {
+  // The initiator has more to say. A final answer to what is not final would be a protocol error (§11.11.1).
+  if (more || turn == Turn::theirs_goes_on) {
     ttt_ = next_ttt_++;
     return TextReply{.final = false, .more_of_text = false, .ttt = ttt_, .text = {}};
   }
@@ -46,7 +48,7 @@ Result<TextReply> TextExchange::on_request(const Header& header, std::string_vie
     reset();
     return fail(answered.error());
   }
-  return next_piece(*segment_bytes_max);
+  return next_piece(*segment_bytes_max, turn);
 }
 
 Result<void> TextExchange::answer(std::uint32_t* segment_bytes_max) {
@@ -103,15 +105,15 @@ void TextExchange::add_target(const TargetEntry& entry, TextBuilder& out) const 
             concrete_address(portal.address, context_.local_address) + "," + std::to_string(portal.portal_group));
 }
 
-TextReply TextExchange::next_piece(std::uint32_t segment_bytes_max) {
+TextReply TextExchange::next_piece(std::uint32_t segment_bytes_max, Turn turn) {
   TextReply reply;
   const std::size_t left = answer_.size() - answered_;
   const std::size_t bytes = std::min<std::size_t>(left, segment_bytes_max);
   reply.text = std::string_view(answer_).substr(answered_, bytes);
   answered_ += bytes;
-  if (bytes < left) {
+  if (bytes < left || turn == Turn::theirs_goes_on) {
     reply.final = false;
-    reply.more_of_text = true;
+    reply.more_of_text = bytes < left;
     ttt_ = next_ttt_++;
     reply.ttt = ttt_;
   } else {

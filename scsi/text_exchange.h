@@ -36,7 +36,8 @@ class TextExchange {
   Result<void> answer(std::uint32_t* segment_bytes_max);
   void send_targets(std::string_view which, TextBuilder& out) const;
   void add_target(const TargetEntry& entry, TextBuilder& out) const;
-  TextReply next_piece(std::uint32_t segment_bytes_max);
+  enum class Turn : std::uint8_t { ours_may_end, theirs_goes_on };  // The initiator's F bit.
+  TextReply next_piece(std::uint32_t segment_bytes_max, Turn turn);
   void reset();
 
   TextContext context_;

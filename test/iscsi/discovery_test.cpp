@@ -117,5 +117,35 @@ TEST_F(Discovery, SendTargets_InANormalSession_KnowsItsOwnTargetOnly) {
   EXPECT_EQ(value_in(answer, "MaxBurstLength"), "Reject");
 }
 
+// The initiator has more to say: an answer that is final before the request is would be a protocol error (§11.11.1).
+TEST_F(Discovery, TextRequestThatIsNotFinal_IsAnsweredWhenItIs) {
+  auto& initiator = connect_and_login();
+  initiator.send(initiator.request(Opcode::text, 0x00, 1, true), text_of({"SendTargets=All"}));
+  const Pdu go_on = initiator.take();
+  EXPECT_EQ(go_on.opcode(), Opcode::text_response);
+  EXPECT_FALSE(go_on.header.final());
+  ASSERT_NE(go_on.header.u32(20), kNoTag);
+  initiator.send(initiator.request(Opcode::text, 0x80, 1, true).set32(20, go_on.header.u32(20)));
+  const Pdu answer = initiator.take();
+  EXPECT_TRUE(answer.header.final());
+  EXPECT_EQ(value_in(answer.data, "TargetName"), "iqn.2026-11.io.holdfast:pg");
+}
+
+// The same when the initiator asks for the last piece of a long answer without its F bit.
+TEST_F(Discovery, LastPieceAskedForWithoutF_IsNotFinalUntilTheInitiatorIs) {
+  for (int i = 0; i < 10; ++i) add_target("volume-" + std::to_string(i));
+  auto& initiator = discover({"MaxRecvDataSegmentLength=512"});
+  Pdu piece = send_targets(initiator, "All");
+  for (int i = 0; i < 10 && (piece.header.flags() & 0x40) != 0; ++i) {
+    initiator.send(initiator.request(Opcode::text, 0x00, 3).set32(20, piece.header.u32(20)));
+    piece = initiator.take();
+    EXPECT_FALSE(piece.header.final());
+  }
+  initiator.send(initiator.request(Opcode::text, 0x80, 3).set32(20, piece.header.u32(20)));
+  piece = initiator.take();
+  EXPECT_TRUE(piece.header.final());
+  EXPECT_EQ(piece.data, "");
+}
+
 }  // namespace
 }  // namespace holdfast::test
