@@ -52,6 +52,9 @@ inline constexpr std::size_t kPiecesMax = 8;
 inline constexpr std::uint32_t kTransferBytesMax = kPieceBytes * kPiecesMax;  // 2048 blocks: MAXIMUM TRANSFER LENGTH (VPD B0).
 using MorePieces = std::array<Buffer, kPiecesMax - 1>;
 
+// LUN 0 as peripheral devices and as flat space are addressed (SAM-5 §4.7): the same unit.
+constexpr bool is_lun_zero(std::uint64_t lun) { return lun == 0 || lun == 0x4000000000000000; }
+
 // One initiator port on one target port: what unit attentions, reservations and sessions belong to.
 class Nexus;
 

@@ -140,7 +140,9 @@ bool Connection::aborting(std::uint64_t sequence) const {
 // ABORT TASK (§11.5.1 and §11.6.1).
 TaskFunctionResponse Connection::abort_one(const Header& header, std::uint64_t sequence) {
   IscsiTask* task = find_task(header.ttt());  // The referenced task tag is where others have the transfer tag.
-  if (task && task->command.lun == header.lun() && task->state != State::responding) {
+  const bool same_unit = task && (task->command.lun == header.lun() ||
+                                  (is_lun_zero(task->command.lun) && is_lun_zero(header.lun())));
+  if (same_unit && task->state != State::responding) {
     abort_task(*task, sequence);
     return TaskFunctionResponse::complete;
   }
@@ -157,7 +159,7 @@ Connection::Flow Connection::on_task_management(const Header& header) {
   Response response = Response::complete;
   const bool about_lun = function == TaskFunction::abort_task_set || function == TaskFunction::clear_task_set ||
                          function == TaskFunction::logical_unit_reset;
-  if (about_lun && header.lun() != 0) {
+  if (about_lun && !is_lun_zero(header.lun())) {
     response = Response::no_such_lun;
   } else {
     switch (function) {

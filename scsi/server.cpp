@@ -9,7 +9,6 @@ namespace holdfast::scsi {
 namespace {
 
 constexpr std::uint64_t kReportLunsUnit = 0xc101000000000000;  // SAM-5 §4.7.
-constexpr std::uint64_t kFlatZero = 0x4000000000000000;        // LUN 0 in flat space addressing.
 
 // SPC-4 §6.2 names these three; alua.md adds the port group report, whose delay by an attention costs a host two seconds.
 bool exempt_from_attentions(Op op) {
@@ -92,7 +91,7 @@ void Server::volume_event(VolumeEvent event) {
 }
 
 LogicalUnit Server::unit_of(const Command& command) const {
-  if (command.lun == 0 || command.lun == kFlatZero) return LogicalUnit::volume;
+  if (is_lun_zero(command.lun)) return LogicalUnit::volume;
   return command.lun == kReportLunsUnit ? LogicalUnit::report_luns : LogicalUnit::absent;
 }
 

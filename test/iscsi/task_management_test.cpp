@@ -152,6 +152,22 @@ TEST_F(TaskManagement, LunFunctions_OnAnotherLun_AreNoSuchLun) {
   EXPECT_FALSE(happened("lun reset"));
 }
 
+// Commands may write LUN 0 in flat addressing; so may functions, whichever way the command did.
+TEST_F(TaskManagement, LunFunctions_OnLunZeroInFlatAddressing_AreAboutLunZero) {
+  constexpr std::uint64_t kFlatZero = 0x4000000000000000;
+  auto& initiator = connect_and_login({"ImmediateData=No"});
+  for (const TaskFunction function :
+       {TaskFunction::abort_task_set, TaskFunction::clear_task_set, TaskFunction::logical_unit_reset}) {
+    initiator.send(initiator.task_management(function, 3, kNoTag, kFlatZero));
+    EXPECT_EQ(response(initiator.take()), 0);
+  }
+  EXPECT_TRUE(happened("lun reset"));
+  initiator.send(initiator.write(1, 0, 1));
+  initiator.take();  // R2T
+  initiator.send(initiator.task_management(TaskFunction::abort_task, 3, 1, kFlatZero));
+  EXPECT_EQ(response(initiator.take()), 0);
+}
+
 TEST_F(TaskManagement, TargetWarmReset_Resets) {
   auto& initiator = connect_and_login();
   initiator.send(initiator.task_management(TaskFunction::target_warm_reset, 3));
