@@ -206,6 +206,15 @@ format = "json"
   EXPECT_EQ(c.log.format, LogFormat::json);
 }
 
+// A login compares names in lower case (RFC 7143 §4.2.7.2).
+TEST(Config, InitiatorNames_InUpperCaseHex_AreKeptInLowerCase) {
+  const auto result = parse_config(
+      with("[iscsi.auth]\ninitiators = [\"eui.02004567A425678D\", \"naa.52004567BA64678D\", \"iqn.2026-11.x:y\"]\n"), "h.toml");
+  ASSERT_TRUE(result.has_value()) << result.error()[0].text();
+  EXPECT_THAT(result->config.iscsi.auth.initiators,
+              testing::ElementsAre("eui.02004567a425678d", "naa.52004567ba64678d", "iqn.2026-11.x:y"));
+}
+
 class ConfigFiles : public testing::Test {
  protected:
   void SetUp() override {

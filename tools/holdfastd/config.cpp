@@ -104,7 +104,8 @@ std::string chap_algorithm(const std::string& name, std::vector<ChapAlgorithm>& 
   return "\"" + admin::printable(name) + "\" is not known; allowed: sha3-256, sha256, sha1, md5";
 }
 
-// RFC 7143 §4.2.7.1: iqn., eui. or naa., at most 223 bytes.
+// RFC 7143 §4.2.7.1: iqn., eui. or naa., at most 223 bytes. The digits of eui. and naa. are often written in upper case;
+// kept in the lower case that names are compared in.
 std::string initiator_name(const std::string& name, std::vector<std::string>& out) {
   const auto bad = [](char c) {
     return !((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || (c >= 'A' && c <= 'F') || c == '.' || c == '-' || c == ':' ||
@@ -115,7 +116,9 @@ std::string initiator_name(const std::string& name, std::vector<std::string>& ou
   if (!known || name.size() < 5 || std::ranges::any_of(name, bad)) {
     return "\"" + admin::printable(name) + "\" is no iSCSI name, like iqn.1993-08.org.debian:01:5d2f (lower case)";
   }
-  out.push_back(name);
+  std::string& kept = out.emplace_back(name);
+  for (char& c : kept)
+    if (c >= 'A' && c <= 'F') c = static_cast<char>(c - 'A' + 'a');
   return {};
 }
 
