@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "scsi/reservations.h"
+#include "scsi/text_keys.h"
 
 namespace holdfast::scsi {
 namespace {
@@ -19,10 +20,10 @@ int hex_digit(char c) {
   return -1;
 }
 
-// "iqn…,i,0x0123456789ab"
+// "iqn…,i,0x0123456789ab". The name in the lower case of a login's, or the registration would fit no nexus.
 bool parse_port_name(std::string_view text, PortPair& out) {
   const std::size_t separator = text.find(kIsidSeparator);
-  if (separator == std::string_view::npos || separator == 0 || separator > kInitiatorNameBytesMax) return false;
+  if (separator == std::string_view::npos || separator > kInitiatorNameBytesMax) return false;
   const std::string_view isid = text.substr(separator + kIsidSeparator.size());
   if (isid.size() != 12) return false;
   for (std::size_t i = 0; i < 6; ++i) {
@@ -31,7 +32,9 @@ bool parse_port_name(std::string_view text, PortPair& out) {
     if (high < 0 || low < 0) return false;
     out.isid[i] = std::byte(high << 4 | low);
   }
-  out.initiator.assign(text.substr(0, separator));
+  auto name = normal_name(text.substr(0, separator));
+  if (!name) return false;
+  out.initiator = std::move(*name);
   return true;
 }
 

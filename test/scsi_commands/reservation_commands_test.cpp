@@ -233,6 +233,22 @@ TEST(PrIn, FullStatus_CarriesTransportIdsThatCanBeSentBack) {
   EXPECT_EQ(bench.send(bench.b, pr_out_cdb(kRegister, 0, list.size()), list)->asc(), 0x2600u);
 }
 
+// Names are compared without case (RFC 7143 §4.2.7.2): a login's is kept in lower case, and so must be one in a TransportID.
+TEST(PrOut, TransportIdInUpperCase_IsTheNexusOfThatName) {
+  ScsiBench bench;
+  const std::string id_text("iqn.2026-11.TEST:B,i,0x800000000002\0", 36);
+  Octets id = octets({0x45, 0, 0, 36});
+  id.insert(id.end(), as_bytes(id_text).begin(), as_bytes(id_text).end());
+  Octets list = pr_out_list(0, 5);
+  list[20] = std::byte{0x08};  // SPEC_I_PT
+  list.resize(28);
+  store_be<std::uint32_t>(&list[24], static_cast<std::uint32_t>(id.size()));
+  list.insert(list.end(), id.begin(), id.end());
+  EXPECT_EQ(bench.send(bench.a, pr_out_cdb(kRegister, 0, list.size()), list)->status(), Status::good);
+  EXPECT_TRUE(bench.a->registered);
+  EXPECT_TRUE(bench.b->registered);
+}
+
 TEST(PrOut, ListLengths_ThatAreWrong_AreRefused) {
   ScsiBench bench;
   EXPECT_EQ(bench.send(bench.a, pr_out_cdb(kRegister, 0, 23), Octets(23))->asc(), 0x1a00u);
