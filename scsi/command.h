@@ -58,10 +58,12 @@ constexpr bool is_lun_zero(std::uint64_t lun) { return lun == 0 || lun == 0x4000
 // One initiator port on one target port: what unit attentions, reservations and sessions belong to.
 class Nexus;
 
+inline constexpr std::size_t kCdbBytesMax = 260;  // Operation code 7Fh with its longest tail.
+
 struct Command {
   Nexus* nexus = nullptr;                 // Outlives the command.
   std::uint64_t lun = 0;                  // As sent, 8 bytes big-endian.
-  std::array<std::byte, 260> cdb{};       // Zero beyond cdb_length.
+  std::array<std::byte, kCdbBytesMax> cdb{};  // Zero beyond cdb_length.
   std::uint16_t cdb_length = 16;
   TaskAttribute attribute = TaskAttribute::simple;
   std::uint32_t expected_bytes = 0;       // EDTL (RFC 7143 §11.3.4); for bidirectional: the write part.

@@ -102,7 +102,6 @@ class Connection final : private SendOwner {
 
   // connection_commands.cpp: SCSI commands and their data-out.
   Flow begin_command(const Header& header, Bytes ahs, DataSink* sink);
-  bool parse_ahs(Bytes ahs, IscsiTask& task) const;
   void plan(IscsiTask& task, const Header& header);
   void reserve_memory(IscsiTask& task, bool waits, bool needed_now);
   void end_command_pdu(IscsiTask& task, std::uint32_t data_bytes, bool data_intact);

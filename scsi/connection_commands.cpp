@@ -1,6 +1,6 @@
 // SCSI commands and their data-out: from the command PDU to the device server and back into the send queue.
 #include <algorithm>
-#include <cstring>
+#include <optional>
 
 #include "scsi/connection.h"
 #include "scsi/payload.h"
@@ -28,6 +28,35 @@ constexpr std::uint8_t kNotEnoughData = 0x0d;
 constexpr std::uint8_t kProtocolServiceCrc = 0x47;
 constexpr std::uint8_t kCrcError = 0x05;
 
+// Additional header segments (§11.2.2): the rest of a long CDB, and the read length of a bidirectional command.
+struct MoreHeader {
+  Bytes cdb;                    // What follows the first 16 bytes.
+  std::uint32_t read_bytes = 0;
+};
+std::optional<MoreHeader> parse_ahs(Bytes ahs) {
+  constexpr std::uint8_t kExtendedCdb = 1;
+  constexpr std::uint8_t kBidirectionalLength = 2;
+  MoreHeader out;
+  while (!ahs.empty()) {
+    const std::size_t specific_bytes = load_be<std::uint16_t>(ahs.data());
+    const std::uint8_t type = std::to_integer<std::uint8_t>(ahs[2]) & 0x3f;
+    const std::size_t whole_bytes = padded(3 + specific_bytes);
+    if (specific_bytes == 0 || whole_bytes > ahs.size()) return std::nullopt;
+    if (type == kExtendedCdb) {
+      const std::size_t more = specific_bytes - 1;  // After the reserved byte.
+      if (!out.cdb.empty() || more > kCdbBytesMax - 16) return std::nullopt;
+      out.cdb = ahs.subspan(4, more);
+    } else if (type == kBidirectionalLength) {
+      if (specific_bytes != 5) return std::nullopt;
+      out.read_bytes = load_be<std::uint32_t>(ahs.data() + 4);
+    } else {
+      return std::nullopt;
+    }
+    ahs = ahs.subspan(whole_bytes);
+  }
+  return out;
+}
+
 }  // namespace
 
 Connection::Flow Connection::begin_command(const Header& header, Bytes ahs, DataSink* sink) {
@@ -40,10 +69,15 @@ Connection::Flow Connection::begin_command(const Header& header, Bytes ahs, Data
     reject(header, RejectReason::invalid_pdu_field);
     return Flow::go_on;
   }
+  // Ahead of the window's check: a rejected command's number does not count as received (§11.17.1).
+  const bool in_window = header.immediate() || !serial_before(header.cmd_sn(), exp_cmd_sn_);
   if (find_task(header.itt())) {
-    // Ahead of the window's check: a rejected command's number does not count as received (§11.17.1).
-    const bool in_window = header.immediate() || !serial_before(header.cmd_sn(), exp_cmd_sn_);
     if (in_window) reject(header, RejectReason::task_in_progress);
+    return Flow::go_on;
+  }
+  const std::optional<MoreHeader> more = parse_ahs(ahs);
+  if (!more) {
+    if (in_window) reject(header, RejectReason::invalid_pdu_field);
     return Flow::go_on;
   }
   switch (arrive(header)) {
@@ -52,43 +86,15 @@ Connection::Flow Connection::begin_command(const Header& header, Bytes ahs, Data
     case Arrival::broken: return Flow::close;
   }
   IscsiTask* task = new_task(header);
-  if (!parse_ahs(ahs, *task)) {
-    end_task(*task);
-    reject(header, RejectReason::invalid_pdu_field);
-    return Flow::go_on;
-  }
+  std::ranges::copy(more->cdb, task->command.cdb.begin() + 16);
+  task->command.cdb_length = static_cast<std::uint16_t>(16 + more->cdb.size());
+  task->read_bytes_bidi = more->read_bytes;
   target_->counters_.commands.add();
   rx_refused_ = false;
   rx_task_ = task;
   plan(*task, header);
   *sink = sink_for(*task, 0, header.data_bytes());
   return Flow::go_on;
-}
-
-// Additional header segments (§11.2.2): the rest of a long CDB, and the read length of a bidirectional command.
-bool Connection::parse_ahs(Bytes ahs, IscsiTask& task) const {
-  constexpr std::uint8_t kExtendedCdb = 1;
-  constexpr std::uint8_t kBidirectionalLength = 2;
-  Command& command = task.command;
-  while (!ahs.empty()) {
-    const std::size_t specific_bytes = load_be<std::uint16_t>(ahs.data());
-    const std::uint8_t type = std::to_integer<std::uint8_t>(ahs[2]) & 0x3f;
-    const std::size_t whole_bytes = padded(3 + specific_bytes);
-    if (specific_bytes == 0 || whole_bytes > ahs.size()) return false;
-    if (type == kExtendedCdb) {
-      const std::size_t more = specific_bytes - 1;  // After the reserved byte.
-      if (command.cdb_length != 16 || 16 + more > command.cdb.size()) return false;
-      std::memcpy(command.cdb.data() + 16, ahs.data() + 4, more);
-      command.cdb_length = static_cast<std::uint16_t>(16 + more);
-    } else if (type == kBidirectionalLength) {
-      if (specific_bytes != 5) return false;
-      task.read_bytes_bidi = load_be<std::uint32_t>(ahs.data() + 4);
-    } else {
-      return false;
-    }
-    ahs = ahs.subspan(whole_bytes);
-  }
-  return true;
 }
 
 void Connection::plan(IscsiTask& task, const Header& header) {

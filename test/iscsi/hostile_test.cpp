@@ -78,6 +78,8 @@ TEST_F(Hostile, AdditionalHeaderSegments_MalformedOnes_AreRejected) {
     const Pdu reject = initiator.take();
     EXPECT_EQ(reject.opcode(), Opcode::reject);
     EXPECT_EQ(reject.header.u8(2), 0x09);
+    --initiator.cmd_sn;  // A rejected command's number is not used up (§11.17.1).
+    EXPECT_EQ(initiator.exp_cmd_sn, initiator.cmd_sn);
   }
   initiator.send(initiator.test_unit_ready(2), {}, std::string("\0\5\2\0\0\0\2\0", 8));  // A proper one.
   EXPECT_EQ(initiator.take().status(), 0);
