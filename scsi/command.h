@@ -94,6 +94,12 @@ struct Plan {
   std::uint32_t data_out_bytes = 0;       // Solicit exactly this much (≤ expected_bytes, ≤ kTransferBytesMax); more is discarded.
 };
 
+// Why a volume serves no longer.
+enum class ServiceEnd : std::uint8_t {
+  stopped,  // Its role was lost, or its store failed. Whoever logs in again is told so, command by command.
+  deleted,
+};
+
 // The device server of one target: LUN 0 and the well-known REPORT LUNS behaviour for the other LUNs.
 class DeviceServer {
  public:
@@ -115,6 +121,9 @@ class DeviceServer {
   virtual void commands_cleared(Nexus* victim) = 0;
   // Told by the command set when a PREEMPT AND ABORT must abort a nexus's tasks; the transport registers it.
   virtual void on_abort_tasks(std::function<void(Nexus* victim)> hook) = 0;
+  // Told when the volume serves no longer. The transport drops all sessions: a host that does not hear of it might repeat,
+  // much later and on this node, writes that it has long since done again on another (ghost writes).
+  virtual void on_service_end(std::function<void(ServiceEnd end)> hook) = 0;
 };
 
 }  // namespace holdfast::scsi

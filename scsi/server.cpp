@@ -86,7 +86,9 @@ void Server::volume_event(VolumeEvent event) {
       break;
     case VolumeEvent::data_replaced: establish_for_all(Asc::medium_may_have_changed); break;
     case VolumeEvent::stopped_serving:
-    case VolumeEvent::deleted: break;  // The transport drops the sessions.
+    case VolumeEvent::deleted:
+      if (service_end_) service_end_(event == VolumeEvent::deleted ? ServiceEnd::deleted : ServiceEnd::stopped);
+      break;
   }
 }
 

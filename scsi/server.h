@@ -34,6 +34,7 @@ class Server final : public DeviceServer, private VolumeObserver {
   void target_reset(Nexus* by, bool cold) override;
   void commands_cleared(Nexus* victim) override;
   void on_abort_tasks(std::function<void(Nexus* victim)> hook) override { abort_tasks_ = std::move(hook); }
+  void on_service_end(std::function<void(ServiceEnd end)> hook) override { service_end_ = std::move(hook); }
 
  private:
   // Lists a command with its nexus while it executes: PREEMPT AND ABORT waits for those of its victims.
@@ -118,6 +119,7 @@ class Server final : public DeviceServer, private VolumeObserver {
   WaitList execution_ended_;               // Notified when a command ends.
   std::uint64_t executions_ = 0;           // Started so far.
   std::function<void(Nexus*)> abort_tasks_;
+  std::function<void(ServiceEnd)> service_end_;
 
   Scope background_;                       // Confirmations that outlast the command that asked for them.
 };

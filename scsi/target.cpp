@@ -25,9 +25,15 @@ Target::Target(TargetOptions options, std::unique_ptr<DeviceServer> server, cons
       abort_progress_(executor), session_ended_(executor), scope_(executor) {
   if (!data_out_budget_) data_out_budget_ = std::make_shared<DataOutBudget>(executor, buffers);
   server_->on_abort_tasks([this](Nexus* victim) { abort_nexus(victim); });
+  server_->on_service_end([this](ServiceEnd end) {
+    drop_all_sessions(end == ServiceEnd::deleted ? DropReason::deleted : DropReason::demoted);
+  });
 }
 
-Target::~Target() { server_->on_abort_tasks([](Nexus*) {}); }
+Target::~Target() {
+  server_->on_abort_tasks([](Nexus*) {});
+  server_->on_service_end([](ServiceEnd) {});
+}
 
 std::vector<Target::SessionInfo> Target::sessions() const {
   std::vector<SessionInfo> all;

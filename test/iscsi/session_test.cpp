@@ -244,6 +244,37 @@ TEST_F(Session, DropAll_TellsEveryInitiatorAndTakesNewOnes) {
   EXPECT_EQ(target->session_count(), 1U);
 }
 
+// The volume's role is lost or its store has failed, with a write under way.
+//   1. Every session ends, and the write with it: nobody may repeat it here later (ghost writes).
+//   2. Whoever comes back is let in once and stays; what the volume cannot do it answers command by command.
+TEST_F(Session, VolumeStopsServing_DropsAllSessionsOnceAndTakesNewOnes) {
+  auto& first = connect_and_login();
+  auto& second = connect_and_login();
+  disk->hold(true);
+  first.send(first.write(1, 0, 1), std::string(512, 'x'));
+  disk->end_service(scsi::ServiceEnd::stopped);
+  executor.run();
+  for (Initiator* initiator : {&first, &second}) {
+    EXPECT_EQ(initiator->take().opcode(), Opcode::async_message);
+    EXPECT_TRUE(initiator->closed());
+  }
+  disk->hold(false);
+  executor.run();
+  EXPECT_EQ(disk->disk()[0], '\0');
+  auto& back = connect_and_login();
+  back.send(back.test_unit_ready(1));
+  EXPECT_EQ(back.take().opcode(), Opcode::scsi_response);
+  EXPECT_FALSE(back.closed());
+}
+
+TEST_F(Session, VolumeDeleted_DropsAllSessionsAndRefusesNewOnes) {
+  auto& initiator = connect_and_login();
+  disk->end_service(scsi::ServiceEnd::deleted);
+  executor.run();
+  EXPECT_TRUE(initiator.closed());
+  EXPECT_EQ(Initiator::login_status(connect().login()), 0x0301);
+}
+
 TEST_F(Session, DropAll_WhenALogInIsBeingAnswered_DropsItToo) {
   auto& initiator = connect();
   initiator.wire->allow_writes(false);

@@ -118,6 +118,17 @@ TEST(Standby, Unavailable_AnswersHardlyAnything) {
   EXPECT_EQ(bench.send(bench.a, rtpg(), {}, 256)->status(), Status::good);
 }
 
+TEST(Standby, VolumeThatServesNoLonger_IsToldToTheTransport) {
+  ScsiBench bench;
+  std::vector<scsi::ServiceEnd> ends;
+  bench.device->on_service_end([&](scsi::ServiceEnd end) { ends.push_back(end); });
+  bench.volume.announce(VolumeEvent::alua_changed);
+  EXPECT_TRUE(ends.empty());
+  bench.volume.announce(VolumeEvent::stopped_serving);
+  bench.volume.announce(VolumeEvent::deleted);
+  EXPECT_EQ(ends, (std::vector{scsi::ServiceEnd::stopped, scsi::ServiceEnd::deleted}));
+}
+
 TEST(PortGroups, Confirmed_AreReportedInBothFormats) {
   ScsiBench bench;
   bench.volume.set_view(two_nodes(PortGroupState::active_optimized, PortGroupState::standby));

@@ -82,6 +82,7 @@ class FakeDeviceServer final : public scsi::DeviceServer {
   void target_reset(scsi::Nexus*, bool cold) override { events.push_back(cold ? "cold reset" : "warm reset"); }
   void commands_cleared(scsi::Nexus*) override { events.push_back("commands cleared"); }
   void on_abort_tasks(std::function<void(scsi::Nexus*)> hook) override { abort_nexus = std::move(hook); }
+  void on_service_end(std::function<void(scsi::ServiceEnd)> hook) override { end_service = std::move(hook); }
 
   std::string& disk() { return disk_; }
 
@@ -89,6 +90,7 @@ class FakeDeviceServer final : public scsi::DeviceServer {
   std::vector<unsigned> order;                     // opcode << 16 | first block, as they took effect.
   std::vector<std::unique_ptr<scsi::Nexus>> nexuses;
   std::function<void(scsi::Nexus*)> abort_nexus;
+  std::function<void(scsi::ServiceEnd)> end_service;
   unsigned planned = 0;
   bool give_up_aborted = true;                     // As the real one does where it still can.
   bool close_connections = false;
