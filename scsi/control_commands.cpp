@@ -138,17 +138,25 @@ Task<void> confirm(Volume* volume, std::shared_ptr<Confirmation> shared) {
   shared->timer.cancel();
 }
 
+// A report that was given up leaves its confirmation behind, which may take as long as the cluster likes.
+constexpr std::size_t kConfirmationsMax = 64;
+
 }  // namespace
 
 // Held until the cluster's state is confirmed; an unconfirmed answer would send the host the wrong way, so there the
 // connection ends instead (alua.md §2).
 Task<void> Server::run_report_target_port_groups(Command* command) {
-  constexpr std::int64_t kLookMs = 100;  // How often an abort is noticed.
+  constexpr std::int64_t kLookMs = 100;  // How often an abort, or room for another confirmation, is noticed.
   auto shared = std::make_shared<Confirmation>(volume_.clock());
-  background_.spawn(confirm(&volume_, shared));
   const BootNs deadline = volume_.clock().now() + milliseconds(options_.report_hold_ms);
-  while (!shared->view && !command->aborted && volume_.clock().now() < deadline)
+  bool asked = false;
+  while (!shared->view && !command->aborted && volume_.clock().now() < deadline) {
+    if (!asked && background_.running() < kConfirmationsMax) {
+      background_.spawn(confirm(&volume_, shared));
+      asked = true;
+    }
     co_await shared->timer.after(milliseconds(kLookMs));
+  }
   if (command->aborted) co_return;
   if (!shared->view || !shared->view->has_value()) {
     command->close_connection = true;

@@ -171,6 +171,30 @@ TEST(PortGroups, NotConfirmedInTime_EndTheConnectionWithoutAnAnswer) {
   bench.turn();
 }
 
+// A cluster that confirms nothing for long, and hosts that ask every second: what they leave behind has a bound, and when
+// it confirms again, so do those that found no room.
+TEST(PortGroups, NotConfirmedForLong_LeaveABoundedNumberOfConfirmations) {
+  ScsiBench bench;
+  bench.volume.hold(Operation::confirm);
+  std::vector<std::unique_ptr<Exchange>> reports;
+  for (int i = 0; i < 100; ++i) {
+    reports.push_back(bench.start(bench.a, rtpg(), {}, 256));
+    bench.clock.advance(milliseconds(1'000));
+    bench.turn();
+  }
+  EXPECT_EQ(bench.volume.calls(Operation::confirm), 64u);
+  EXPECT_TRUE(reports[79]->command.close_connection);
+  EXPECT_FALSE(reports[99]->finished);
+  bench.volume.release();
+  for (int i = 0; i < 2; ++i) {
+    bench.turn();
+    bench.clock.advance(milliseconds(100));
+  }
+  bench.turn();
+  EXPECT_TRUE(reports[99]->finished);
+  EXPECT_EQ(reports[99]->data().size(), 16u);
+}
+
 TEST(PortGroups, CannotBeConfirmed_EndTheConnection) {
   ScsiBench bench;
   bench.volume.fail_with(Operation::confirm, Errc::closed);
