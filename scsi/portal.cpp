@@ -12,12 +12,20 @@ Portal::Portal(const TargetDirectory& directory, Executor& executor, Clock& cloc
     : directory_(&directory), clock_(&clock), random_(&random), options_(options),
       logins_(std::make_shared<std::atomic<unsigned>>(0)), scope_(executor) {}
 
+// The slot of whoever is dropped comes free at the thread's next turn; until then there is one more.
 std::shared_ptr<void> Portal::take_slot() {
-  if (logins_->fetch_add(1) >= options_.logins_max) {
+  if (logins_->fetch_add(1) >= options_.logins_max && !drop_a_silent_one()) {
     logins_->fetch_sub(1);
     return nullptr;
   }
   return {logins_.get(), [counter = logins_](void*) { counter->fetch_sub(1); }};
+}
+
+bool Portal::drop_a_silent_one() {
+  if (silent_.empty()) return false;
+  silent_.pop_front().stream->close();
+  refused_for_load_.add();
+  return true;
 }
 
 Task<void> Portal::run(Listener* listener) {
@@ -44,8 +52,12 @@ Task<void> Portal::serve(std::unique_ptr<Stream> stream) {
   }
   auto watch = std::make_shared<LoginWatch>(*clock_, stream.get());
   scope_.spawn(watch_login(watch, options_.login_timeout));
+  Silent silent;
+  silent.stream = stream.get();
+  silent_.push_back(silent);
   LoginMachine machine;
   auto step = co_await next_request(stream.get(), &machine, random_);
+  silent.unlink();
   if (step) step = co_await converse(stream.get(), &machine, *step, random_);
   if (step && *step == LoginMachine::Step::need_target && machine.identity().type == SessionType::normal) {
     const auto entry = directory_->find(machine.identity().target);

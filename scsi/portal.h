@@ -1,6 +1,6 @@
 // Where initiators come in: accepts streams, reads the first login request, and hands a normal session over to its
 // volume's executor. Discovery sessions are served here. Lives on the accepting thread; at most logins_max strangers are
-// known at a time, each for a bounded time.
+// known at a time, each for a bounded time, and whoever has not said a word makes way for newcomers.
 #pragma once
 
 #include <atomic>
@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/counters.h"
+#include "base/intrusive_list.h"
 #include "base/random.h"
 #include "base/scope.h"
 #include "base/stream.h"
@@ -36,7 +37,13 @@ class Portal {
   const Counter& refused_for_load() const { return refused_for_load_; }
 
  private:
+  // A connection that has not sent its first request yet.
+  struct Silent : ListNode<Silent> {
+    Stream* stream = nullptr;
+  };
+
   std::shared_ptr<void> take_slot();
+  bool drop_a_silent_one();
 
   const TargetDirectory* directory_;
   Clock* clock_;
@@ -44,6 +51,7 @@ class Portal {
   PortalOptions options_;
   std::shared_ptr<std::atomic<unsigned>> logins_;  // Shared with slots that have moved to other threads.
   Counter refused_for_load_;
+  IntrusiveList<Silent> silent_;                   // Oldest first.
   Scope scope_;
 };
 

@@ -145,13 +145,28 @@ TEST_F(Session, Login_ThatStalls_IsClosedInTime) {
 }
 
 TEST_F(Session, MoreLoginsThanAllowed_AreClosedUnheard) {
-  for (int i = 0; i < 128; ++i) connect();
+  for (int i = 0; i < 128; ++i) {
+    auto& one = connect();
+    one.login_step(0x00, one.identity());  // Begins to log in, and stops there.
+  }
   auto& one_too_many = connect();
   executor.run();
   EXPECT_TRUE(one_too_many.closed());
   EXPECT_EQ(portal.refused_for_load().get(), 1U);
   clock.advance(milliseconds(16'000));  // They time out, and there is room again.
   connect_and_login();
+}
+
+// Connections that say nothing are cheap to make: they cannot keep out whoever does.
+TEST_F(Session, SilentConnections_MakeWayForNewcomersOldestFirst) {
+  for (int i = 0; i < 128; ++i) connect();
+  executor.run();
+  connect_and_login();
+  EXPECT_TRUE(initiators[0]->closed());
+  EXPECT_FALSE(initiators[1]->closed());
+  EXPECT_EQ(portal.refused_for_load().get(), 1U);
+  connect_and_login();  // In the place of the first newcomer: its login is over.
+  EXPECT_FALSE(initiators[1]->closed());
 }
 
 TEST_F(Session, Logout_WithATaskAtTheVolume_IsAnsweredAfterItsEnd) {
