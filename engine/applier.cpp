@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <utility>
 
 #include "base/checksum.h"
 #include "base/ensure.h"
@@ -60,11 +61,15 @@ Task<void> Applier::tick() {
 Task<void> Applier::drain(Lsn up_to) {
   drain_lsn_ = std::max(drain_lsn_, up_to.value);
   pump();
-  while (!owner_->has_failed() && pending_->applied(owner_->commit_lsn()) < up_to) co_await progress_.wait();
+  while (!owner_->has_failed() && !is_starved() && pending_->applied(owner_->commit_lsn()) < up_to) co_await progress_.wait();
+}
+
+Task<void> Applier::wait_until_applied(Lsn up_to) {
+  while (!owner_->has_failed() && !closing_ && pending_->applied(owner_->commit_lsn()) < up_to) co_await progress_.wait();
 }
 
 Task<void> Applier::wait_for_room() {
-  while (!owner_->has_failed() && !has_room()) {
+  while (!owner_->has_failed() && !closing_ && !has_room()) {
     pump();
     co_await progress_.wait();
   }
@@ -74,6 +79,11 @@ void Applier::owner_failed() {
   progress_.notify_all();
   tick_timer_.cancel();
   space_timer_.cancel();
+}
+
+void Applier::close() {
+  closing_ = true;
+  progress_.notify_all();
 }
 
 Task<void> Applier::stop() {
@@ -87,8 +97,10 @@ Task<void> Applier::apply(PendingChunk* chunk) {
   auto done = co_await apply_set(chunk);
   --in_flight_;
   if (!done) {
-    // What was being applied stays visible to whoever still looks; the store is out of service.
-    if (!owner_->has_failed()) owner_->store_failed(done.error());
+    // What was being applied stays visible to whoever still looks; the store is out of service. A stop in a full file system
+    // is no failure: the next start applies from the log.
+    const bool left_to_the_log = stopping_ && done.error().code == Errc::no_space;
+    if (!owner_->has_failed() && !left_to_the_log) owner_->store_failed(done.error());
   } else {
     pending_->finish(chunk);
     pump();
@@ -179,14 +191,20 @@ Task<Result<std::uint64_t>> Applier::place_for(PendingChunk* chunk, std::uint64_
 
 // After a restart into a full file system, applying waits for space; reads are served from the log meanwhile.
 Task<Result<void>> Applier::reserve_patiently(std::uint64_t chunks, std::uint64_t pages) {
+  ++waiting_for_space_;
+  progress_.notify_all();
   co_await space_turn_.acquire();
   for (;;) {
     auto reserved = co_await store_->space().reserve(chunks, pages);
     const bool wait = !reserved && reserved.error().code == Errc::no_space && !stopping_ && !owner_->has_failed();
+    const bool changed = std::exchange(no_space_, wait) || wait;
+    if (changed) owner_->space_changed();
     if (!wait) {
+      --waiting_for_space_;
       space_turn_.release();
       co_return reserved;
     }
+    progress_.notify_all();
     co_await space_timer_.after(milliseconds(kSpaceRetryMs));
   }
 }

@@ -17,6 +17,8 @@ class ApplierOwner {
   virtual void store_failed(Error error) = 0;
   virtual std::uint64_t log_offset_of(std::uint64_t position) const = 0;
   virtual bool has_failed() const = 0;
+  // Applying waits for space, or waited and goes on. Told again each time that it asks in vain.
+  virtual void space_changed() = 0;
 
  protected:
   ~ApplierOwner() = default;
@@ -30,12 +32,18 @@ class Applier {
   Task<void> prepare();
   // Something was committed.
   void kick();
-  // Waits until everything up to the LSN is applied, or the store has failed.
+  // Waits until everything up to the LSN is applied, or the store has failed, or whoever applies waits for space: only a
+  // checkpoint may give some, and it then comes with what is applied by now.
   Task<void> drain(Lsn up_to);
+  // Waits until it is applied, however long space lacks; or until close(), or the store has failed.
+  Task<void> wait_until_applied(Lsn up_to);
+  bool is_starved() const { return no_space_ && in_flight_ == waiting_for_space_; }
   // Waits while too much payload is held in memory.
   Task<void> wait_for_room();
   bool has_room() const { return pending_->bytes() < backlog_bytes_; }
   void owner_failed();
+  // The owner is about to stop: nobody who waits for room or progress is kept.
+  void close();
   Task<void> stop();
 
  private:
@@ -64,7 +72,10 @@ class Applier {
   std::uint64_t drain_lsn_ = 0;   // Asked for by checkpoints and ticks.
   std::uint64_t ticked_lsn_ = 0;
   std::size_t in_flight_ = 0;
+  std::size_t waiting_for_space_ = 0;  // Of those in flight.
+  bool no_space_ = false;         // Whoever asked last found none, and asks again.
   bool ticking_ = false;
+  bool closing_ = false;
   bool stopping_ = false;
   WaitList progress_;
   Timer tick_timer_;

@@ -11,7 +11,8 @@ namespace holdfast::engine {
 // Large writes take little of the log, but each leaves a replaced chunk that only a checkpoint sets free.
 bool GroupImpl::checkpoint_is_due() {
   const std::uint64_t limit = log_.geometry().blocks * options_.checkpoint_log_percent / 100;
-  return log_.claimed_blocks() >= limit || store_.space().quarantined() >= kQuarantinedChunksMax;
+  const bool starved = applier_.is_starved() && pending_.applied(Lsn(commit_lsn_)).value > checkpoint_lsn_;
+  return log_.claimed_blocks() >= limit || starved || store_.space().quarantined() >= kQuarantinedChunksMax;
 }
 
 void GroupImpl::check_log_use() {
@@ -19,13 +20,16 @@ void GroupImpl::check_log_use() {
 }
 
 Task<void> GroupImpl::checkpoint_loop() {
-  while (!stopping_ && !failed_) {
-    if (!checkpoint_is_due() || commit_lsn_ == checkpoint_lsn_)
+  for (bool vain = false; !stopping_ && !failed_;) {
+    // One that frees nothing, because applying waits for space, is not repeated at once.
+    if (vain || !checkpoint_is_due() || commit_lsn_ == checkpoint_lsn_)
       co_await checkpoint_timer_.after(milliseconds(options_.checkpoint_interval_ms));
     if (stopping_ || failed_) break;
     if (commit_lsn_ == checkpoint_lsn_) continue;
+    const std::uint64_t before = checkpoint_lsn_;
     auto done = co_await checkpoint();
     if (!done && !failed_) store_failed(done.error());
+    vain = checkpoint_lsn_ == before;
   }
 }
 
@@ -69,6 +73,7 @@ Task<Result<void>> GroupImpl::reserve_space(std::uint64_t chunks, std::uint64_t 
 Task<Result<void>> GroupImpl::stop() {
   stopping_ = true;
   checkpoint_timer_.cancel();
+  applier_.close();
   while (operations_ > 0 && !failed_) co_await idle_.wait();
   if (!failed_) co_await log_.drain();
   co_await checkpoint_turn_.acquire();

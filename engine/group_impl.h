@@ -78,6 +78,7 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   void store_failed(Error error) override;
   std::uint64_t log_offset_of(std::uint64_t position) const override { return log_.offset_of(position); }
   bool has_failed() const override { return failed_; }
+  void space_changed() override { check_log_use(); }
 
   // Recovery.
   Result<void> note_recovered(const wal::RecoveredRecord& record);

@@ -99,10 +99,12 @@ Result<void> GroupImpl::note_recovered(const wal::RecoveredRecord& record) {
 }
 
 Task<Result<void>> GroupImpl::replay_all() {
+  pending_.keep_places(true);
   for (const Replayed& record : replay_) {
     commit_lsn_ = record.header.lsn;
     CO_TRY(co_await replay(&record));
   }
+  pending_.keep_places(false);
   replay_.clear();
   replay_.shrink_to_fit();
   replay_numbers_.clear();

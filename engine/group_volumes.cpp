@@ -88,12 +88,18 @@ Task<Result<void>> GroupImpl::delete_volume(std::string name) {
 
 // Gives a deleted volume's space back, leaf by leaf. Restarts where it was after a crash: what is gone is a hole.
 Task<void> GroupImpl::purge(VolumeId id) {
+  StoredVolume* volume = store_.find(id);
+  if (!volume) co_return;
+  const Lsn deleted(volume->entry.modified_lsn);
+  // A checkpoint waits for what is pending, but in a full file system not for all of it: the turn is not held meanwhile.
+  (void)co_await checkpoint();
+  co_await applier_.wait_until_applied(deleted);
   co_await checkpoint_turn_.acquire();
   Turn turn(checkpoint_turn_);
   if (failed_ || stopping_) co_return;
   auto done = co_await checkpoint_locked(false);  // All leaves are on disk now, and nothing of it is pending.
-  StoredVolume* volume = store_.find(id);
-  if (!done || !volume || failed_ || stopping_) co_return;
+  if (!done || failed_ || stopping_) co_return;
+  ENSURE(checkpoint_lsn_ >= deleted.value);
   done = co_await purge_leaves(volume);
   if (!done && !failed_) store_failed(done.error());
   if (!done || stopping_ || failed_) co_return;

@@ -74,7 +74,7 @@ void PendingIndex::replace_whole(PendingChunk* chunk, Lsn lsn, std::uint64_t loc
   touch(chunk, lsn);
   PendingSet& set = chunk->waiting;
   // A write that was admitted meanwhile may count on the chunk that was to come: it then comes, empty.
-  if (location == 0 && set.whole_location != 0 && chunk->intents > 0) location = set.whole_location;
+  if (location == 0 && set.whole_location != 0 && (chunk->intents > 0 || keep_places_)) location = set.whole_location;
   else if (set.whole_location != 0) {
     PendingBlock old;
     old.next = set.superseded;

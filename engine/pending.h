@@ -72,6 +72,8 @@ class PendingIndex {
   void add_block(PendingChunk* chunk, Lsn lsn, PendingBlock block);
   // The chunk's content is replaced by a new chunk (its blocks follow by add_block) or by zeros (location 0).
   void replace_whole(PendingChunk* chunk, Lsn lsn, std::uint64_t location);
+  // Replay: which chunks counted on a place is not known any more, so each place that was to come is kept.
+  void keep_places(bool keep) { keep_places_ = keep; }
 
   // The newest pending state of a block: the block, `zeros`, or nothing (then the map knows).
   struct Found {
@@ -111,6 +113,7 @@ class PendingIndex {
   IntrusiveList<PendingChunk, ApplyingTag> applying_;
   std::uint64_t bytes_ = 0;  // Of payload held in memory.
   std::uint64_t superseded_ = 0;
+  bool keep_places_ = false;
 };
 
 }  // namespace holdfast::engine

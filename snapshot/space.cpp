@@ -93,6 +93,11 @@ void Space::settle_pages(std::uint64_t reserved, std::uint64_t created, std::uin
   pages_planned_ = pages_planned_ + created - reserved - dropped;
   ENSURE(pages_live_ + created >= dropped);
   pages_live_ = pages_live_ + created - dropped;
+  // What was reserved for pages that did not come is anybody's again.
+  while (meta_reserved_ > 0 && pages_used_ + page_slots_ + (meta_reserved_ - 1) * kPagesPerChunk >= 2 * pages_planned_) {
+    --meta_reserved_;
+    --reserved_;
+  }
 }
 
 std::uint64_t Space::take_chunk() {

@@ -39,6 +39,13 @@ class OneNode {
       if (!world.step()) return false;
     return true;
   }
+  // The same, in at most so much virtual time.
+  template <class F>
+  bool run_until_within(std::int64_t ms_max, F&& condition) {
+    const BootNs late = host.clock().now() + milliseconds(ms_max);
+    run_until([&] { return condition() || host.clock().now() > late; });
+    return condition();
+  }
 
   Result<void> format(std::uint64_t log_bytes = kLogBytes, Group::Existing existing = Group::Existing::refuse) {
     return run(Group::format(ports(), FormatOptions{log_bytes}, existing));

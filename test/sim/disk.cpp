@@ -267,6 +267,11 @@ void SimDisk::overwrite(std::uint64_t offset, Bytes bytes) {
   }
 }
 
+void SimDisk::make_sparse() {
+  for (std::uint64_t block = 0; block < backed_.size(); ++block)
+    if (backed_[block] && media_.visible(block).is_zero()) unback(block, 1);
+}
+
 std::vector<std::byte> SimDisk::peek(std::uint64_t offset, std::size_t bytes) const {
   std::vector<std::byte> out(bytes);
   for (std::size_t at = 0; at < bytes;) {

@@ -83,6 +83,8 @@ class SimDisk final : public Disk {
 
   // Space that can be backed at all; what is backed already stays.
   void set_capacity(std::uint64_t bytes) { capacity_blocks_ = bytes / kBlockBytes; }
+  // As a copy of the file that leaves out zeros: blocks that read as zeros lose their space.
+  void make_sparse();
   std::uint64_t backed_bytes() const { return backed_blocks_ * kBlockBytes; }
   void flip_bit(std::uint64_t offset, unsigned bit);
   void overwrite(std::uint64_t offset, Bytes bytes);  // Behind everybody's back.

@@ -1,0 +1,129 @@
+// A file system without room, across restarts: what was acknowledged is applied, and nobody who waits for space stops others.
+#include <gtest/gtest.h>
+
+#include <vector>
+
+#include "test/engine/one_node.h"
+
+namespace holdfast::engine_test {
+namespace {
+
+constexpr std::uint64_t kMiB = 1 << 20;
+
+enum class Last : std::uint8_t { whole_chunks, single_blocks, whole_chunk_unmapped_and_written };
+
+// Fills a store until no chunk is left. Returns the number of the last one.
+std::uint64_t fill(OneNode& node, Volume* volume, Last last) {
+  const std::size_t blocks = last == Last::single_blocks ? 1 : kChunkBlocks;
+  std::uint64_t chunk = 0;
+  while (node.write(volume, chunk * kChunkBlocks, blocks, 1)) ++chunk;
+  --chunk;
+  if (last != Last::whole_chunk_unmapped_and_written) return chunk;
+  std::optional<Result<void>> unmapped, written;
+  const Lba first(chunk * kChunkBlocks);
+  node.begin(volume->unmap(BlockRange{first, BlockCount(kChunkBlocks)}), &unmapped);
+  node.begin(volume->write(BlockRange{first, BlockCount(1)}, node.filled(1, 9)), &written);
+  EXPECT_TRUE(node.run_until([&] { return unmapped && written; }));
+  EXPECT_TRUE(*unmapped && *written);
+  return chunk;
+}
+
+class FullStore : public testing::TestWithParam<Last> {};
+
+// After a restart applying may need other pages and chunks than before it: what it needs is there, or comes free by a
+// checkpoint that does not wait for it.
+TEST_P(FullStore, PowerLoss_WhatWasAcknowledgedIsApplied) {
+  for (std::uint64_t mib = 12; mib < 44; mib += 3) {
+    OneNode node(3);
+    ASSERT_TRUE(node.format());
+    ASSERT_TRUE(node.open());
+    Volume* volume = node.create("pg", 512 * kMiB);
+    node.disk.set_capacity(mib * kMiB);
+    const std::uint64_t last = fill(node, volume, GetParam());
+    node.power_loss();
+    ASSERT_TRUE(node.open());
+    std::optional<Result<void>> done;
+    node.begin(node.group->checkpoint(), &done);
+    const auto settled = [&] { return done && node.group->status().applied_lsn == node.group->status().commit_lsn; };
+    ASSERT_TRUE(node.run_until_within(60'000, settled)) << mib << " MiB";
+    EXPECT_EQ(node.value_at(node.volume(), last * kChunkBlocks), GetParam() == Last::whole_chunk_unmapped_and_written ? 9 : 1);
+  }
+}
+INSTANTIATE_TEST_SUITE_P(Ends, FullStore,
+                         testing::Values(Last::whole_chunks, Last::single_blocks, Last::whole_chunk_unmapped_and_written));
+
+constexpr std::uint64_t kAdmitted = 100;  // Chunks that had their space when it was promised.
+
+// Power is lost before what was admitted is applied, and the file comes back without the space that was promised.
+void starve(OneNode& node) {
+  Volume* volume = node.serve(64 * kMiB);
+  node.create("other", 16 * kMiB);
+  ASSERT_TRUE(node.write(node.volume("other"), 0, 256, 5));
+  ASSERT_TRUE(node.run(node.group->checkpoint()));
+  for (std::uint64_t i = 0; i < kAdmitted; ++i) ASSERT_TRUE(node.write(volume, i * kChunkBlocks, 1, 1));
+  node.power_loss();
+  node.disk.make_sparse();
+  node.disk.set_capacity(node.disk.backed_bytes() + 20 * kChunkBytes);
+  GroupOptions options{};
+  options.checkpoint_log_percent = 1;  // One is due all the time.
+  ASSERT_TRUE(node.open(options));
+  std::optional<Result<void>> done;
+  node.begin(node.group->checkpoint(), &done);
+  ASSERT_TRUE(node.run_until_within(60'000, [&] { return done.has_value(); }));
+  ASSERT_LT(node.group->status().applied_lsn, node.group->status().commit_lsn) << "the store does not starve";
+}
+
+bool all_applied(OneNode& node) { return node.group->status().applied_lsn == node.group->status().commit_lsn; }
+
+// The volume goes while some of it still waits to be applied: its space comes back when that is done, and not before.
+TEST(StarvedStore, VolumeDeleted_IsPurgedOnceSpaceIsThere) {
+  OneNode node;
+  starve(node);
+  ASSERT_TRUE(node.run(node.group->delete_volume("pg")));
+  ASSERT_TRUE(node.run(node.group->delete_volume("other")));
+  node.run_until_within(10'000, [] { return false; });
+  ASSERT_FALSE(node.group->status().failed) << node.group->status().failure;
+  EXPECT_FALSE(all_applied(node));
+  const std::uint64_t backed = node.disk.backed_bytes();
+  node.disk.set_capacity(kDiskBytes);
+  ASSERT_TRUE(node.run_until_within(60'000, [&] { return all_applied(node); }));
+  const std::uint64_t most = node.disk.backed_bytes();
+  EXPECT_GT(most, backed);
+  ASSERT_TRUE(node.run_until_within(60'000, [&] { return node.disk.backed_bytes() + 3 * kMiB < most; })) << "not purged";
+  // Both slots and names are free again, for good.
+  node.power_loss();
+  ASSERT_TRUE(node.open());
+  EXPECT_TRUE(node.group->volumes().empty());
+  EXPECT_NE(node.create("pg", 16 * kMiB), nullptr);
+  EXPECT_EQ(node.value_at(node.volume(), 0), 0);
+}
+
+TEST(StarvedStore, VolumeDeletedAndStopped_StopEnds_TheNextStartPurges) {
+  OneNode node;
+  starve(node);
+  ASSERT_TRUE(node.run(node.group->delete_volume("pg")));
+  std::optional<Result<void>> stopped;
+  node.begin(node.group->stop(), &stopped);
+  ASSERT_TRUE(node.run_until_within(60'000, [&] { return stopped.has_value(); })) << "stop() waits for space";
+  EXPECT_TRUE(stopped->has_value());
+  EXPECT_FALSE(node.group->status().failed) << node.group->status().failure;
+  node.power_loss();
+  node.disk.set_capacity(kDiskBytes);
+  ASSERT_TRUE(node.open());
+  EXPECT_EQ(node.volume(), nullptr);
+  ASSERT_TRUE(node.run_until_within(60'000, [&] { return all_applied(node); }));
+  EXPECT_EQ(node.value_at(node.volume("other"), 255), 5);
+}
+
+// While nothing can be applied, checkpoints that would free nothing do not follow on each other's heels.
+TEST(StarvedStore, NothingToGain_CheckpointsAreFew) {
+  OneNode node;
+  starve(node);
+  const auto before = node.disk.counters().syncs;
+  node.run_until_within(10'000, [] { return false; });
+  EXPECT_LE(node.disk.counters().syncs - before, 25u);
+  EXPECT_EQ(node.value_at(node.volume(), 0), 1) << "reads are served from the log";
+}
+
+}  // namespace
+}  // namespace holdfast::engine_test
