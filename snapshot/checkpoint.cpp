@@ -44,8 +44,7 @@ void Checkpoint::freeze() {
     frame.dirty = false;
     frame.flushing = true;
     frame.frozen_lsn = std::exchange(frame.modified_lsn, 0);
-    ++frame.pins;
-    pinned_.push_back(&frame);
+    pin(&frame);
     frozen.push_back(&frame);
   }
   std::sort(frozen.begin(), frozen.end(), [](Frame* a, Frame* b) { return a->index_key < b->index_key; });
@@ -121,8 +120,22 @@ void Checkpoint::describe(Superblock& next) const {
   next.pages_live = store_.space_.pages_live();
 }
 
+void Checkpoint::pin(Frame* frame) {
+  ++frame->pins;
+  frame->checkpoint_slot = static_cast<std::uint32_t>(pinned_.size());
+  pinned_.push_back(frame);
+}
+
+void Checkpoint::forget(Frame* frame) {
+  ENSURE(frame->pins == 1 && pinned_[frame->checkpoint_slot] == frame);
+  pinned_[frame->checkpoint_slot] = nullptr;
+  frame->pins = 0;
+  store_.cache_.remove(frame);
+}
+
 void Checkpoint::unpin_all() {
   for (Frame* frame : pinned_) {
+    if (!frame) continue;
     ENSURE(frame->pins > 0);
     --frame->pins;
   }
@@ -147,8 +160,7 @@ Task<Result<Frame*>> Checkpoint::pinned_page(PageTree* tree, unsigned level, std
   auto page = co_await tree->load_page(level, index);
   if (!page) co_return page;
   Frame* frame = *page ? *page : tree->create_page(level, index);
-  ++frame->pins;
-  pinned_.push_back(frame);
+  pin(frame);
   pages->emplace(index, frame);
   co_return frame;
 }
@@ -169,9 +181,7 @@ Task<Result<void>> Checkpoint::flush_leaf(PageTree* tree, Frame* leaf, Level* pa
     replace_page(old_page);
     if (old_page) ++pages_dropped_;
     leaf->flushing = false;
-    leaf->pins = 0;
-    std::erase(pinned_, leaf);
-    store_.cache_.remove(leaf);
+    forget(leaf);
     co_return Result<void>{};
   }
   auto page = store_.space_.take_page();
@@ -202,9 +212,7 @@ Task<Result<void>> Checkpoint::flush_interior(PageTree* tree, unsigned level, Le
       *ref = PageRef{0, 0, std::max(ref->modified_lsn, newest_below(frame)), 0};
       replace_page(old_page);
       if (old_page) ++pages_dropped_;
-      std::erase(pinned_, frame);
-      frame->pins = 0;
-      store_.cache_.remove(frame);
+      forget(frame);
       continue;
     }
     auto page = store_.space_.take_page();

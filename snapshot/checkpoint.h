@@ -46,6 +46,8 @@ class Checkpoint {
   Task<Result<void>> write_out();
   void replace_page(std::uint64_t old_page) { if (old_page) old_pages_.push_back(old_page); }
   void describe(Superblock& next) const;
+  void pin(Frame* frame);
+  void forget(Frame* frame);  // Unpins and removes a page that became a hole.
   void unpin_all();
 
   Store& store_;
@@ -55,7 +57,7 @@ class Checkpoint {
   std::vector<SpaceOp> ops_;
   std::vector<std::uint64_t> new_pages_;
   std::vector<std::uint64_t> old_pages_;
-  std::vector<Frame*> pinned_;
+  std::vector<Frame*> pinned_;    // By their checkpoint_slot; null where one became a hole.
   std::uint64_t pages_reserved_ = 0, pages_created_ = 0, pages_dropped_ = 0;
 
   struct SpacePage {

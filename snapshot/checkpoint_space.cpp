@@ -28,8 +28,7 @@ Task<Result<void>> Checkpoint::place_space_page(unsigned level, std::uint64_t in
     ++pages_created_;
     if (level == 0) ++mine->frame->pins;  // For good: the space tree stays in memory.
   }
-  ++mine->frame->pins;
-  pinned_.push_back(mine->frame);
+  pin(mine->frame);
   auto page = store_.space_.take_page();
   if (!page) co_return fail(page.error());
   mine->page = *page;

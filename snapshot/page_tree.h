@@ -32,6 +32,7 @@ struct Frame : ListNode<Frame, LruTag>, ListNode<Frame, DirtyTag> {
   std::uint32_t pins = 0;          // Users across suspensions; a pinned frame stays.
   bool dirty = false;              // Changed since the last checkpoint took it.
   bool flushing = false;           // The running checkpoint has yet to take its content.
+  std::uint32_t checkpoint_slot = 0;  // In the running checkpoint's list; written by it.
   std::uint32_t new_pages = 0;     // Reserved for it and its ancestors while it is not on disk; settled by the checkpoint.
   std::uint64_t modified_lsn = 0;  // Newest change since the last checkpoint took it.
   std::uint64_t frozen_lsn = 0;    // modified_lsn at the freeze.

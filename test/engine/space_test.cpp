@@ -94,6 +94,28 @@ TEST(Space, BackingFullAtARestart_ChunksThatHaveTheirSpaceAreFound) {
   EXPECT_TRUE(node.write(node.volume(), 8192, 1, 4));
 }
 
+// One checkpoint drops thousands of map pages, and all that is above them.
+TEST(Space, ManyLeavesEmptiedAtOnce_MapIsAHoleAgain) {
+  constexpr std::uint64_t kLeaves = 2000;
+  constexpr std::uint64_t kLeafBlocks = 24 * kChunkBlocks;
+  OneNode node(3);
+  ASSERT_TRUE(node.format(16 * kMiB));
+  ASSERT_TRUE(node.open());
+  Volume* volume = node.create("pg", kLeaves * kLeafBlocks * kBlockBytes);
+  for (std::uint64_t i = 0; i < kLeaves; ++i) ASSERT_TRUE(node.write(volume, i * kLeafBlocks, 1, 1));
+  ASSERT_TRUE(node.run(node.group->checkpoint()));
+  EXPECT_EQ(node.group->figures("pg")->allocated_bytes, kLeaves * kChunkBytes);
+  ASSERT_TRUE(node.unmap(volume, 0, kLeaves * kLeafBlocks));
+  ASSERT_TRUE(node.run(node.group->checkpoint()));
+  EXPECT_EQ(node.group->figures("pg")->allocated_bytes, 0u);
+  ASSERT_TRUE(node.write(volume, 7 * kLeafBlocks, 1, 2));
+  node.power_loss();
+  ASSERT_TRUE(node.open());
+  EXPECT_EQ(node.value_at(node.volume(), 7 * kLeafBlocks), 2);
+  EXPECT_EQ(node.value_at(node.volume(), 8 * kLeafBlocks), 0);
+  ASSERT_TRUE(node.run(node.group->stop()));
+}
+
 TEST(Space, DeletedVolume_GivesItsSpaceBack_AlsoWhenInterrupted) {
   OneNode node;
   Volume* volume = node.serve(64 * kMiB);
