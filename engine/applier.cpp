@@ -171,6 +171,7 @@ Task<Result<void>> Applier::apply_set(PendingChunk* chunk) {
   if (!location) co_return fail(location.error());
   CO_TRY(co_await write_blocks(&chunk->applying, *location));
   update_entry(chunk, *leaf, *location);
+  chunk->placing = false;
   co_return Result<void>{};
 }
 
@@ -186,6 +187,7 @@ Task<Result<std::uint64_t>> Applier::place_for(PendingChunk* chunk, std::uint64_
     if (chunk->reserved) store_->space().unreserve(1);
   }
   chunk->reserved = false;
+  chunk->placing = true;
   co_return store_->space().take_chunk();
 }
 

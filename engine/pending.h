@@ -54,6 +54,7 @@ struct PendingChunk : ListNode<PendingChunk, WaitingTag>, ListNode<PendingChunk,
   snapshot::Frame* leaf = nullptr;  // Pinned while set.
   std::uint32_t intents = 0;        // Admitted writes that are not committed yet.
   bool reserved = false;            // Holds the reservation of one chunk.
+  bool placing = false;             // The applying set has taken a chunk that the map does not have yet.
   PendingSet waiting;
   PendingSet applying;
   bool idle() const { return intents == 0 && waiting.empty() && applying.empty(); }

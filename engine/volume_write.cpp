@@ -173,7 +173,7 @@ Task<Result<void>> VolumeImpl::admit_chunk(Admission* admission, std::uint64_t c
 
 // True when the chunk has its place, or a reservation for one.
 bool VolumeImpl::reserve_now(PendingChunk* chunk, const MapEntry& entry) {
-  if (chunk->reserved || entry.location != 0) return true;
+  if (chunk->reserved || chunk->placing || entry.location != 0) return true;
   if (chunk->waiting.whole_location != 0 || chunk->applying.whole_location != 0) return true;
   if (!group_->store().space().try_reserve(1, 0)) return false;
   chunk->reserved = true;

@@ -28,11 +28,11 @@ std::uint64_t fill(OneNode& node, Volume* volume, Last last) {
   return chunk;
 }
 
-class FullStore : public testing::TestWithParam<Last> {};
+class FullStoreRestart : public testing::TestWithParam<Last> {};
 
 // After a restart applying may need other pages and chunks than before it: what it needs is there, or comes free by a
 // checkpoint that does not wait for it.
-TEST_P(FullStore, PowerLoss_WhatWasAcknowledgedIsApplied) {
+TEST_P(FullStoreRestart, PowerLoss_WhatWasAcknowledgedIsApplied) {
   for (std::uint64_t mib = 12; mib < 44; mib += 3) {
     OneNode node(3);
     ASSERT_TRUE(node.format());
@@ -49,8 +49,26 @@ TEST_P(FullStore, PowerLoss_WhatWasAcknowledgedIsApplied) {
     EXPECT_EQ(node.value_at(node.volume(), last * kChunkBlocks), GetParam() == Last::whole_chunk_unmapped_and_written ? 9 : 1);
   }
 }
-INSTANTIATE_TEST_SUITE_P(Ends, FullStore,
+INSTANTIATE_TEST_SUITE_P(Ends, FullStoreRestart,
                          testing::Values(Last::whole_chunks, Last::single_blocks, Last::whole_chunk_unmapped_and_written));
+
+// A full store takes overwrites, also in the moment when the applier has taken the chunk's place and the map has it not yet.
+TEST(FullStore, OverwriteWhileTheChunkGetsItsPlace_Succeeds) {
+  OneNode node(5);
+  Volume* volume = node.serve(512 * kMiB);
+  node.disk.set_capacity(24 * kMiB);
+  const std::uint64_t last = fill(node, volume, Last::single_blocks);
+  ASSERT_LT(node.group->status().applied_lsn, node.group->status().commit_lsn);
+  // One overwrite after the other, while what waited at the beginning is applied, slowly: many hit the moment. What comes free
+  // meanwhile is taken at once.
+  node.disk.latency.write_us = 20'000;
+  std::uint64_t next = last + 1;
+  for (int i = 0; i < 1000; ++i) {
+    while (node.write(volume, next * kChunkBlocks, 1, 1)) ++next;
+    ASSERT_TRUE(node.write(volume, last * kChunkBlocks, 1, 2)) << "overwrite " << i;
+  }
+  EXPECT_EQ(node.value_at(volume, last * kChunkBlocks), 2);
+}
 
 constexpr std::uint64_t kAdmitted = 100;  // Chunks that had their space when it was promised.
 
