@@ -98,6 +98,7 @@ class Semaphore {
     }
   }
   std::uint64_t available() const { return permits_; }
+  bool has_waiters() const { return !waiters_.empty(); }
 
  private:
   Executor* executor_;

@@ -12,7 +12,7 @@ namespace holdfast::engine {
 bool GroupImpl::checkpoint_is_due() {
   const std::uint64_t limit = log_.geometry().blocks * options_.checkpoint_log_percent / 100;
   const bool starved = applier_.is_starved() && pending_.applied(Lsn(commit_lsn_)).value > checkpoint_lsn_;
-  return log_.claimed_blocks() >= limit || starved || store_.space().quarantined() >= kQuarantinedChunksMax;
+  return log_.claimed_blocks() >= limit || log_.is_full() || starved || store_.space().quarantined() >= kQuarantinedChunksMax;
 }
 
 void GroupImpl::check_log_use() {
@@ -73,6 +73,8 @@ Task<Result<void>> GroupImpl::reserve_space(std::uint64_t chunks, std::uint64_t 
 Task<Result<void>> GroupImpl::stop() {
   stopping_ = true;
   checkpoint_timer_.cancel();
+  // Who waits for what only a checkpoint gives is refused: nobody takes one before they have gone.
+  log_.close();
   applier_.close();
   while (operations_ > 0 && !failed_) co_await idle_.wait();
   if (!failed_) co_await log_.drain();

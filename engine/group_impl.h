@@ -74,6 +74,7 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   // LogListener, ApplierOwner
   void log_durable(Lsn lsn) override;
   void log_failed(Error error) override { store_failed(std::move(error)); }
+  void log_full() override { checkpoint_timer_.cancel(); }
   Lsn commit_lsn() const override { return Lsn(commit_lsn_); }
   void store_failed(Error error) override;
   std::uint64_t log_offset_of(std::uint64_t position) const override { return log_.offset_of(position); }

@@ -43,8 +43,12 @@ void Log::start(LogCursor tail, LogCursor head, Uuid store_id, std::uint64_t gen
 Task<Result<std::uint64_t>> Log::reserve(std::size_t logged_blocks, std::size_t header_bytes) {
   const std::uint64_t blocks = logged_blocks + header_blocks_for(header_bytes);
   ENSURE(blocks <= geometry_.blocks / 2);
-  co_await room_.acquire(blocks);
+  if (!room_.try_acquire(blocks)) {
+    listener_->log_full();
+    co_await room_.acquire(blocks);
+  }
   if (failure_ != Errc{}) co_return holdfast::fail(failure_);
+  if (closed_) co_return holdfast::fail(Errc::closed);
   co_return blocks;
 }
 
@@ -264,6 +268,12 @@ void Log::fail(Errc code) {
   failure_ = code;
   while (!queued_.empty()) queued_.pop_front();
   idle_.notify_all();
+  room_.release(std::uint64_t{1} << 62);
+}
+
+void Log::close() {
+  if (closed_) return;
+  closed_ = true;
   room_.release(std::uint64_t{1} << 62);
 }
 

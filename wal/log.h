@@ -39,6 +39,8 @@ class LogListener {
   // A write failed: final. The store must stop serving.
   virtual void log_failed(Error error) = 0;
   virtual Lsn commit_lsn() const = 0;
+  // A writer begins to wait for room: only a checkpoint gives it.
+  virtual void log_full() = 0;
 
  protected:
   ~LogListener() = default;
@@ -54,7 +56,8 @@ class Log {
   void start(LogCursor tail, LogCursor head, Uuid store_id, std::uint64_t generation,
              std::span<const LogCursor> batches);
 
-  // Room for one record; waits while the ring is full. The caller must then append, or give the room back.
+  // Room for one record; waits while the ring is full. The caller must then append, or give the room back. Errors: closed,
+  // and what fail() said.
   Task<Result<std::uint64_t>> reserve(std::size_t logged_blocks, std::size_t header_bytes);
   void give_back(std::uint64_t reserved_blocks);
 
@@ -66,6 +69,7 @@ class Log {
   Lsn durable_lsn() const { return Lsn(durable_lsn_); }
   std::uint64_t used_blocks() const { return head_.position - tail_.position; }
   std::uint64_t claimed_blocks() const { return geometry_.blocks - std::min(geometry_.blocks, room_.available()); }
+  bool is_full() const { return room_.has_waiters(); }  // Somebody waits for room.
   const LogGeometry& geometry() const { return geometry_; }
   std::uint64_t generation() const { return generation_; }
   // The cursor to keep in the superblock when everything up to `applied` is in the map.
@@ -77,6 +81,8 @@ class Log {
   }
   // Resolves every reserve() with the error from now on.
   void fail(Errc code);
+  // Refuses whoever waits for room, and whoever comes. What is queued is written.
+  void close();
   // Returns when nothing is queued or in flight.
   Task<void> drain();
 
@@ -118,6 +124,7 @@ class Log {
   std::uint64_t durable_lsn_ = 0;
   std::uint64_t sealed_chain_xxh3_ = 0;  // Of the last record that is in a batch.
   Errc failure_{};
+  bool closed_ = false;
 
   IntrusiveList<LogRecord, QueueTag> queued_;
   std::vector<Batch> batches_;               // Slots; in_flight_ of them from oldest_ on are in use.
