@@ -20,8 +20,8 @@ GroupImpl::GroupImpl(GroupPorts ports, GroupOptions options, wal::LogGeometry ge
       pending_(store_), log_(ports.disk, ports.buffers, geometry,
                              wal::LogOptions{options_.log_batches_in_flight, options_.log_batch_bytes_max}, *this),
       applier_(store_, pending_, ports.clock, *this, options_.apply_backlog_bytes), idle_(ports.executor),
-      checkpoint_turn_(ports.executor, 1), catalogue_turn_(ports.executor, 1), checkpoint_timer_(ports.clock),
-      scope_(ports.executor) {}
+      checkpoint_turn_(ports.executor, 1), scratch_turn_(ports.executor, 1), catalogue_turn_(ports.executor, 1),
+      checkpoint_timer_(ports.clock), scope_(ports.executor) {}
 
 GroupImpl::~GroupImpl() = default;
 

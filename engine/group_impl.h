@@ -57,6 +57,9 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   void report_failure(Error error) { store_failed(std::move(error)); }
   // Room for a write (see Space::reserve). When there is none but chunks wait for a checkpoint to be free, takes one first.
   Task<Result<void>> reserve_space(std::uint64_t chunks, std::uint64_t new_pages);
+  // What read-modify-write reads into: held for good, for one at a time.
+  Semaphore& scratch_turn() { return scratch_turn_; }
+  const Buffer& scratch() const { return scratch_; }
   void count_checksum_error() { ++checksum_errors_; }
   // Operations under way; stop() waits for them.
   void enter() { ++operations_; }
@@ -131,6 +134,8 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   std::uint64_t operations_ = 0;
   WaitList idle_;
   Semaphore checkpoint_turn_;
+  Buffer scratch_;               // 64 KiB, since the start: whoever compares may hold all the rest of the pool.
+  Semaphore scratch_turn_;
   Semaphore catalogue_turn_;     // One create or delete at a time.
   Timer checkpoint_timer_;
 

@@ -38,6 +38,7 @@ Task<Result<void>> GroupImpl::recover() {
   // Others that share the thread's memory may hold all of it just now.
   co_await applier_.prepare();
   co_await log_.prepare();
+  scratch_ = co_await ports_.buffers.acquire(kChunkBytes);
   CO_TRY(co_await store_.open());
   const snapshot::Superblock sb = store_.superblock();
   if (store_.superblock_copy_lost()) log_warning("one copy of the superblock was unreadable; it is rewritten now");

@@ -5,6 +5,7 @@
 
 #include "base/checksum.h"
 #include "base/ensure.h"
+#include "engine/operation.h"
 #include "engine/volume_operation.h"
 
 namespace holdfast::engine {
@@ -75,11 +76,6 @@ void VolumeImpl::leave_shared() {
   if (--writers_ == 0) gate_.notify_all();
 }
 Task<void> VolumeImpl::enter_alone() {
-  // Before the gate closes: the writers behind it may hold all the memory there is.
-  if (!current_) {
-    Buffer room = co_await buffers().acquire(kTransferBlocksMax * kBlockBytes);
-    if (!current_) current_ = std::move(room);
-  }
   while (alone_) co_await gate_.wait();
   alone_ = true;
   while (writers_ > 0) co_await gate_.wait();
@@ -152,20 +148,35 @@ Task<Result<void>> VolumeImpl::write_same(BlockRange range, Buffer block) {
   co_return Result<void>{};
 }
 
+template <class See>
+Task<Result<void>> VolumeImpl::look(BlockRange range, See see) {
+  co_await group_->scratch_turn().acquire();
+  Turn turn(group_->scratch_turn());
+  for (std::uint64_t at = 0; at < range.count.value; at += kChunkBlocks) {
+    const std::uint64_t count = std::min<std::uint64_t>(kChunkBlocks, range.count.value - at);
+    Buffer current = group_->scratch().slice(0, count * kBlockBytes);
+    CO_TRY(co_await read_blocks(BlockRange{Lba(range.first.value + at), BlockCount(count)}, current));
+    if (!see(at * kBlockBytes, current.bytes())) break;
+  }
+  co_return Result<void>{};
+}
+
 Task<Result<Volume::CompareResult>> VolumeImpl::compare_and_write(BlockRange range, Buffer expected, Buffer desired) {
   if (auto ok = check(range, expected.size()); !ok) co_return fail(ok.error());
   if (desired.size() != expected.size()) co_return fail(Errc::invalid_argument);
   VolumeOperation operation(*this);
   co_await enter_alone();
-  Buffer current = current_.slice(0, expected.size());
-  auto done = co_await read_blocks(range, current);
   CompareResult result{true, 0};
-  if (done) {
-    const auto difference = std::mismatch(expected.data(), expected.data() + expected.size(), current.data());
-    result.matched = difference.first == expected.data() + expected.size();
-    result.mismatch_offset = static_cast<std::uint64_t>(difference.first - expected.data());
-    if (result.matched) done = co_await write_admitted(range, std::move(desired));
-  }
+  CompareResult* found = &result;
+  const std::byte* all = expected.data();
+  auto done = co_await look(range, [found, all](std::size_t offset, MutableBytes current) {
+    const std::byte* wanted = all + offset;
+    const auto difference = std::mismatch(wanted, wanted + current.size(), current.data());
+    found->matched = difference.first == wanted + current.size();
+    found->mismatch_offset = offset + static_cast<std::uint64_t>(difference.first - wanted);
+    return found->matched;
+  });
+  if (done && result.matched) done = co_await write_admitted(range, std::move(desired));
   leave_alone();
   if (!done) co_return fail(done.error());
   co_return result;
@@ -175,14 +186,14 @@ Task<Result<void>> VolumeImpl::or_write(BlockRange range, Buffer mask) {
   if (auto ok = check(range, mask.size()); !ok) co_return ok;
   VolumeOperation operation(*this);
   co_await enter_alone();
-  Buffer current = current_.slice(0, mask.size());
-  auto done = co_await read_blocks(range, current);
-  if (done) {
-    // Into the mask, which is the caller's to give: what is written must stay as it is until it is applied.
-    std::transform(mask.data(), mask.data() + mask.size(), current.data(), mask.data(),
-                   [](std::byte a, std::byte b) { return a | b; });
-    done = co_await write_admitted(range, std::move(mask));
-  }
+  // Into the mask, which is the caller's to give: what is written must stay as it is until it is applied.
+  std::byte* all = mask.data();
+  auto done = co_await look(range, [all](std::size_t offset, MutableBytes current) {
+    std::byte* out = all + offset;
+    std::transform(out, out + current.size(), current.data(), out, [](std::byte x, std::byte y) { return x | y; });
+    return true;
+  });
+  if (done) done = co_await write_admitted(range, std::move(mask));
   leave_alone();
   co_return done;
 }

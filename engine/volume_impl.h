@@ -89,6 +89,9 @@ class VolumeImpl final : public Volume {
   Task<void> enter_shared();
   void leave_shared();
   Task<void> enter_alone();
+  // Who is alone looks at the range piece by piece: see(bytes from its begin, what is there); goes on while true.
+  template <class See>
+  Task<Result<void>> look(BlockRange range, See see);
   void leave_alone();
 
   GroupImpl* group_;
@@ -100,7 +103,6 @@ class VolumeImpl final : public Volume {
   std::uint64_t operations_ = 0;
   std::uint64_t writers_ = 0;
   bool alone_ = false;
-  Buffer current_;  // What read-modify-write reads into, for who is alone; held for good once it was needed.
   WaitList gate_;
   WaitList idle_;
   Counter reads_, writes_, unmaps_, read_bytes_, write_bytes_;

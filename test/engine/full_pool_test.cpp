@@ -29,6 +29,27 @@ TEST(FullPool, FirstCompareAndWriteAmongWriters_AllEnd) {
   for (std::size_t i = 0; i < writers; ++i) EXPECT_TRUE(node.run_until([&] { return written[i].has_value(); }));
 }
 
+// The first COMPARE AND WRITEs together hold all of the pool, and each needs room to read into.
+TEST(FullPool, CompareAndWritesHoldAllOfIt_AllEnd) {
+  OneNode node;
+  Volume* volume = node.serve(64 * kMiB);
+  std::vector<std::optional<Result<Volume::CompareResult>>> compared(64);
+  std::size_t count = 0;
+  for (; count < compared.size(); ++count) {
+    Buffer both = node.pool->try_acquire(kMiB);  // As the door does: expected and desired in one buffer.
+    if (!both) break;
+    std::memset(both.data(), 0, both.size());
+    const std::size_t half = kMiB / 2;
+    const BlockRange range{Lba(128 * count), BlockCount(128)};
+    node.begin(volume->compare_and_write(range, both.slice(0, half), both.slice(half, half)), &compared[count]);
+  }
+  ASSERT_GT(count, 4u);
+  for (std::size_t i = 0; i < count; ++i) {
+    ASSERT_TRUE(node.run_until_within(60'000, [&] { return compared[i].has_value(); })) << i << " of " << count;
+    EXPECT_TRUE(*compared[i] && (*compared[i])->matched);
+  }
+}
+
 TEST(FullPool, OpeningAGroup_WaitsForMemory) {
   OneNode node;
   node.serve(64 * kMiB);

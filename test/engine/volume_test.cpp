@@ -62,6 +62,22 @@ TEST(Volume, CompareAndWrite_Mismatch_TellsTheOffsetAndWritesNothing) {
   EXPECT_EQ(node.value_at(volume, 0), 1);
 }
 
+// The range is compared piece by piece: a difference far behind is found, and told from the range's begin.
+TEST(Volume, CompareAndWrite_MismatchBehindTheFirstPieces_TellsTheOffsetAndWritesNothing) {
+  OneNode node;
+  Volume* volume = node.serve(16 * kMiB);
+  ASSERT_TRUE(node.write(volume, 3, 200, 1));
+  Buffer expected = node.filled(200, 1);
+  expected.data()[777'777] = std::byte{9};
+  const auto done = node.run(volume->compare_and_write(range(3, 200), expected, node.filled(200, 3)));
+  ASSERT_TRUE(done);
+  EXPECT_FALSE(done->matched);
+  EXPECT_EQ(done->mismatch_offset, 777'777u);
+  EXPECT_EQ(node.value_at(volume, 3), 1);
+  ASSERT_TRUE(node.run(volume->compare_and_write(range(3, 200), node.filled(200, 1), node.filled(200, 3)))->matched);
+  EXPECT_EQ(node.value_at(volume, 202), 3);
+}
+
 // Two who compare with the same value: exactly one may win, however they interleave.
 TEST(Volume, CompareAndWrite_TwoAtOnce_ExactlyOneWins) {
   for (std::uint64_t seed = 1; seed <= 20; ++seed) {
@@ -83,6 +99,15 @@ TEST(Volume, OrWrite_AddsBits) {
   ASSERT_TRUE(node.write(volume, 1, 1, 0x0f));
   ASSERT_TRUE(node.run(volume->or_write(range(1, 1), node.filled(1, 0xa0))));
   EXPECT_EQ(node.value_at(volume, 1), 0xaf);
+}
+
+TEST(Volume, OrWriteOfManyPieces_AddsBitsToAll) {
+  OneNode node;
+  Volume* volume = node.serve(16 * kMiB);
+  ASSERT_TRUE(node.write(volume, 1, 100, 0x0f));
+  ASSERT_TRUE(node.run(volume->or_write(range(1, 100), node.filled(100, 0xa0))));
+  EXPECT_EQ(node.value_at(volume, 0), 0);
+  for (std::uint64_t block = 1; block <= 100; block += 9) EXPECT_EQ(node.value_at(volume, block), 0xaf);
 }
 
 TEST(Volume, WriteSame_FillsAnyLength_AndZerosAreAnUnmap) {
