@@ -105,7 +105,7 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   void check_log_use();
   Task<Result<void>> checkpoint_locked(bool clean);
   Task<void> purge(VolumeId id);
-  Task<Result<void>> purge_leaves(snapshot::StoredVolume* volume);
+  Task<Result<std::uint64_t>> purge_leaves(snapshot::StoredVolume* volume);
   Task<Result<void>> empty_leaf(snapshot::StoredVolume* volume, std::uint64_t index);
   Task<Result<std::uint64_t>> verify_volume(snapshot::StoredVolume* volume);
   Task<Result<std::uint64_t>> verify_chunk(snapshot::StoredVolume* volume, std::uint64_t chunk);

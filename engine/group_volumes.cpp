@@ -4,6 +4,7 @@
 
 #include "base/checksum.h"
 #include "base/ensure.h"
+#include "base/log.h"
 #include "base/text.h"
 #include "engine/group_impl.h"
 #include "engine/operation.h"
@@ -100,27 +101,41 @@ Task<void> GroupImpl::purge(VolumeId id) {
   auto done = co_await checkpoint_locked(false);  // All leaves are on disk now, and nothing of it is pending.
   if (!done || failed_ || stopping_) co_return;
   ENSURE(checkpoint_lsn_ >= deleted.value);
-  done = co_await purge_leaves(volume);
-  if (!done && !failed_) store_failed(done.error());
-  if (!done || stopping_ || failed_) co_return;
+  auto unreadable = co_await purge_leaves(volume);
+  if (!unreadable && !failed_) store_failed(unreadable.error());
+  if (!unreadable || stopping_ || failed_) co_return;
   auto last = co_await checkpoint_locked(false);
   if (!last || stopping_) co_return;
-  store_.remove_volume(volume);
+  if (*unreadable == 0) co_return store_.remove_volume(volume);
+  log_warning(concat("volume ", volume->name(), " is deleted, but ", *unreadable,
+                     " pages of its map cannot be read: the space they name stays taken until the store is rebuilt"));
 }
 
-Task<Result<void>> GroupImpl::purge_leaves(StoredVolume* volume) {
+// Returns how many pages cannot be read. Nobody needs what they say, so they must not end the service; the volume stays in
+// the catalogue, as deleted, and each start tries again.
+Task<Result<std::uint64_t>> GroupImpl::purge_leaves(StoredVolume* volume) {
   constexpr std::uint64_t kLeavesPerCheckpoint = 1024;
   const std::uint64_t end = volume->leaf_count();
-  std::uint64_t done = 0;
-  for (std::uint64_t index = 0; !stopping_;) {
-    auto next = co_await volume->map->next_leaf(index, end);
-    if (!next) co_return fail(next.error());
-    if (*next >= end) break;
-    CO_TRY(co_await empty_leaf(volume, *next));
-    index = *next + 1;
-    if (++done % kLeavesPerCheckpoint == 0) CO_TRY(co_await checkpoint_locked(false));
+  std::uint64_t done = 0, unreadable = 0;
+  for (std::uint64_t index = 0; !stopping_ && !failed_;) {
+    auto next = co_await volume->map->next_leaf(index, end, &index);
+    Result<void> emptied;
+    if (!next) {
+      emptied = fail(next.error());
+    } else if (*next < end) {
+      index = *next + 1;
+      emptied = co_await empty_leaf(volume, *next);
+    } else {
+      break;
+    }
+    if (!emptied) {
+      ++unreadable;
+      if (emptied.error().code == Errc::corrupt) count_checksum_error();
+    } else if (++done % kLeavesPerCheckpoint == 0) {
+      CO_TRY(co_await checkpoint_locked(false));
+    }
   }
-  co_return Result<void>{};
+  co_return unreadable;
 }
 
 Task<Result<void>> GroupImpl::empty_leaf(StoredVolume* volume, std::uint64_t index) {

@@ -137,7 +137,7 @@ std::byte* PageTree::writable(Frame* leaf, Lsn by) {
   return leaf->body();
 }
 
-Task<Result<std::uint64_t>> PageTree::next_leaf(std::uint64_t from, std::uint64_t end) {
+Task<Result<std::uint64_t>> PageTree::next_leaf(std::uint64_t from, std::uint64_t end, std::uint64_t* behind) {
   while (from < end) {
     std::uint64_t span = 1;  // Leaves below one page of the level.
     for (unsigned level = 0; level < depth_; ++level) span *= kFanout;
@@ -145,7 +145,10 @@ Task<Result<std::uint64_t>> PageTree::next_leaf(std::uint64_t from, std::uint64_
     bool hole = root.page == 0;
     for (; !hole && level > 0; --level) {
       auto page = co_await load_page(level, from / span);
-      if (!page) co_return fail(page.error());
+      if (!page) {
+        *behind = (from / span + 1) * span;
+        co_return fail(page.error());
+      }
       span /= kFanout;
       hole = *page == nullptr || refs_of(*page)[from / span % kFanout].page == 0;
     }

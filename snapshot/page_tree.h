@@ -97,8 +97,9 @@ class PageTree {
   // An interior page, or nullptr for a hole.
   Task<Result<Frame*>> load_page(unsigned level, std::uint64_t index);
   Frame* create_page(unsigned level, std::uint64_t index);
-  // The first leaf on disk at or after `from`, below `end`; `end` when there is none.
-  Task<Result<std::uint64_t>> next_leaf(std::uint64_t from, std::uint64_t end);
+  // The first leaf on disk at or after `from`, below `end`; `end` when there is none. After an error *behind is the first
+  // leaf that is not below the page that cannot be read.
+  Task<Result<std::uint64_t>> next_leaf(std::uint64_t from, std::uint64_t end, std::uint64_t* behind);
 
   unsigned depth() const { return depth_; }
   TreeKind kind() const { return kind_; }
