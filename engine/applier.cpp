@@ -18,7 +18,7 @@ using snapshot::MapEntry;
 Applier::Applier(snapshot::Store& store, PendingIndex& pending, Clock& clock, ApplierOwner& owner,
                  std::uint64_t backlog_bytes)
     : store_(&store), pending_(&pending), owner_(&owner), backlog_bytes_(backlog_bytes),
-      progress_(clock.executor()), tick_timer_(clock), space_timer_(clock), space_turn_(clock.executor(), 1),
+      sets_max_(2 * backlog_bytes / kBlockBytes), progress_(clock.executor()), tick_timer_(clock), space_timer_(clock), space_turn_(clock.executor(), 1),
       scope_(clock.executor()) {
   for (std::size_t i = 0; i < kInFlightMax; ++i) free_slots_.push_back(static_cast<std::uint8_t>(i));
 }
@@ -35,7 +35,7 @@ void Applier::kick() {
 
 // Up to which LSN sets should be applied now.
 std::uint64_t Applier::target() const {
-  const bool pressed = pending_->bytes() > backlog_bytes_ / 2 || stopping_;
+  const bool pressed = pending_->bytes() > backlog_bytes_ / 2 || pending_->sets() > sets_max_ / 2 || stopping_;
   return pressed ? owner_->commit_lsn().value : drain_lsn_;
 }
 

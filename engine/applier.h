@@ -38,9 +38,10 @@ class Applier {
   // Waits until it is applied, however long space lacks; or until close(), or the store has failed.
   Task<void> wait_until_applied(Lsn up_to);
   bool is_starved() const { return no_space_ && in_flight_ == waiting_for_space_; }
-  // Waits while too much payload is held in memory.
+  // Waits while too much is pending.
   Task<void> wait_for_room();
-  bool has_room() const { return pending_->bytes() < backlog_bytes_; }
+  // Payload has a bound, and so have sets without any: unmaps, and chunks that were written whole.
+  bool has_room() const { return pending_->bytes() < backlog_bytes_ && pending_->sets() < sets_max_; }
   void owner_failed();
   // The owner is about to stop: nobody who waits for room or progress is kept.
   void close();
@@ -69,6 +70,7 @@ class Applier {
   PendingIndex* pending_;
   ApplierOwner* owner_;
   std::uint64_t backlog_bytes_;
+  std::size_t sets_max_;          // Each may pin a map page: they take at most twice the memory of the payload.
   std::uint64_t drain_lsn_ = 0;   // Asked for by checkpoints and ticks.
   std::uint64_t ticked_lsn_ = 0;
   std::size_t in_flight_ = 0;

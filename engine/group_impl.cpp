@@ -67,7 +67,13 @@ void GroupImpl::settle(EngineRecord& record, Errc outcome) {
 void GroupImpl::apply_to_memory(EngineRecord& record) {
   switch (record.kind) {
     case RecordKind::write: commit_write(record); break;
-    case RecordKind::unmap: commit_unmap(record.target, record.lsn, record.first, record.count); break;
+    case RecordKind::unmap: {
+      // What was no page when the pages were loaded is none now, if no checkpoint has written any meanwhile.
+      const bool known = record.map_moves == record.target->map->moves();
+      commit_unmap(record.target, record.lsn, BlockRange{record.first, BlockCount(record.count)},
+                   known ? PendingIndex::Absent::hole : PendingIndex::Absent::unknown);
+      break;
+    }
     case RecordKind::epoch_start: store_.note_epoch(record.epoch, record.lsn); break;
     case RecordKind::volume_create: commit_create(record); break;
     case RecordKind::volume_delete: store_.mark_deleting(record.target, record.lsn); break;
@@ -97,18 +103,19 @@ void GroupImpl::commit_write(EngineRecord& record) {
   }
 }
 
-void GroupImpl::commit_unmap(StoredVolume* volume, Lsn lsn, Lba first, std::uint64_t count) {
-  for (std::uint64_t block = first.value; block < first.value + count;) {
-    PendingChunk* chunk = pending_.obtain(*volume, block / kChunkBlocks);
-    const std::uint64_t end = std::min(first.value + count, (block / kChunkBlocks + 1) * kChunkBlocks);
+void GroupImpl::commit_unmap(StoredVolume* volume, Lsn lsn, BlockRange range, PendingIndex::Absent absent) {
+  const std::uint64_t range_end = range.end().value;
+  for (std::uint64_t block = range.first.value, end = 0; block < range_end; block = end) {
+    end = std::min(range_end, (block / kChunkBlocks + 1) * kChunkBlocks);
+    PendingChunk* chunk = pending_.obtain_mapped(*volume, block / kChunkBlocks, absent);
+    if (!chunk) continue;
     if (end - block == kChunkBlocks) {
       pending_.replace_whole(chunk, lsn, 0);
-      block = end;
       continue;
     }
-    for (; block < end; ++block) {
+    for (std::uint64_t i = block; i < end; ++i) {
       PendingBlock zero;
-      zero.block = static_cast<std::uint8_t>(block % kChunkBlocks);
+      zero.block = static_cast<std::uint8_t>(i % kChunkBlocks);
       pending_.add_block(chunk, lsn, std::move(zero));
     }
   }

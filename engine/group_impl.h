@@ -22,6 +22,7 @@ struct CommitTag;
 // A record between its append and its commit. Lives in the writer's frame.
 struct EngineRecord : wal::LogRecord, ListNode<EngineRecord, CommitTag> {
   snapshot::StoredVolume* target = nullptr;
+  std::uint64_t map_moves = 0;   // unmaps only: PageTree::moves() before the map's pages were loaded.
   std::vector<std::byte> state;  // reservations only.
 };
 
@@ -89,13 +90,14 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   Task<Result<void>> replay_all();
   Task<Result<void>> replay(const Replayed* record);
   void replay_write(const Replayed& record, snapshot::StoredVolume* volume);
+  Task<void> replay_unmap(snapshot::StoredVolume* volume, Lsn lsn, BlockRange range);
   Task<Result<std::vector<std::byte>>> read_payload(const Replayed* record);
   Task<Result<void>> begin_epoch(Lsn recovered_end);
 
   // Commit.
   void apply_to_memory(EngineRecord& record);
   void commit_write(EngineRecord& record);
-  void commit_unmap(snapshot::StoredVolume* volume, Lsn lsn, Lba first, std::uint64_t count);
+  void commit_unmap(snapshot::StoredVolume* volume, Lsn lsn, BlockRange range, PendingIndex::Absent absent);
   void commit_create(EngineRecord& record);
   void settle(EngineRecord& record, Errc outcome);
 

@@ -100,8 +100,11 @@ Result<void> GroupImpl::note_recovered(const wal::RecoveredRecord& record) {
 }
 
 Task<Result<void>> GroupImpl::replay_all() {
+  constexpr std::size_t kRecordsInATurn = 8;
   pending_.keep_places(true);
-  for (const Replayed& record : replay_) {
+  for (std::size_t i = 0; i < replay_.size(); ++i) {
+    if (i % kRecordsInATurn == 0) co_await Yield{ports_.executor};  // Others live on this thread.
+    const Replayed& record = replay_[i];
     commit_lsn_ = record.header.lsn;
     CO_TRY(co_await replay(&record));
   }
@@ -138,7 +141,7 @@ Task<Result<void>> GroupImpl::replay(const Replayed* record) {
           store_.space().give_chunk(replay_numbers_[record->numbers + i], lsn, snapshot::Given::discarded);
       break;
     case RecordKind::unmap:
-      if (volume) commit_unmap(volume, lsn, Lba(h.first_block), h.count);
+      if (volume) co_await replay_unmap(volume, lsn, BlockRange{Lba(h.first_block), BlockCount(h.count)});
       break;
     case RecordKind::epoch_start: store_.note_epoch(Epoch(h.epoch), lsn); break;
     case RecordKind::volume_create: {
@@ -191,6 +194,18 @@ void GroupImpl::replay_write(const Replayed& record, StoredVolume* volume) {
       pending.position = payload++;
     }
     pending_.add_block(chunk, Lsn(h.lsn), std::move(pending));
+  }
+}
+
+// Page by page of the map, so that holes need no work. The map may be ahead of the record: what is a hole then is one for
+// what of the record remains, too. A page that cannot be read is left to whoever applies the record.
+Task<void> GroupImpl::replay_unmap(StoredVolume* volume, Lsn lsn, BlockRange range) {
+  constexpr std::uint64_t kLeafBlocks = snapshot::kLeafChunks * kChunkBlocks;
+  for (std::uint64_t block = range.first.value, end = 0; block < range.end().value; block = end) {
+    end = std::min(range.end().value, (block / kLeafBlocks + 1) * kLeafBlocks);
+    auto leaf = co_await volume->map->load_leaf(block / kLeafBlocks);
+    commit_unmap(volume, lsn, BlockRange{Lba(block), BlockCount(end - block)},
+                 leaf ? PendingIndex::Absent::hole : PendingIndex::Absent::unknown);
   }
 }
 

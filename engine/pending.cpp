@@ -26,6 +26,23 @@ PendingChunk* PendingIndex::obtain(snapshot::StoredVolume& volume, std::uint64_t
   return made;
 }
 
+PendingChunk* PendingIndex::obtain_mapped(snapshot::StoredVolume& volume, std::uint64_t chunk, Absent absent) {
+  PendingChunk* known = find(volume, chunk);
+  if (known && known->leaf) return known;
+  snapshot::Frame* leaf = volume.map->cached_leaf(chunk / snapshot::kLeafChunks);
+  if (!known) {
+    if (!leaf && absent == Absent::hole) return nullptr;
+    if (leaf && snapshot::entry_of(leaf, chunk).location == 0) return nullptr;
+    known = obtain(volume, chunk);
+  }
+  // Whoever applies this must not depend on a page that can be read now and perhaps not later.
+  if (leaf) {
+    known->leaf = leaf;
+    ++leaf->pins;
+  }
+  return known;
+}
+
 void PendingIndex::release_if_idle(PendingChunk* chunk) {
   if (!chunk->idle()) return;
   if (chunk->reserved) store_->space().unreserve(1);
@@ -40,6 +57,7 @@ void PendingIndex::touch(PendingChunk* chunk, Lsn lsn) {
   if (set.empty()) {
     set.first_lsn = lsn.value;
     waiting_.push_back(*chunk);
+    ++sets_;
   }
   set.last_lsn = lsn.value;
 }
@@ -118,6 +136,7 @@ void PendingIndex::finish(PendingChunk* chunk) {
   drop_all(chunk->applying.superseded);
   chunk->applying = PendingSet{};
   chunk->ListNode<PendingChunk, ApplyingTag>::unlink();
+  --sets_;
   release_if_idle(chunk);
 }
 

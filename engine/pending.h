@@ -67,6 +67,9 @@ class PendingIndex {
 
   PendingChunk* find(const snapshot::StoredVolume& volume, std::uint64_t chunk) const { return index_.find(key(volume, chunk)); }
   PendingChunk* obtain(snapshot::StoredVolume& volume, std::uint64_t chunk);
+  // For an unmap: nullptr when nothing of the chunk is there to unmap. What is known of a map page that is not in memory:
+  enum class Absent : std::uint8_t { hole, unknown };
+  PendingChunk* obtain_mapped(snapshot::StoredVolume& volume, std::uint64_t chunk, Absent absent);
   // Forgets the chunk when nothing is left to do for it.
   void release_if_idle(PendingChunk* chunk);
 
@@ -92,7 +95,8 @@ class PendingIndex {
   Lsn applied(Lsn committed);
   bool anything_waiting() { return !waiting_.empty(); }
   std::uint64_t bytes() const { return bytes_; }
-  std::size_t chunks() const { return index_.size(); }
+  // Sets that wait or are being applied.
+  std::size_t sets() const { return sets_; }
   // Chunks of the store that will be given up when what waits is applied: at least so many.
   std::uint64_t superseded() const { return superseded_; }
   bool volume_is_busy(const snapshot::StoredVolume& volume) const;
@@ -114,6 +118,7 @@ class PendingIndex {
   IntrusiveList<PendingChunk, ApplyingTag> applying_;
   std::uint64_t bytes_ = 0;  // Of payload held in memory.
   std::uint64_t superseded_ = 0;
+  std::size_t sets_ = 0;
   bool keep_places_ = false;
 };
 

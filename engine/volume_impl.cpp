@@ -85,42 +85,6 @@ void VolumeImpl::leave_alone() {
   gate_.notify_all();
 }
 
-Task<Result<void>> VolumeImpl::unmap(BlockRange range) {
-  if (obstacle() != Errc{}) co_return fail(obstacle());
-  if (!range_fits(range, capacity_)) co_return fail(Errc::out_of_range);
-  if (range.count.value > kUnmapBlocksMax) co_return fail(Errc::invalid_argument);
-  VolumeOperation operation(*this);
-  co_await enter_shared();
-  auto done = co_await unmap_pieces(range);
-  leave_shared();
-  unmaps_.add();
-  co_return done;
-}
-
-// Pieces end at multiples of 64 MiB, so that no chunk is cut in two.
-Task<Result<void>> VolumeImpl::unmap_pieces(BlockRange range) {
-  for (std::uint64_t block = range.first.value; block < range.end().value;) {
-    const std::uint64_t piece_end = (block / kUnmapRecordBlocks + 1) * kUnmapRecordBlocks;
-    const std::uint64_t end = std::min(piece_end, range.end().value);
-    if (!group_->applier().has_room()) co_await group_->applier().wait_for_room();
-    auto room = co_await group_->log().reserve(0, wal::record_bytes(0, 0));
-    if (!room) co_return fail(room.error());
-    if (obstacle() != Errc{}) {
-      group_->log().give_back(*room);
-      co_return fail(obstacle());
-    }
-    EngineRecord record;
-    record.kind = RecordKind::unmap;
-    record.volume = stored_->id();
-    record.target = stored_;
-    record.first = Lba(block);
-    record.count = end - block;
-    CO_TRY(co_await group_->commit(&record, *room));
-    block = end;
-  }
-  co_return Result<void>{};
-}
-
 Task<Result<void>> VolumeImpl::write_same(BlockRange range, Buffer block) {
   if (obstacle() != Errc{}) co_return fail(obstacle());
   if (!range_fits(range, capacity_)) co_return fail(Errc::out_of_range);

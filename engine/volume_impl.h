@@ -63,6 +63,7 @@ class VolumeImpl final : public Volume {
     Errc error{};
   };
   class Admission;
+  class MapPins;
 
   Errc obstacle() const;
   Result<void> check(BlockRange range, std::size_t bytes) const;
@@ -77,6 +78,8 @@ class VolumeImpl final : public Volume {
   static std::size_t first_mismatch(const ReadPlan& plan, std::size_t blocks, const Buffer& into);
 
   Task<Result<void>> unmap_pieces(BlockRange range);
+  Task<Result<void>> unmap_piece(BlockRange range);
+  Task<Result<void>> pin_map(MapPins* pins, BlockRange range);
   Task<Result<void>> write_admitted(BlockRange range, Buffer from);
   Task<Result<void>> admit(Admission* admission, BlockRange range);
   Task<Result<void>> admit_chunk(Admission* admission, std::uint64_t chunk);

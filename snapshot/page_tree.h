@@ -2,6 +2,7 @@
 // writable(), which keeps a frozen copy while a checkpoint is under way; interior pages are changed by checkpoints alone.
 #pragma once
 
+#include <cstring>
 #include <memory>
 #include <vector>
 
@@ -89,6 +90,7 @@ class PageTree {
   // A checkpoint changed or dropped a reference to a page: whoever is reading a page meanwhile must look again, for what it
   // reads may be of before.
   void moved() { ++moves_; }
+  std::uint64_t moves() const { return moves_; }
   // A zeroed leaf for a hole; the caller has reserved new_leaf_pages().
   Frame* create_leaf(std::uint64_t index);
   std::uint64_t new_leaf_pages() const { return depth_ + 1; }
@@ -119,6 +121,13 @@ class PageTree {
   std::uint64_t tree_id_;
   unsigned depth_;
 };
+
+// The entry of a chunk of the volume in its leaf.
+inline MapEntry entry_of(Frame* leaf, std::uint64_t chunk) {
+  MapEntry entry;
+  std::memcpy(&entry, leaf->body() + chunk % kLeafChunks * sizeof entry, sizeof entry);
+  return entry;
+}
 
 inline PageRef* refs_of(Frame* frame) { return reinterpret_cast<PageRef*>(frame->body()); }
 

@@ -21,7 +21,7 @@ bool all_answered(const Writes& writes) {
 // The store is full, so that all of their payload goes through the log.
 Volume* serve_without_fresh_chunks(OneNode& node) {
   EXPECT_TRUE(node.format(1024 * kBlockBytes));
-  GroupOptions options;
+  GroupOptions options{};
   options.checkpoint_log_percent = 90;
   EXPECT_TRUE(node.open(options));
   Volume* volume = node.create("pg", 512 * kMiB);

@@ -1,0 +1,93 @@
+// Unmapping. The map's pages of a record are in memory before it enters the log, and stay until it is committed: what cannot
+// be carried out is not promised, and what is a hole needs no work.
+#include <algorithm>
+#include <array>
+
+#include "base/ensure.h"
+#include "engine/volume_impl.h"
+#include "engine/volume_operation.h"
+
+namespace holdfast::engine {
+
+using wal::RecordKind;
+
+constexpr std::uint64_t kLeafBlocks = snapshot::kLeafChunks * kChunkBlocks;
+
+// Map pages that stay in memory while it lives.
+class VolumeImpl::MapPins {
+ public:
+  MapPins() = default;
+  MapPins(const MapPins&) = delete;
+  MapPins& operator=(const MapPins&) = delete;
+  ~MapPins() {
+    while (count_ > 0) --leaves_[--count_]->pins;
+  }
+  void add(snapshot::Frame* leaf) {
+    ENSURE(count_ < leaves_.size());
+    ++leaf->pins;
+    leaves_[count_++] = leaf;
+  }
+
+ private:
+  std::array<snapshot::Frame*, kUnmapRecordBlocks / kLeafBlocks + 2> leaves_;  // It may begin and end within a page.
+  std::size_t count_ = 0;
+};
+
+Task<Result<void>> VolumeImpl::unmap(BlockRange range) {
+  if (obstacle() != Errc{}) co_return fail(obstacle());
+  if (!range_fits(range, capacity_)) co_return fail(Errc::out_of_range);
+  if (range.count.value > kUnmapBlocksMax) co_return fail(Errc::invalid_argument);
+  VolumeOperation operation(*this);
+  co_await enter_shared();
+  auto done = co_await unmap_pieces(range);
+  leave_shared();
+  unmaps_.add();
+  co_return done;
+}
+
+// Pieces end at multiples of 64 MiB, so that no chunk is cut in two.
+Task<Result<void>> VolumeImpl::unmap_pieces(BlockRange range) {
+  for (std::uint64_t block = range.first.value; block < range.end().value;) {
+    const std::uint64_t piece_end = (block / kUnmapRecordBlocks + 1) * kUnmapRecordBlocks;
+    const std::uint64_t end = std::min(piece_end, range.end().value);
+    CO_TRY(co_await unmap_piece(BlockRange{Lba(block), BlockCount(end - block)}));
+    block = end;
+  }
+  co_return Result<void>{};
+}
+
+Task<Result<void>> VolumeImpl::unmap_piece(BlockRange range) {
+  if (!group_->applier().has_room()) co_await group_->applier().wait_for_room();
+  auto room = co_await group_->log().reserve(0, wal::record_bytes(0, 0));
+  if (!room) co_return fail(room.error());
+  EngineRecord record;
+  record.kind = RecordKind::unmap;
+  record.volume = stored_->id();
+  record.target = stored_;
+  record.map_moves = stored_->map->moves();
+  record.first = range.first;
+  record.count = range.count.value;
+  MapPins pins;
+  auto pinned = co_await pin_map(&pins, range);
+  if (pinned && obstacle() != Errc{}) pinned = fail(obstacle());
+  if (!pinned) {
+    group_->log().give_back(*room);
+    co_return pinned;
+  }
+  auto committed = co_await group_->commit(&record, *room);
+  co_return committed;
+}
+
+Task<Result<void>> VolumeImpl::pin_map(MapPins* pins, BlockRange range) {
+  for (std::uint64_t index = range.first.value / kLeafBlocks; index * kLeafBlocks < range.end().value; ++index) {
+    auto leaf = co_await stored_->map->load_leaf(index);
+    if (!leaf) {
+      if (leaf.error().code == Errc::corrupt) group_->count_checksum_error();
+      co_return fail(leaf.error());
+    }
+    if (*leaf) pins->add(*leaf);
+  }
+  co_return Result<void>{};
+}
+
+}  // namespace holdfast::engine
