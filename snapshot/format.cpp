@@ -60,7 +60,7 @@ Task<Result<void>> Store::format(Disk& disk, BufferPool& buffers, Random& random
   s.tail_first_lsn = 1;
   s.next_volume_id = 1;
   s.flags = kFlagClean;
-  CO_TRY(co_await write_superblocks(disk, block, &s));
+  CO_TRY(co_await write_superblocks(disk, block, &s, std::nullopt));
   co_return Result<void>{};
 }
 

@@ -30,7 +30,7 @@ Task<Result<void>> Store::open() {
   auto pair = co_await read_superblocks(*disk_, *buffers_);
   if (!pair) co_return fail(pair.error());
   superblock_ = pair->newest;
-  superblock_copy_lost_ = pair->one_copy_lost;
+  lost_superblock_ = pair->lost_copy;
   std::memcpy(store_id_.data(), superblock_.store_id, store_id_.size());
   space_tree_.root = superblock_.space;
   catalogue_.root = superblock_.catalogue;
@@ -233,14 +233,14 @@ Task<Result<void>> Store::update_superblock(std::function<void(Superblock&)> cha
   }
   Superblock next = superblock_;
   change(next);
-  auto written = co_await write_superblocks(*disk_, superblock_buffer_, &next);
+  auto written = co_await write_superblocks(*disk_, superblock_buffer_, &next, lost_superblock_);
   if (written) {
     next.next_volume_id = std::max(next.next_volume_id, superblock_.next_volume_id);
     // What was noted while the copies were being written stays for the next time.
     next.epoch_count = superblock_.epoch_count;
     std::copy(std::begin(superblock_.epochs), std::end(superblock_.epochs), next.epochs);
     superblock_ = next;
-    superblock_copy_lost_ = false;
+    lost_superblock_.reset();
   }
   superblock_turn_.release();
   co_return written;

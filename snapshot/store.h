@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -65,7 +66,7 @@ class Store {
   const Uuid& store_id() const { return store_id_; }
   wal::LogGeometry log_geometry() const { return {kLogOffset, superblock_.log_blocks}; }
   wal::LogCursor log_tail() const;
-  bool superblock_copy_lost() const { return superblock_copy_lost_; }
+  bool superblock_copy_lost() const { return lost_superblock_.has_value(); }
   Space& space() { return space_; }
   PageCache& cache() { return cache_; }
   Disk& disk() { return *disk_; }
@@ -113,7 +114,7 @@ class Store {
   BufferPool* buffers_;
   Superblock superblock_{};
   Uuid store_id_{};
-  bool superblock_copy_lost_ = false;
+  std::optional<std::size_t> lost_superblock_;  // Which copy could not be read; until it is rewritten.
   bool failed_ = false;
   PageCache cache_;
   Space space_;

@@ -62,7 +62,7 @@ Task<Result<SuperblockPair>> read_superblocks(Disk& disk, BufferPool& buffers) {
   SuperblockPair pair;
   if (!copies[0] || !copies[1]) {
     pair.newest = copies[0] ? *copies[0] : *copies[1];
-    pair.one_copy_lost = true;
+    pair.lost_copy = copies[0] ? 1 : 0;
   } else {
     pair.newest = copies[0]->generation >= copies[1]->generation ? *copies[0] : *copies[1];
   }
@@ -73,11 +73,11 @@ Task<Result<SuperblockPair>> read_superblocks(Disk& disk, BufferPool& buffers) {
   co_return pair;
 }
 
-Task<Result<void>> write_superblocks(Disk& disk, Buffer block, Superblock* superblock) {
+Task<Result<void>> write_superblocks(Disk& disk, Buffer block, Superblock* superblock, std::optional<std::size_t> lost_copy) {
   ++superblock->generation;
   encode_superblock(*superblock, block.bytes());
-  // The copy to write first alternates with the generation, so that a crash in between leaves the other one whole.
-  const std::size_t first = superblock->generation % 2;
+  // A crash in between leaves the other one whole. Which is first alternates, unless only one is whole now.
+  const std::size_t first = lost_copy ? *lost_copy : superblock->generation % 2;
   for (std::size_t i = 0; i < 2; ++i) {
     auto done = co_await disk.write(kSuperblockOffsets[(first + i) % 2], block.bytes(), Durability::durable);
     if (!done) co_return done;

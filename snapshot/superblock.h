@@ -1,6 +1,8 @@
 // The two copies of the superblock. Written one after the other, each durably, so that one is always whole.
 #pragma once
 
+#include <optional>
+
 #include "base/buffer.h"
 #include "base/disk.h"
 #include "base/result.h"
@@ -15,13 +17,13 @@ void encode_superblock(Superblock superblock, MutableBytes block);
 
 struct SuperblockPair {
   Superblock newest;
-  bool one_copy_lost = false;  // The other was unreadable: it is rewritten at the next write.
+  std::optional<std::size_t> lost_copy;  // Unreadable, while the other is whole: it is rewritten at the next write.
 };
 // Errors: foreign when neither copy is ours, version_too_new, corrupt when both are damaged, truncated, io_error.
 Task<Result<SuperblockPair>> read_superblocks(Disk& disk, BufferPool& buffers);
 
-// Raises the generation and writes both copies, the older one first. Effects may follow only after it returned (rule 21).
-// block: 4 KiB to build them in.
-Task<Result<void>> write_superblocks(Disk& disk, Buffer block, Superblock* superblock);
+// Raises the generation and writes both copies, a lost one first: at each moment one is whole. Effects may follow only after
+// it returned (rule 21). block: 4 KiB to build them in.
+Task<Result<void>> write_superblocks(Disk& disk, Buffer block, Superblock* superblock, std::optional<std::size_t> lost_copy);
 
 }  // namespace holdfast::snapshot

@@ -56,6 +56,8 @@ class OneNode {
     group = std::move(*opened);
     return {};
   }
+  // Opens a group that nobody waits for.
+  void begin_open(std::optional<Result<void>>* answer) { begin(open_group(this), answer); }
   Volume* create(const char* name, std::uint64_t bytes) {
     auto made = run(group->create_volume(name, world.random().next_uuid(), BlockCount(bytes / kBlockBytes)));
     EXPECT_TRUE(made.has_value()) << made.error().text();
@@ -107,6 +109,12 @@ class OneNode {
   static Task<void> keep(Task<T> task, std::optional<T>* answer) {
     auto value = co_await std::move(task);
     answer->emplace(std::move(value));
+  }
+  static Task<Result<void>> open_group(OneNode* self) {
+    auto opened = co_await Group::open(self->ports(), {});
+    if (!opened) co_return fail(opened.error());
+    self->group = std::move(*opened);
+    co_return Result<void>{};
   }
   GroupPorts ports() { return GroupPorts{host.executor(), host.clock(), world.random(), *pool, disk}; }
   void start() {

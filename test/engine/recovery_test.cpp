@@ -61,6 +61,39 @@ TEST(Recovery, EitherSuperblockCopyLost_OpensAndRepairsIt) {
   }
 }
 
+// The start rewrites both, and the damaged one first: a power loss must find one of them whole, however writes tear.
+TEST(Recovery, SuperblockCopyLost_IsRewrittenBeforeTheWholeOneIsTouched) {
+  struct Watch final : sim::DiskObserver {
+    void disk_submitted(std::uint64_t, const DiskRequest& request, std::span<const sim::PageRef>) override {
+      whole_hit = whole_hit || (request.op == DiskOp::write && request.offset == whole);
+    }
+    void disk_completed(std::uint64_t, const DiskRequest& request, int) override {
+      lost_done = lost_done || (request.op == DiskOp::write && request.offset == lost);
+    }
+    std::uint64_t lost = 0, whole = 0;
+    bool whole_hit = false, lost_done = false;
+  };
+  for (std::size_t lost = 0; lost < 2; ++lost)
+    for (std::uint64_t seed = 1; seed <= 5; ++seed) {
+      OneNode node(seed);
+      ASSERT_TRUE(node.write(node.serve(16 * kMiB), 0, 1, 7));
+      node.power_loss();
+      node.disk.flip_bit(snapshot::kSuperblockOffsets[lost] + 100, 3);
+      Watch watch;
+      watch.lost = snapshot::kSuperblockOffsets[lost];
+      watch.whole = snapshot::kSuperblockOffsets[1 - lost];
+      node.disk.observer = &watch;
+      std::optional<Result<void>> opened;
+      node.begin_open(&opened);
+      ASSERT_TRUE(node.run_until([&] { return watch.whole_hit; }));
+      EXPECT_TRUE(watch.lost_done) << "copy " << lost;
+      node.disk.observer = nullptr;
+      node.power_loss();
+      ASSERT_TRUE(node.open()) << "copy " << lost << ", seed " << seed;
+      EXPECT_EQ(node.value_at(node.volume(), 0), 7);
+    }
+}
+
 TEST(Recovery, BothSuperblockCopiesDamaged_RefusesAsCorrupt) {
   OneNode node;
   node.serve(16 * kMiB);
