@@ -79,7 +79,7 @@ class Volume {
   virtual Task<Result<void>> write(BlockRange range, Buffer from) = 0;
   // The blocks read as zeros and their whole chunks give their space back. Up to kUnmapBlocksMax. Not atomic beyond 64 MiB.
   virtual Task<Result<void>> unmap(BlockRange range) = 0;
-  // Writes one block's content to a whole range of any length within the capacity. Zeros are an unmap.
+  // Writes one block's content to a whole range of any length within the capacity, at least one. Zeros are an unmap.
   virtual Task<Result<void>> write_same(BlockRange range, Buffer block) = 0;
   // Atomic against every other write: compares `expected`, then writes `desired`. miscompare carries the offset of the
   // first difference in `mismatch_offset` (bytes).

@@ -88,9 +88,11 @@ void VolumeImpl::leave_alone() {
 Task<Result<void>> VolumeImpl::write_same(BlockRange range, Buffer block) {
   if (obstacle() != Errc{}) co_return fail(obstacle());
   if (!range_fits(range, capacity_)) co_return fail(Errc::out_of_range);
-  if (block.size() != kBlockBytes) co_return fail(Errc::invalid_argument);
+  if (range.count.value == 0 || block.size() != kBlockBytes) co_return fail(Errc::invalid_argument);
   VolumeOperation operation(*this);
-  if (xxh3(block.bytes()) == xxh3_zero_block()) {
+  // All of it, not its checksum: a block that only has the one of zeros would be thrown away.
+  const auto zero = [](std::byte b) { return b == std::byte{0}; };
+  if (std::all_of(block.data(), block.data() + kBlockBytes, zero)) {
     co_await enter_shared();
     auto done = co_await unmap_pieces(range);
     leave_shared();

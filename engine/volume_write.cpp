@@ -141,7 +141,10 @@ Task<Result<void>> VolumeImpl::admit_chunk(Admission* admission, std::uint64_t c
     Frame* leaf = map->cached_leaf(index);
     if (!leaf) {
       auto loaded = co_await map->load_leaf(index);
-      if (!loaded) co_return fail(loaded.error());
+      if (!loaded) {
+        group_->store().space().settle_pages(pages_held, 0, 0);
+        co_return fail(loaded.error());
+      }
       leaf = *loaded;
     }
     if (pending->leaf) break;

@@ -180,8 +180,8 @@ Task<Result<void>> Store::prepare_reservations(StoredVolume* volume) {
     CO_TRY(co_await space_.reserve(0, blobs_.new_leaf_pages()));
     const std::uint64_t index = volume->slot * kBlobPages + i;
     auto leaf = co_await blobs_.load_leaf(index);
+    if (!leaf || volume->blobs[i] || *leaf) space_.settle_pages(blobs_.new_leaf_pages(), 0, 0);
     if (!leaf) co_return fail(leaf.error());
-    if (volume->blobs[i] || *leaf) space_.settle_pages(blobs_.new_leaf_pages(), 0, 0);
     if (volume->blobs[i]) continue;
     volume->blobs[i] = *leaf ? *leaf : blobs_.create_leaf(index);
     ++volume->blobs[i]->pins;

@@ -123,6 +123,14 @@ TEST(Volume, WriteSame_FillsAnyLength_AndZerosAreAnUnmap) {
   EXPECT_EQ(node.group->figures("pg")->allocated_bytes, 0u);
 }
 
+TEST(Volume, WriteSameOfNoBlocks_IsRefused) {
+  OneNode node;
+  Volume* volume = node.serve(16 * kMiB);
+  EXPECT_EQ(node.run(volume->write_same(range(5, 0), node.filled(1, 6))).error().code, Errc::invalid_argument);
+  EXPECT_EQ(node.run(volume->write_same(range(5, 0), node.filled(1, 0))).error().code, Errc::invalid_argument);
+  EXPECT_TRUE(node.unmap(volume, 5, 0)) << "nothing to do";
+}
+
 // A write below the size of a chunk and one of whole chunks, overlapping in time: LSN order decides, for all time.
 TEST(Volume, OverlappingWrites_LastAcknowledgedOrderSurvivesRestart) {
   for (std::uint64_t seed = 1; seed <= 20; ++seed) {
