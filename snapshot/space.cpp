@@ -274,7 +274,7 @@ Task<Result<void>> Space::grow() {
   unbacked_.resize(next);
   for (std::uint64_t chunk = capacity_; chunk < next; ++chunk) unbacked_.set(chunk);
   unbacked_count_ += next - capacity_;
-  pages_planned_ += divide_up(next - capacity_, kLeafMasks) + 1;  // Of the space tree itself.
+  pages_planned_ += space_tree_pages(next) - space_tree_pages(capacity_);
   capacity_ = next;
   co_return Result<void>{};
 }

@@ -42,8 +42,7 @@ Task<Result<void>> Store::open() {
 
 Task<Result<void>> Store::establish() {
   // Pages of the space tree that the capacity will need but that do not exist yet.
-  const std::uint64_t leaves = divide_up(superblock_.capacity_chunks, kLeafMasks);
-  space_.plan_pages(leaves - space_leaves_loaded_ + (space_tree_.root.page == 0 ? kSpaceDepth : 1));
+  space_.plan_pages(space_tree_pages(superblock_.capacity_chunks) - space_pages_loaded_);
   auto established = co_await space_.establish();
   co_return established;
 }
@@ -59,9 +58,18 @@ Task<Result<void>> Store::load_space() {
     if (!leaf) co_return fail(leaf.error());
     if (!*leaf) continue;  // Nothing there was ever used.
     ++(*leaf)->pins;
-    ++space_leaves_loaded_;
+    ++space_pages_loaded_;
     const std::uint64_t count = std::min<std::uint64_t>(kLeafMasks, superblock_.capacity_chunks - i * kLeafMasks);
     std::memcpy(masks.data() + i * kLeafMasks, (*leaf)->body(), count * 2);
+  }
+  std::uint64_t pages = leaves;
+  for (unsigned level = 1; level <= kSpaceDepth; ++level) {
+    pages = divide_up(pages, kFanout);
+    for (std::uint64_t i = 0; i < pages; ++i) {
+      auto page = co_await space_tree_.load_page(level, i);
+      if (!page) co_return fail(page.error());
+      if (*page) ++space_pages_loaded_;
+    }
   }
   const std::uint64_t first_data = 2 + divide_up(superblock_.log_blocks, kChunkBlocks);
   space_.attach(superblock_.capacity_chunks, first_data, std::move(masks), superblock_.pages_live);

@@ -121,7 +121,7 @@ class Store {
   PageTree space_tree_;
   PageTree catalogue_;
   PageTree blobs_;
-  std::uint64_t space_leaves_loaded_ = 0;
+  std::uint64_t space_pages_loaded_ = 0;    // That exist, of all levels.
   static constexpr std::uint32_t kFirstMapNumber = 4;
   static constexpr std::uint32_t kTreeNumberMax = 0xffff;
   std::uint32_t next_tree_number_ = kTreeNumberMax;  // Used last.

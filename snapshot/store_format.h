@@ -155,6 +155,12 @@ constexpr unsigned map_depth_for(std::uint64_t chunks) {
   for (std::uint64_t reach = kFanout; reach < leaves; reach *= kFanout) ++depth;
   return depth;
 }
+// Pages of the space tree of a store of so many chunks when all of them exist, interior ones included.
+constexpr std::uint64_t space_tree_pages(std::uint64_t chunks) {
+  std::uint64_t level = divide_up(chunks, kLeafMasks), pages = level;
+  for (unsigned i = 0; i < kSpaceDepth; ++i) pages += level = divide_up(level, kFanout);
+  return pages;
+}
 inline constexpr std::uint64_t kStoreChunksMax = std::uint64_t{kFanout} * kFanout * kFanout * kLeafMasks;
 
 }  // namespace holdfast::snapshot

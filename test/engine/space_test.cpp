@@ -1,6 +1,7 @@
 // Space: reserved before it is promised, given back when it is unmapped, and full is not broken.
 #include <gtest/gtest.h>
 
+#include "snapshot/store_format.h"
 #include "test/engine/one_node.h"
 
 namespace holdfast::engine_test {
@@ -130,6 +131,18 @@ TEST(Space, DeletedVolume_GivesItsSpaceBack_AlsoWhenInterrupted) {
   // The slot and the name are free again.
   EXPECT_NE(node.create("pg", 16 * kMiB), nullptr);
   EXPECT_EQ(node.value_at(node.volume(), 0), 0);
+}
+
+// Each level of the space tree counts, or a large device has no room for its first checkpoint that touches another part of it.
+TEST(Space, PagesOfTheSpaceTree_AtTheBordersOfItsLevels_AllLevelsCount) {
+  constexpr std::uint64_t kLeaf = snapshot::kLeafMasks, kPage = kLeaf * snapshot::kFanout;
+  EXPECT_EQ(snapshot::space_tree_pages(1), 1u + 1 + 1 + 1);
+  EXPECT_EQ(snapshot::space_tree_pages(kLeaf), 1u + 1 + 1 + 1);
+  EXPECT_EQ(snapshot::space_tree_pages(kLeaf + 1), 2u + 1 + 1 + 1);
+  EXPECT_EQ(snapshot::space_tree_pages(kPage), 126u + 1 + 1 + 1);  // 15.5 GiB.
+  EXPECT_EQ(snapshot::space_tree_pages(kPage + 1), 127u + 2 + 1 + 1);
+  EXPECT_EQ(snapshot::space_tree_pages(kPage * 126), 126u * 126 + 126 + 1 + 1);
+  EXPECT_EQ(snapshot::space_tree_pages(snapshot::kStoreChunksMax), 126u * 126 * 126 + 126 * 126 + 126 + 1);
 }
 
 TEST(Space, Provisioning_TellsMappedRuns) {
