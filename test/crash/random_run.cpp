@@ -104,6 +104,11 @@ void SeedRun::plan() {
   load.large_one_in = random().one_in(4) ? 3 : 16;
   load.think_one_in = random().one_in(4) ? 1 : 8;
   load.volume_chunks_max = random().one_in(3) ? random().between(8, 48) : random().between(1, 12);
+  // A device cannot run short of what it has: that is a file system's trouble.
+  if (trouble_ != Trouble::no_space && random().one_in(4)) {
+    disk_.become_block_device(random().between(128, 512) << 20);
+    note(sim::format("the store is a block device of {} MiB", disk_.size_bytes() >> 20));
+  }
 }
 
 GroupOptions SeedRun::draw_group_options() {

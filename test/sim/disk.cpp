@@ -32,6 +32,13 @@ SimDisk::SimDisk(SimHost& host, std::uint64_t size_bytes, Image image)
   back(0, block_of(size_bytes));
 }
 
+void SimDisk::become_block_device(std::uint64_t size_bytes) {
+  ENSURE(events_ == 0 && backed_blocks_ == 0);
+  is_file_ = false;
+  size_bytes_ = size_bytes;
+  back(0, block_of(size_bytes));
+}
+
 int SimDisk::check(const DiskRequest& request) const {
   ENSURE(request.offset % kBlockBytes == 0);
   ENSURE(request.length % kBlockBytes == 0);
@@ -165,9 +172,10 @@ int SimDisk::carry_out(std::uint64_t id, Flight& flight) {
     case DiskOp::punch:
       ++counters_.punches;
       media_.complete_write(id);
-      unback(first, count);
+      if (is_file_) unback(first, count);
       return 0;
     case DiskOp::grow:
+      if (!is_file_) return EOPNOTSUPP;
       ++counters_.grows;
       size_bytes_ = std::max(size_bytes_, request.offset);
       return 0;
@@ -235,7 +243,7 @@ void SimDisk::crash() {
   for (std::size_t i = fates.size(); i > 1; --i) std::swap(fates[i - 1], fates[random().below(i)]);
   media_ = Media(media_.after_power_loss(fates));
   for (auto& [id, flight] : flights_)
-    if (flight.request->op == DiskOp::grow && random().coin()) size_bytes_ = std::max(size_bytes_, flight.request->offset);
+    if (is_file_ && flight.request->op == DiskOp::grow && random().coin()) size_bytes_ = std::max(size_bytes_, flight.request->offset);
   flights_.clear();
 }
 

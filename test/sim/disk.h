@@ -59,9 +59,12 @@ class SimDisk final : public Disk {
 
   void submit(DiskRequest& request) override;
   std::uint64_t size_bytes() const override { return size_bytes_; }
-  bool is_file() const override { return true; }
+  bool is_file() const override { return is_file_; }
+  // Before its first request: a device of a fixed size. All of it is backed, and what is punched stays so.
+  void become_block_device(std::uint64_t size_bytes);
   // The holes of the file, as far as there is space for them.
   std::uint64_t available_bytes() const override {
+    if (!is_file_) return 0;
     const std::uint64_t holes = size_bytes_ / kBlockBytes - std::min(size_bytes_ / kBlockBytes, backed_blocks_);
     return std::min(holes, capacity_blocks_ - std::min(capacity_blocks_, backed_blocks_)) * kBlockBytes;
   }
@@ -118,6 +121,7 @@ class SimDisk final : public Disk {
   SimHost* host_;
   Media media_;
   std::uint64_t size_bytes_;
+  bool is_file_ = true;
   std::uint64_t capacity_blocks_ = ~std::uint64_t{0};
   std::uint64_t backed_blocks_ = 0;
   std::vector<bool> backed_;

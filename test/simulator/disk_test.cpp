@@ -196,6 +196,22 @@ TEST(SimDisk, OutOfBounds_Write_FailsUntilGrown) {
   EXPECT_EQ(bench.disk.counters().out_of_bounds, 1u);
 }
 
+TEST(SimDisk, BlockDevice_HasItsSizeAndItsSpace_AndDoesNotGrow) {
+  Bench bench;
+  bench.disk.become_block_device(kDiskBytes);
+  EXPECT_FALSE(bench.disk.is_file());
+  EXPECT_EQ(bench.disk.available_bytes(), 0u);
+  EXPECT_EQ(bench.disk.backed_bytes(), kDiskBytes);
+  bench.disk.set_capacity(0);
+  ASSERT_TRUE(bench.write(5, filled(6), Durability::durable));
+  EXPECT_TRUE(bench.run(bench.disk.allocate(0, kDiskBytes)));
+  EXPECT_TRUE(bench.run(bench.disk.punch(5 * kBlockBytes, kBlockBytes)));
+  EXPECT_EQ(bench.read_value(5), 0);
+  EXPECT_EQ(bench.disk.backed_bytes(), kDiskBytes);
+  EXPECT_FALSE(bench.run(bench.disk.grow(2 * kDiskBytes)));
+  EXPECT_EQ(bench.disk.size_bytes(), kDiskBytes);
+}
+
 TEST(SimDisk, FlippedBit_Read_DiffersInThatBitOnly) {
   Bench bench;
   ASSERT_TRUE(bench.write(3, filled(0), Durability::durable));
