@@ -28,7 +28,8 @@ struct GroupPorts {
 // Tunables; the simulator shrinks them at random. Bounds and their relations: engine/limits.h.
 struct GroupOptions {
   std::uint64_t map_cache_bytes = 64ULL << 20;       // Frames for map pages, at least 64 KiB.
-  std::uint64_t apply_backlog_bytes = 32ULL << 20;   // Committed payload held in memory before it must be applied.
+  std::uint64_t apply_backlog_bytes = 32ULL << 20;   // Committed payload held in memory before it must be applied; and a
+                                                     // chunk for each 2 KiB of it, with payload or without.
   std::uint32_t log_batches_in_flight = 2;           // Pipelined log writes, 1 … 8.
   std::uint32_t log_batch_bytes_max = 1u << 20;      // Payload of one batch.
   std::int64_t checkpoint_interval_ms = 30'000;
