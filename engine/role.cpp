@@ -1,0 +1,239 @@
+// Events, and the register: reads, one pending CAS, and what a view means.
+#include "engine/role.h"
+
+#include <algorithm>
+
+#include "base/ensure.h"
+#include "base/planted.h"
+
+namespace holdfast::engine {
+
+RoleMachine::RoleMachine(Start start, const LogFacts& log, Random& nonces)
+    : start_(std::move(start)), log_(&log), nonces_(&nonces), bound_(start_.bound), next_read_(start_.now),
+      quiet_since_(start_.now), commit_(log.applied) {
+  peers_.reserve(kPeersMax);
+}
+
+RoleMachine::Peer& RoleMachine::peer(NodeId node) {
+  for (Peer& p : peers_)
+    if (p.node == node) return p;
+  ENSURE(peers_.size() < kPeersMax);  // The owner refuses strangers; references to peers stay valid.
+  peers_.push_back(Peer{});
+  peers_.back().node = node;
+  return peers_.back();
+}
+
+const RoleMachine::Peer* RoleMachine::find_peer(NodeId node) const {
+  for (const Peer& p : peers_)
+    if (p.node == node) return &p;
+  return nullptr;
+}
+
+void RoleMachine::send(Peer& to, Message message) {
+  if (to.session != SessionId()) ask(SendTo{to.node, to.session, std::move(message)});
+}
+
+Hello RoleMachine::my_hello() const {
+  return Hello{self(), start_.group, bound_, log_->end, log_->applied, log_->history};
+}
+
+void RoleMachine::tick(BootNs now) {
+  if (now >= next_read_) read_register(now);
+  retry_pending(now);
+  if (role_ == Role::primary) {
+    send_beats(now);
+    judge_members(now);
+    if (role_ == Role::primary) consider_joins(now);
+  } else {
+    consider_claim(now);
+  }
+}
+
+void RoleMachine::connected(BootNs, NodeId node, SessionId session) {
+  Peer& p = peer(node);
+  const Peer before = std::exchange(p, Peer{});
+  p.node = node;
+  p.session = session;
+  // What I heard and was promised outlives a connection; what the log of the other side was does not.
+  p.heard = before.heard;
+  p.promise_until = before.promise_until;
+  p.promise_of = before.promise_of;
+  p.ever_acked = before.ever_acked;
+  p.rebuild_asked = before.rebuild_asked;
+  if (leader_ == node) {
+    leader_session_ = SessionId();
+    matched_ = cutting_ = false;
+  }
+  send(p, my_hello());
+}
+
+void RoleMachine::disconnected(BootNs, NodeId node, SessionId session, LinkEnd how) {
+  Peer& p = peer(node);
+  if (p.session != session) return;
+  p.session = SessionId();
+  p.hello.reset();
+  p.match_sent = p.matched = false;
+  p.acked = Lsn();
+  p.was_reset = how == LinkEnd::reset;
+  if (leader_session_ == session) {
+    leader_session_ = SessionId();
+    matched_ = cutting_ = false;
+  }
+}
+
+void RoleMachine::received(BootNs now, NodeId node, SessionId session, const Message& message) {
+  Peer& from = peer(node);
+  if (from.session != session) return;  // Of a connection that is gone.
+  if (const auto* hello = std::get_if<Hello>(&message)) {
+    if (hello->group != start_.group || hello->copy.node != node) return;
+    from.hello = *hello;
+    from.was_reset = false;
+    on_hello(now, from);
+  } else if (const auto* beat = std::get_if<Beat>(&message)) {
+    from.newest_sent = std::max(from.newest_sent, beat->sent);
+    from.heard = std::max(from.heard, beat->echo);
+    from.coordinator_reached = beat->coordinator_reached;
+    if (beat->leads) follow(now, from, *beat);
+    else if (role_ == Role::primary) on_promise(from, *beat);
+    if (role_ == Role::primary && beat->epoch > bound_.epoch) demote(now);
+  } else if (const auto* match = std::get_if<MatchAt>(&message)) {
+    on_match(from, *match);
+  } else if (const auto* ack = std::get_if<Ack>(&message)) {
+    on_ack(from, *ack);
+  } else if (const auto* release = std::get_if<Release>(&message)) {
+    if (release->epoch == bound_.epoch && role_ == Role::follower && !binding_to_) {
+      released_ = release->epoch;
+      granted_until_ = BootNs{};
+      consider_claim(now);
+    }
+  } else if (const auto* fenced = std::get_if<Fenced>(&message)) {
+    if (role_ == Role::primary && fenced->bound > bound_.epoch) demote(now);
+  }
+}
+
+void RoleMachine::read_register(BootNs now) {
+  if (read_in_flight_) return;
+  read_in_flight_ = true;
+  next_read_ = now + milliseconds(start_.timing.register_poll_ms);
+  ask(ReadRegister{});
+}
+
+void RoleMachine::register_read(BootNs now, std::uint64_t revision, const Register& value) {
+  read_in_flight_ = false;
+  coordinator_heard_ = now;
+  see(now, revision, value);
+  // The view is as fresh as it gets: whoever waited for it decides now.
+  if (role_ == Role::follower && !pending_ && revision == view_revision_ && has_reason_to_claim(now) && may_claim(now)) claim(now);
+}
+
+void RoleMachine::register_unreadable(BootNs now) {
+  read_in_flight_ = false;
+  next_read_ = std::min(next_read_, now + milliseconds(start_.timing.register_retry_ms * 5));
+}
+
+// A view never goes backwards (2).
+void RoleMachine::see(BootNs now, std::uint64_t revision, const Register& value) {
+  if (revision <= view_revision_ && !planted(Bug::stale_view_used)) {
+    const bool forgotten = pending_ && (pending_->is_claim ? planted(Bug::unknown_claim_taken_as_failed)
+                                                            : planted(Bug::unknown_join_taken_as_failed));
+    if (!forgotten || pending_->in_flight) return;
+    pending_.reset();
+    if (role_ == Role::claiming) role_ = Role::follower;
+    if (role_ == Role::primary) obligations_ = view_.in_sync;
+    return;
+  }
+  if (value.seq < start_.seq_seen) return;  // Restored from an older state: nothing it says counts.
+  if (value.epoch != view_.epoch) quiet_since_ = now;
+  view_ = value;
+  view_revision_ = revision;
+  start_.seq_seen = value.seq;
+  resolve_pending(now);
+  const bool adopted = value.primary == self().node && role_ == Role::follower &&
+                       (planted(Bug::any_claim_adopted) ||
+                        (planted(Bug::unknown_claim_taken_as_failed) && value.claim == last_claim_));
+  if (adopted && value.epoch > bound_.epoch && !binding_to_) return won(now);
+  if (role_ != Role::primary) return;
+  const bool mine = value.epoch == bound_.epoch && value.primary == self().node && value.claim == bound_.claim;
+  if (!mine) return demote(now);
+  // In this epoch only I change in_sync, and no CAS of mine is under way that this view does not show.
+  if (pending_) return;
+  obligations_ = promised_ = value.in_sync;
+  update_commit();
+}
+
+void RoleMachine::resolve_pending(BootNs now) {
+  if (!pending_ || view_revision_ <= pending_->base_revision) return;  // An unchanged revision proves nothing (4).
+  const Pending done = *std::exchange(pending_, std::nullopt);
+  if (!done.is_claim) return;
+  const bool applied = view_.claim == done.value.claim && view_.epoch == done.value.epoch && view_.primary == self().node;
+  if (role_ == Role::claiming) role_ = Role::follower;
+  if (applied && !done.abandoned) won(now);
+}
+
+void RoleMachine::swap(BootNs now, bool is_claim, Register value) {
+  ENSURE(!pending_ && view_revision_ > 0);
+  value.seq = view_.seq + 1;
+  pending_ = Pending{is_claim, view_revision_, std::move(value), true, false, {}, now};
+  ask(SwapRegister{pending_->base_revision, pending_->value});
+}
+
+void RoleMachine::swap_done(BootNs now, SwapResult result, std::uint64_t revision, const Register& value) {
+  if (pending_) pending_->in_flight = false;
+  if (result == SwapResult::unknown) {
+    if (!pending_) return;
+    pending_->retry_at = now + milliseconds(start_.timing.register_retry_ms);
+    // Who leads no more does not insist; should it land, it says nothing wrong of the set.
+    if (!pending_->is_claim && role_ != Role::primary) pending_.reset();
+    return;
+  }
+  coordinator_heard_ = now;
+  see(now, revision, value);
+  if (role_ == Role::primary) consider_joins(now);
+}
+
+void RoleMachine::retry_pending(BootNs now) {
+  if (!pending_ || pending_->in_flight || now < pending_->retry_at) return;
+  pending_->in_flight = true;
+  ask(SwapRegister{pending_->base_revision, pending_->value});  // The same content: whichever lands, it is this.
+}
+
+void RoleMachine::log_changed(BootNs) {
+  if (role_ == Role::primary) update_commit();
+  else if (matched_) send_ack();
+}
+
+void RoleMachine::bind(Bound target) {
+  ENSURE(target.epoch > bound_.epoch || planted(Bug::stale_epoch_accepted));
+  if (binding_to_) {
+    if (target.epoch > binding_to_->epoch && (!bind_next_ || target.epoch > bind_next_->epoch)) bind_next_ = target;
+    return;
+  }
+  binding_to_ = target;
+  ask(BindTo{target});
+}
+
+void RoleMachine::bound_done(BootNs now, Bound bound) {
+  ENSURE(binding_to_ && *binding_to_ == bound);
+  binding_to_.reset();
+  bound_ = bound;
+  quiet_since_ = now;
+  released_ = Epoch();
+  leader_session_ = SessionId();
+  matched_ = cutting_ = false;
+  acked_ = Lsn();
+  if (bind_next_) {
+    const Bound next = *std::exchange(bind_next_, std::nullopt);
+    if (role_ == Role::binding && !next.as_primary) role_ = Role::follower;
+    if (next.epoch > bound_.epoch || planted(Bug::stale_epoch_accepted)) return bind(next);
+  }
+  if (role_ == Role::binding && bound.as_primary) return become_primary(now);
+  if (role_ == Role::binding) role_ = Role::follower;
+  for (Peer& p : peers_) send(p, my_hello());
+}
+
+Lsn RoleMachine::acked(NodeId node) const {
+  const Peer* p = find_peer(node);
+  return p && p->matched ? p->acked : Lsn();
+}
+
+}  // namespace holdfast::engine

@@ -1,0 +1,220 @@
+// Who leads: the decisions of one replica of a group, without any I/O (docs/replication.md; numbers in comments are its rules).
+// Events in, actions out; the owner carries actions out in order and reports what became of them. The time is an argument.
+// Invariants:
+//   - at most one CAS is pending, and what it may have done is assumed on both sides until a newer revision is seen (4);
+//   - a follower promises only to the primary of its durably bound epoch, and not while a claim of its own is pending (5, 6);
+//   - the obligation set O never loses a member before the register is known to have lost it (17).
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "base/random.h"
+#include "engine/role_messages.h"
+#include "engine/timing.h"
+
+namespace holdfast::engine {
+
+enum class Role : std::uint8_t {
+  follower,
+  claiming,  // My claim is on its way to the register.
+  binding,   // It was applied, and is being bound.
+  primary,
+};
+
+// The replica's log as it is now; written by the owner, read by the machine at each event.
+struct LogFacts {
+  wal::EpochHistory history;
+  Lsn end;        // Last record appended.
+  Lsn durable;    // Here. A follower's acks and applies stay below it.
+  Lsn applied;    // In the map, or on its way there: can no longer be cut.
+  bool promotable = true;  // No hole, no rebuild under way (9, 22).
+};
+
+class RoleMachine {
+ public:
+  static constexpr std::size_t kPeersMax = 16;  // Nodes that may say hello: members, old and new ones.
+
+  struct Start {
+    Copy self;
+    Uuid group{};
+    Timing timing;
+    Bound bound;                 // As the superblock has it.
+    std::uint64_t seq_seen = 0;  // Of the register, durably: an older one is refused.
+    BootNs now;
+  };
+  RoleMachine(Start start, const LogFacts& log, Random& nonces);
+
+  // ---- Events.
+  void tick(BootNs now);
+  void connected(BootNs now, NodeId node, SessionId session);
+  enum class LinkEnd : std::uint8_t { closed, reset };
+  void disconnected(BootNs now, NodeId node, SessionId session, LinkEnd how);
+  void received(BootNs now, NodeId node, SessionId session, const Message& message);
+  void register_read(BootNs now, std::uint64_t revision, const Register& value);
+  void register_unreadable(BootNs now);
+  enum class SwapResult : std::uint8_t { applied, conflict, unknown };
+  // revision, value: what the register held afterwards; not for unknown.
+  void swap_done(BootNs now, SwapResult result, std::uint64_t revision, const Register& value);
+  void bound_done(BootNs now, Bound bound);
+  void cut_done(BootNs now, SessionId session);
+  void epoch_begun(BootNs now, Lsn first);
+  // LogFacts changed: records were appended or became durable.
+  void log_changed(BootNs now);
+  // Follower: the primary's commit LSN came with records of this session.
+  void told_commit(BootNs now, SessionId session, Lsn commit);
+  void initiator_heard(BootNs now) { initiator_heard_ = now; }
+  void initiators_attached(std::size_t count) { initiators_ = count; }
+  // Planned, in two steps: from prepare on nothing is admitted and the set stays; once everything appended is committed the
+  // owner hands over. Either is false when the candidate is not fit. cancel_hand_over() only before hand_over().
+  bool prepare_hand_over(NodeId candidate);
+  void cancel_hand_over() { handing_over_ = false; }
+  bool hand_over(BootNs now, NodeId candidate);
+
+  std::vector<Action> take_actions() { return std::exchange(actions_, {}); }
+
+  // ---- What follows from it.
+  Role role() const { return role_; }
+  Epoch epoch() const { return bound_.epoch; }
+  const Bound& bound() const { return bound_; }
+  Lsn commit() const { return commit_; }
+  bool is_open() const { return role_ == Role::primary && open_; }
+  // May a read that has its data be answered, or a committed write be acknowledged (7)?
+  bool may_serve(BootNs now) const { return is_open() && holds_lease(now); }
+  bool may_acknowledge(BootNs now) const { return may_serve(now) && enough_copies(); }
+  bool may_admit(BootNs now) const { return may_acknowledge(now) && !handing_over_; }
+  bool holds_lease(BootNs now) const;
+  bool enough_copies() const { return view_.in_sync.size() >= view_.min_in_sync; }
+  // Primary: records go to this session from the LSN after the returned one on. Nothing: not matched.
+  std::optional<Lsn> ship_after(NodeId node, SessionId session) const;
+  // Follower: are records of this session and epoch to be appended?
+  bool accepts(SessionId session, Epoch epoch) const;
+  const std::vector<Copy>& obligations() const { return obligations_; }
+  const Register& view() const { return view_; }
+  std::uint64_t view_revision() const { return view_revision_; }
+  bool claim_pending() const { return pending_ && pending_->is_claim && !pending_->abandoned; }
+  std::uint64_t live_claim() const { return role_ == Role::primary || role_ == Role::binding ? bound_or_won_claim() : 0; }
+  BootNs granted_until() const { return granted_until_; }
+  Lsn acked(NodeId node) const;
+  bool is_in_step(NodeId candidate) const;  // Fit for a hand-over.
+
+ private:
+  struct Peer {
+    NodeId node;
+    SessionId session;               // Zero: no connection.
+    std::optional<Hello> hello;      // Of this session.
+    BootNs newest_sent{};            // In the peer's clock: what the next beat echoes.
+    BootNs heard{};                  // My newest sending that the peer is known to have received.
+    bool was_reset = false;          // The last connection was reset: a hint at a dead process.
+    bool coordinator_reached = false;
+    // As primary, for this epoch.
+    bool match_sent = false;         // In this session.
+    bool matched = false;            // It has cut its log accordingly, and said so.
+    Lsn acked;                       // In this session; valid when matched.
+    Lsn ever_acked;                  // In any session, by `promise_of`: less in a hello is a disk that went back in time.
+    BootNs promise_until{};          // Of `promise_of`.
+    Uuid promise_of{};               // Incarnation.
+    BootNs next_beat{};
+    bool rebuild_asked = false;      // Its log and mine share nothing that I can ship on.
+  };
+  struct Pending {
+    bool is_claim;
+    std::uint64_t base_revision;
+    Register value;
+    bool in_flight;
+    bool abandoned = false;          // A claim whose nonce is forgotten (5).
+    BootNs retry_at{};
+    BootNs since{};
+  };
+
+  Peer& peer(NodeId node);
+  const Peer* find_peer(NodeId node) const;
+  void send(Peer& to, Message message);
+  template <class T>
+  void ask(T action) { actions_.emplace_back(std::move(action)); }
+  Hello my_hello() const;
+  Copy self() const { return start_.self; }
+
+  // role.cpp: the register.
+  void read_register(BootNs now);
+  void see(BootNs now, std::uint64_t revision, const Register& value);
+  void resolve_pending(BootNs now);
+  void swap(BootNs now, bool is_claim, Register value);
+  void retry_pending(BootNs now);
+  std::uint64_t bound_or_won_claim() const { return role_ == Role::binding ? won_claim_ : bound_.claim; }
+
+  // role_follower.cpp
+  void consider_claim(BootNs now);
+  bool has_reason_to_claim(BootNs now) const;
+  bool may_claim(BootNs now) const;
+  bool start_wait_is_over(BootNs now) const;
+  void claim(BootNs now);
+  void won(BootNs now);
+  void readopt(BootNs now);  // A planted bug.
+  void bind(Bound target);
+  void follow(BootNs now, Peer& leader, const Beat& beat);
+  void on_match(Peer& leader, const MatchAt& match);
+  void send_ack();
+  void abandon_claim();
+  void grant(BootNs now, Peer& leader, const Beat& beat);
+
+  // role_primary.cpp
+  void become_primary(BootNs now);
+  void demote(BootNs now);
+  void on_hello(BootNs now, Peer& from);
+  void on_ack(Peer& from, const Ack& ack);
+  void on_promise(Peer& from, const Beat& beat);
+  void update_commit();
+  void send_beats(BootNs now);
+  void beat_to(BootNs now, Peer& to);
+  void judge_members(BootNs now);
+  bool is_silent(const Peer& member, BootNs now) const;
+  void give_way(BootNs now);
+  void consider_joins(BootNs now);
+  bool ready_to_join(const Peer& learner, BootNs now) const;
+  bool owes(const Copy& copy) const;
+  Lsn durable_on(const Copy& copy) const;
+
+  Start start_;
+  const LogFacts* log_;
+  Random* nonces_;
+  Role role_ = Role::follower;
+  Bound bound_;
+  std::optional<Bound> binding_to_;   // Asked for, not done yet.
+  std::optional<Bound> bind_next_;    // A newer one came meanwhile.
+  std::vector<Peer> peers_;
+  std::vector<Action> actions_;
+
+  Register view_;                     // Newest known; valid when view_revision_ > 0.
+  std::uint64_t view_revision_ = 0;
+  bool read_in_flight_ = false;
+  BootNs next_read_{};
+  BootNs coordinator_heard_{};
+  std::optional<Pending> pending_;
+  std::uint64_t won_claim_ = 0;
+  std::uint64_t last_claim_ = 0;      // Only a planted bug looks at it.
+
+  // Follower.
+  SessionId leader_session_;          // Of the primary of the bound epoch.
+  NodeId leader_;
+  bool matched_ = false;              // In leader_session_.
+  bool cutting_ = false;
+  Lsn acked_;
+  BootNs granted_until_{};            // My promise not to claim.
+  BootNs quiet_since_{};              // Silence of the primary is counted from here at the earliest.
+  Epoch released_;                    // Its primary has ceased.
+  BootNs no_claim_before_{};          // I gave way: others first.
+
+  // Primary.
+  std::vector<Copy> obligations_;     // O, myself included.
+  std::vector<Copy> promised_;        // O as of the last view: only a planted bug looks at it.
+  Lsn commit_;
+  Lsn epoch_start_;                   // Zero until its record is appended.
+  bool open_ = false;
+  bool handing_over_ = false;         // The owner drains: nothing new, and no change of the set.
+  BootNs leading_since_{};
+  BootNs initiator_heard_{};
+  std::size_t initiators_ = 0;
+};
+
+}  // namespace holdfast::engine

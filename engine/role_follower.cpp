@@ -1,0 +1,156 @@
+// Following a primary, promising not to take over, and taking over.
+#include <algorithm>
+
+#include "base/ensure.h"
+#include "base/planted.h"
+#include "engine/role.h"
+
+namespace holdfast::engine {
+
+// A primary speaks. Its epoch decides what it is to us (13).
+void RoleMachine::follow(BootNs now, Peer& leader, const Beat& beat) {
+  if (beat.epoch < bound_.epoch && !planted(Bug::stale_epoch_accepted)) return send(leader, Fenced{bound_.epoch});
+  if (beat.epoch != bound_.epoch) {
+    if (role_ == Role::primary) demote(now);
+    return bind(Bound{beat.epoch, beat.claim, false});
+  }
+  if (role_ == Role::primary || beat.claim != bound_.claim || binding_to_) return;
+  if (leader_session_ != leader.session) {
+    leader_ = leader.node;
+    leader_session_ = leader.session;
+    matched_ = cutting_ = false;
+    acked_ = Lsn();
+  }
+  released_ = Epoch();
+  told_commit(now, leader.session, beat.commit);
+  if (claim_pending() && beat.echo > pending_->since) abandon_claim();
+  grant(now, leader, beat);
+}
+
+// Answers each beat, with a promise unless a claim of mine may still land (5).
+void RoleMachine::grant(BootNs now, Peer& leader, const Beat& beat) {
+  Beat answer;
+  answer.epoch = bound_.epoch;
+  answer.claim = bound_.claim;
+  answer.sent = now;
+  answer.echo = beat.sent;
+  answer.lease_ms = beat.lease_ms;
+  answer.coordinator_reached = now - coordinator_heard_ < milliseconds(2 * start_.timing.register_poll_ms);
+  answer.grants = (role_ == Role::follower && !claim_pending()) || planted(Bug::granted_while_claiming);
+  if (answer.grants) granted_until_ = std::max(granted_until_, now + lease_granted(beat.lease_ms, start_.timing));
+  send(leader, answer);
+}
+
+// The nonce is forgotten: if the claim lands, it is nobody's, and whoever wants to lead claims anew (5).
+void RoleMachine::abandon_claim() {
+  pending_->abandoned = true;
+  if (role_ == Role::claiming) role_ = Role::follower;
+}
+
+void RoleMachine::on_match(Peer& leader, const MatchAt& match) {
+  const bool mine = leader.session == leader_session_ && match.epoch == bound_.epoch && !binding_to_ && role_ != Role::primary;
+  if (!mine || matched_ || cutting_) return;  // The first one in a session counts: a later one was made of an older hello.
+  if (match.lsn < log_->applied) return ask(NeedRebuild{});
+  cutting_ = true;
+  ask(CutTo{leader.session, match.lsn});
+}
+
+void RoleMachine::cut_done(BootNs, SessionId session) {
+  if (!cutting_ || session != leader_session_) return;
+  cutting_ = false;
+  matched_ = true;
+  send(peer(leader_), Ack{bound_.epoch, log_->durable});
+  acked_ = log_->durable;
+}
+
+void RoleMachine::send_ack() {
+  if (log_->durable <= acked_) return;
+  acked_ = log_->durable;
+  send(peer(leader_), Ack{bound_.epoch, acked_});
+}
+
+bool RoleMachine::accepts(SessionId session, Epoch epoch) const {
+  return role_ != Role::primary && matched_ && !binding_to_ && session == leader_session_ && epoch == bound_.epoch;
+}
+
+// apply ≤ min(told, matched end), and what is applied must not be lost by a crash (16).
+void RoleMachine::told_commit(BootNs, SessionId session, Lsn commit) {
+  if ((!matched_ && !planted(Bug::applied_unmatched)) || session != leader_session_ || role_ == Role::primary) return;
+  const Lsn upto = planted(Bug::applied_before_commit) ? log_->durable : std::min(commit, log_->durable);
+  if (upto <= commit_) return;
+  commit_ = upto;
+  ask(CommitTo{upto});
+}
+
+// A process that has just started does not know what it promised before: it lets the longest promise run out (11).
+bool RoleMachine::start_wait_is_over(BootNs now) const {
+  const bool bound_as_it = bound_.as_primary && bound_.epoch == view_.epoch && bound_.claim == view_.claim;
+  if (bound_as_it && view_.primary == self().node) return true;
+  if (planted(Bug::restart_wait_skipped)) return true;
+  if (planted(Bug::reclaimed_without_wait) && view_.primary == self().node) return true;
+  if (planted(Bug::reclaimed_alone_without_wait) && view_.in_sync.size() == 1) return true;
+  if (view_.epoch == Epoch()) return true;  // Nobody has ever led, so nobody was promised anything.
+  const std::int64_t longest_ms = std::max(view_.lease_ms, view_.previous_lease_ms);
+  return now >= start_.now + lease_granted(longest_ms, start_.timing);
+}
+
+bool RoleMachine::has_reason_to_claim(BootNs now) const {
+  if (view_revision_ == 0 || now < no_claim_before_) return false;
+  if (view_.primary == self().node || view_.epoch == Epoch()) return true;
+  if (released_ != Epoch() && released_ == bound_.epoch && released_ == view_.epoch) return true;
+  const Peer* leader = find_peer(view_.primary);
+  if (leader && leader->was_reset && leader->session == SessionId()) return true;
+  const BootNs heard = leader && leader->node == leader_ ? std::max(leader->heard, quiet_since_) : quiet_since_;
+  return now - heard > milliseconds(start_.timing.takeover_patience_ms);
+}
+
+// Rules 9 to 11.
+bool RoleMachine::may_claim(BootNs now) const {
+  if (role_ != Role::follower || pending_ || binding_to_ || view_revision_ == 0) return false;
+  const bool in_sync = view_.has_in_sync(self()) || planted(Bug::promoted_outside_in_sync) ||
+                       (planted(Bug::wiped_disk_keeps_membership) && view_.find_in_sync(self().node));
+  if (!in_sync || !log_->promotable) return false;
+  const Epoch end_epoch = log_->history.at(log_->end);
+  const bool reaches_floor =
+      end_epoch > view_.floor_epoch || (end_epoch == view_.floor_epoch && log_->end >= view_.floor_commit);
+  if (!reaches_floor && !planted(Bug::promoted_outside_in_sync) && !planted(Bug::wiped_disk_keeps_membership)) return false;
+  if (planted(Bug::lease_not_waited_out)) return true;
+  return now >= granted_until_ && (start_wait_is_over(now) || released_ == view_.epoch);
+}
+
+// The decision falls on a fresh view: when one seems due by the known view, the register is read (register_read).
+void RoleMachine::consider_claim(BootNs now) {
+  if (role_ != Role::follower || pending_ || binding_to_ || read_in_flight_) return;
+  if (view_revision_ == 0) return;
+  if (!has_reason_to_claim(now) || !may_claim(now)) return;
+  const BootNs last = next_read_ + DurationNs{-milliseconds(start_.timing.register_poll_ms).value};
+  if (released_ == Epoch() && now - last < milliseconds(start_.timing.register_retry_ms)) return;
+  read_register(now);
+}
+
+void RoleMachine::claim(BootNs now) {
+  const bool old_life = view_.primary == self().node && bound_.as_primary && bound_.epoch == view_.epoch;
+  if (planted(Bug::own_old_claim_readopted) && old_life && log_->history.last() == bound_.epoch) return readopt(now);
+  Register next = view_;
+  next.epoch = Epoch(std::max(view_.epoch, bound_.epoch).value + 1);
+  next.primary = self().node;
+  next.claim = last_claim_ = nonces_->next_u64();
+  // Without the one that is gone; with it when it handed over; as it is when I claim anew (12).
+  const bool handed_over = released_ != Epoch() && released_ == view_.epoch;
+  if (view_.primary != self().node && !handed_over) next.remove_in_sync(view_.primary);
+  if (planted(Bug::promoted_outside_in_sync) || planted(Bug::wiped_disk_keeps_membership)) next.add_in_sync(self());
+  ENSURE(next.has_in_sync(self()));
+  role_ = Role::claiming;
+  swap(now, true, std::move(next));
+}
+
+void RoleMachine::won(BootNs) {
+  // Bound to a later one meanwhile, or about to be.
+  if (view_.epoch <= bound_.epoch || (binding_to_ && binding_to_->epoch >= view_.epoch)) return;
+  if (bind_next_ && bind_next_->epoch >= view_.epoch) return;
+  role_ = Role::binding;
+  won_claim_ = view_.claim;
+  bind(Bound{view_.epoch, view_.claim, true});
+}
+
+}  // namespace holdfast::engine

@@ -1,0 +1,70 @@
+// What nodes tell each other besides records, and what the role machine asks its owner to do.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <variant>
+#include <vector>
+
+#include "engine/register.h"
+#include "wal/history.h"
+
+namespace holdfast::engine {
+
+using SessionId = Unit<struct SessionTag>;  // One connection to one node; never used again by a process. Zero: none.
+
+// Kept in both superblocks before it takes effect (rule 21).
+struct Bound {
+  Epoch epoch;
+  std::uint64_t claim = 0;
+  bool as_primary = false;
+  friend bool operator==(const Bound&, const Bound&) = default;
+};
+
+// Who I am and what my log is. The first message of a session, and again after every binding.
+struct Hello {
+  Copy copy;
+  Uuid group{};
+  Bound bound;
+  Lsn end;
+  Lsn applied;
+  wal::EpochHistory history;
+};
+
+// Several times a lease, both ways. Echo: the newest `sent` of the other side that arrived in this session, in its clock:
+// what is not echoed was not heard, so a one-way partition counts as silence.
+struct Beat {
+  Epoch epoch;                   // The primary leads it; a follower is bound to it.
+  std::uint64_t claim = 0;
+  BootNs sent;
+  BootNs echo;
+  bool leads = false;
+  bool grants = false;           // Follower: a promise for `epoch`, counted from `echo` (rule 6).
+  bool coordinator_reached = false;
+  std::uint32_t lease_ms = 0;    // Primary: of the promise it asks for. Follower: of the one it gives.
+  Lsn commit;                    // Primary only.
+};
+
+struct MatchAt { Epoch epoch; Lsn lsn; };   // Your log and mine are the same up to here: cut what follows.
+struct Ack { Epoch epoch; Lsn durable; };   // Cumulative and contiguous.
+struct Release { Epoch epoch; };            // I have ceased to lead it, for good (rule 8).
+struct Fenced { Epoch bound; };             // I am bound to a newer epoch than yours.
+
+using Message = std::variant<Hello, Beat, MatchAt, Ack, Release, Fenced>;
+
+// ---- What the machine asks for. Each is done in order; those with an answer are answered by the event that is named.
+struct SendTo { NodeId node; SessionId session; Message message; };
+struct ReadRegister {};                                             // register_read, register_unreadable
+struct SwapRegister { std::uint64_t base_revision; Register value; };  // swap_done
+struct BindTo { Bound bound; };                                     // bound_done, after both superblocks have it
+struct CutTo { SessionId session; Lsn end; };                       // cut_done, durable
+struct BeginEpoch { Epoch epoch; };                                 // epoch_begun, once the record is appended
+struct CommitTo { Lsn lsn; };                                       // Apply and, as primary, answer up to here.
+struct Open {};                                                     // Serve.
+struct Cease {};                                                    // Drop all client sessions; nothing of before may take effect.
+struct Rebuild { NodeId node; };                                    // Primary: the log does not reach what it lacks.
+struct NeedRebuild {};                                              // Follower: applied records differ from the primary's.
+
+using Action = std::variant<SendTo, ReadRegister, SwapRegister, BindTo, CutTo, BeginEpoch, CommitTo, Open, Cease, Rebuild, NeedRebuild>;
+
+}  // namespace holdfast::engine

@@ -1,0 +1,257 @@
+// Leading: beats and promises, the commit LSN, and changes of the in-sync set.
+#include <algorithm>
+
+#include "base/ensure.h"
+#include "base/planted.h"
+#include "engine/role.h"
+
+namespace holdfast::engine {
+
+void RoleMachine::become_primary(BootNs now) {
+  const bool still = view_.epoch == bound_.epoch && view_.claim == bound_.claim && view_.primary == self().node;
+  if (!still) {
+    role_ = Role::follower;
+    return;
+  }
+  role_ = Role::primary;
+  obligations_ = promised_ = view_.in_sync;
+  for (Peer& p : peers_) {
+    p.match_sent = p.matched = p.rebuild_asked = false;
+    p.acked = p.ever_acked = Lsn();
+    p.promise_until = BootNs{};
+    p.next_beat = now;
+  }
+  epoch_start_ = Lsn();
+  handing_over_ = false;
+  open_ = planted(Bug::opened_before_epoch_start);
+  leading_since_ = now;
+  ask(BeginEpoch{bound_.epoch});
+  send_beats(now);
+}
+
+// What rule 3 forbids, for who looks whether it would be found.
+void RoleMachine::readopt(BootNs now) {
+  role_ = Role::primary;
+  obligations_ = promised_ = view_.in_sync;
+  for (Peer& p : peers_) {
+    p.match_sent = p.matched = false;
+    p.acked = Lsn();
+  }
+  leading_since_ = now;
+  for (const wal::EpochBegin& e : log_->history.epochs())
+    if (e.epoch == bound_.epoch) epoch_start_ = e.first;
+  for (Peer& p : peers_)
+    if (p.hello) on_hello(now, p);
+  update_commit();
+}
+
+void RoleMachine::epoch_begun(BootNs now, Lsn first) {
+  if (role_ != Role::primary || epoch_start_ != Lsn()) return;
+  ENSURE(first == log_->end && log_->history.last() == bound_.epoch);
+  epoch_start_ = first;
+  // Who said hello before the epoch had its record is matched now.
+  for (Peer& p : peers_)
+    if (p.hello) on_hello(now, p);
+  update_commit();
+}
+
+// Irrevocable: whoever wants to lead again claims a new epoch.
+void RoleMachine::demote(BootNs now) {
+  if (role_ != Role::primary) return;
+  role_ = Role::follower;
+  obligations_.clear();
+  open_ = handing_over_ = false;
+  epoch_start_ = Lsn();
+  quiet_since_ = now;
+  if (pending_ && !pending_->is_claim && !pending_->in_flight) pending_.reset();
+  ask(Cease{});
+  next_read_ = now;
+}
+
+// A follower's log meets mine: cut it to what we share, then ship the rest.
+void RoleMachine::on_hello(BootNs now, Peer& from) {
+  if (role_ != Role::primary) return;
+  const Hello& hello = *from.hello;
+  if (hello.bound.epoch > bound_.epoch) return demote(now);
+  if (hello.bound.epoch < bound_.epoch || hello.bound.claim != bound_.claim) return beat_to(now, from);
+  if (from.match_sent || epoch_start_ == Lsn()) return;
+  auto shared = wal::common_end(log_->history, log_->end, hello.history, hello.end);
+  if (planted(Bug::matched_by_lsn)) shared = std::min(log_->end, hello.end);
+  const bool went_back = from.promise_of == hello.copy.incarnation && hello.end < from.ever_acked;
+  if (!shared || *shared < hello.applied || went_back) {
+    if (!std::exchange(from.rebuild_asked, true)) ask(Rebuild{from.node});
+    return;
+  }
+  from.match_sent = true;
+  from.matched = from.rebuild_asked = false;
+  from.acked = Lsn();
+  beat_to(now, from);  // Whom it follows, before what it follows.
+  send(from, MatchAt{bound_.epoch, *shared});
+}
+
+std::optional<Lsn> RoleMachine::ship_after(NodeId node, SessionId session) const {
+  const Peer* p = find_peer(node);
+  if (role_ != Role::primary || !p || p->session != session || !p->matched) return std::nullopt;
+  return p->acked;
+}
+
+void RoleMachine::on_ack(Peer& from, const Ack& ack) {
+  if (role_ != Role::primary || ack.epoch != bound_.epoch || !from.match_sent || ack.durable > log_->end) return;
+  from.matched = true;
+  from.acked = std::max(from.acked, ack.durable);
+  from.ever_acked = std::max(from.ever_acked, from.acked);
+  update_commit();
+}
+
+void RoleMachine::on_promise(Peer& from, const Beat& beat) {
+  if (!beat.grants || beat.epoch != bound_.epoch || beat.claim != bound_.claim || !from.hello) return;
+  const Uuid incarnation = from.hello->copy.incarnation;
+  if (from.promise_of != incarnation) {
+    from.promise_of = incarnation;
+    from.ever_acked = from.acked;
+    from.promise_until = BootNs{};
+  }
+  from.promise_until = std::max(from.promise_until, beat.echo + lease_held(beat.lease_ms, start_.timing));
+}
+
+bool RoleMachine::holds_lease(BootNs now) const {
+  if (planted(Bug::read_without_lease)) return true;
+  const std::vector<Copy>& needed = planted(Bug::joined_without_promise) ? promised_ : obligations_;
+  return std::all_of(needed.begin(), needed.end(), [&](const Copy& copy) {
+    if (copy.node == self().node) return true;
+    const Peer* p = find_peer(copy.node);
+    const bool same = p && (p->promise_of == copy.incarnation || planted(Bug::wiped_disk_keeps_membership));
+    return same && now < p->promise_until;
+  });
+}
+
+bool RoleMachine::owes(const Copy& copy) const {
+  return std::find(obligations_.begin(), obligations_.end(), copy) != obligations_.end();
+}
+
+// What the copy is known to have, in this epoch and session and of this incarnation (14, 19).
+Lsn RoleMachine::durable_on(const Copy& copy) const {
+  if (copy.node == self().node) return planted(Bug::own_copy_not_durable) ? log_->end : log_->durable;
+  const Peer* p = find_peer(copy.node);
+  const bool same = p && p->hello && (p->hello->copy == copy || planted(Bug::wiped_disk_keeps_membership));
+  if (!same || !p->matched) return Lsn();
+  return p->acked;
+}
+
+void RoleMachine::update_commit() {
+  if (role_ != Role::primary || epoch_start_ == Lsn()) return;
+  Lsn everywhere = durable_on(self());
+  if (!planted(Bug::committed_on_own_copy))
+    for (const Copy& copy : obligations_) everywhere = std::min(everywhere, durable_on(copy));
+  if (everywhere > commit_) {
+    commit_ = everywhere;
+    ask(CommitTo{commit_});
+  }
+  if (open_ || commit_ < epoch_start_) return;
+  open_ = true;
+  ask(Open{});
+}
+
+void RoleMachine::send_beats(BootNs now) {
+  for (Peer& p : peers_)
+    if (p.session != SessionId() && now >= p.next_beat) beat_to(now, p);
+}
+
+void RoleMachine::beat_to(BootNs now, Peer& to) {
+  to.next_beat = now + milliseconds(start_.timing.heartbeat_ms);
+  Beat beat;
+  beat.epoch = bound_.epoch;
+  beat.claim = bound_.claim;
+  beat.sent = now;
+  beat.echo = to.newest_sent;
+  beat.leads = true;
+  beat.lease_ms = view_.lease_ms;
+  beat.commit = commit_;
+  send(to, beat);
+}
+
+bool RoleMachine::is_silent(const Peer& member, BootNs now) const {
+  return now - std::max(member.heard, leading_since_) > milliseconds(start_.timing.replica_timeout_ms);
+}
+
+// Members that are silent, have another store now, or are no longer wanted leave by CAS, all at once; O keeps them until the
+// register is known to have lost them (17).
+void RoleMachine::judge_members(BootNs now) {
+  if (pending_ || view_revision_ == 0 || handing_over_) return;
+  Register next = view_;
+  bool silence = false;
+  for (const Copy& copy : view_.in_sync) {
+    if (copy.node == self().node) continue;
+    const Peer* p = find_peer(copy.node);
+    const bool silent = !p || is_silent(*p, now);
+    const bool replaced = p && p->hello && p->hello->copy.incarnation != copy.incarnation && !planted(Bug::wiped_disk_keeps_membership);
+    const bool rolled_back = p && p->rebuild_asked;
+    if (!silent && !replaced && !rolled_back && view_.is_member(copy.node)) continue;
+    if (planted(Bug::removed_without_cas) || planted(Bug::removed_at_send)) std::erase(obligations_, copy);
+    silence = silence || silent;
+    next.remove_in_sync(copy.node);
+  }
+  if (next.in_sync.size() == view_.in_sync.size()) return;
+  if (planted(Bug::removed_without_cas)) return update_commit();
+  // Cut off from all others: it may be me. Whoever serves nobody must not lock the volume up.
+  const bool alone = next.in_sync.size() == 1 && view_.in_sync.size() > 1 && silence;
+  const bool useful = initiators_ == 0 || now - initiator_heard_ < milliseconds(start_.timing.replica_timeout_ms);
+  if (alone && !useful) return give_way(now);
+  next.floor_epoch = log_->history.at(commit_);
+  next.floor_commit = commit_;
+  swap(now, false, std::move(next));
+}
+
+void RoleMachine::give_way(BootNs now) {
+  no_claim_before_ = now + milliseconds(start_.timing.step_down_pause_ms);
+  demote(now);
+}
+
+// Caught up to the commit LSN and to the start of this epoch: a fresh primary's commit lags what was acknowledged before (18).
+bool RoleMachine::ready_to_join(const Peer& learner, BootNs now) const {
+  if (!learner.hello || !learner.matched || learner.rebuild_asked) return false;
+  if (planted(Bug::joined_without_acks)) return true;
+  const Lsn start = planted(Bug::joined_at_lagging_commit) ? Lsn() : epoch_start_;
+  return learner.acked >= std::max(commit_, start) && learner.promise_of == learner.hello->copy.incarnation &&
+         now < learner.promise_until && !is_silent(learner, now);
+}
+
+void RoleMachine::consider_joins(BootNs now) {
+  if (pending_ || (!open_ && !planted(Bug::joined_at_lagging_commit)) || epoch_start_ == Lsn() || handing_over_) return;
+  for (Peer& p : peers_) {
+    if (!p.hello || !view_.is_member(p.node) || view_.find_in_sync(p.node) || !ready_to_join(p, now)) continue;
+    // First its acks and its promise are needed, then the register may say so.
+    if (!owes(p.hello->copy) && !planted(Bug::joined_without_acks)) obligations_.push_back(p.hello->copy);
+    Register next = view_;
+    next.add_in_sync(p.hello->copy);
+    next.floor_epoch = log_->history.at(commit_);
+    next.floor_commit = commit_;
+    return swap(now, false, std::move(next));
+  }
+}
+
+// In sync, connected and matched: it will have everything once what is under way is there.
+bool RoleMachine::is_in_step(NodeId candidate) const {
+  const Copy* copy = view_.find_in_sync(candidate);
+  const Peer* p = find_peer(candidate);
+  return role_ == Role::primary && open_ && copy && candidate != self().node && owes(*copy) && p && p->matched &&
+         p->hello && p->hello->copy == *copy;
+}
+
+bool RoleMachine::prepare_hand_over(NodeId candidate) {
+  if (pending_ || handing_over_ || !is_in_step(candidate)) return false;
+  handing_over_ = true;
+  return true;
+}
+
+bool RoleMachine::hand_over(BootNs now, NodeId candidate) {
+  if (pending_ || !handing_over_ || !is_in_step(candidate) || commit_ != log_->end) return false;
+  const Epoch ceased = bound_.epoch;
+  no_claim_before_ = now + milliseconds(start_.timing.takeover_patience_ms);
+  if (planted(Bug::resumed_after_release)) handing_over_ = false;
+  else demote(now);
+  send(peer(candidate), Release{ceased});
+  return true;
+}
+
+}  // namespace holdfast::engine

@@ -1,0 +1,47 @@
+// Which epoch wrote which part of a log. Two logs that have the same epoch at the same LSN are the same up to there: one
+// primary creates all records of its epoch, in order, on top of a log it had proven to hold everything acknowledged.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "base/types.h"
+
+namespace holdfast::wal {
+
+struct EpochBegin {
+  Epoch epoch;
+  Lsn first;
+  friend bool operator==(const EpochBegin&, const EpochBegin&) = default;
+};
+
+// Epochs and first LSNs strictly increase. Derived from the records, never from claims: an epoch without a record is not in it.
+class EpochHistory {
+ public:
+  EpochHistory() = default;
+  explicit EpochHistory(std::vector<EpochBegin> epochs) : epochs_(std::move(epochs)) {}
+
+  // The record was appended. Its epoch is the last one or a newer one.
+  void note(Epoch epoch, Lsn lsn);
+  // Records after the LSN were cut.
+  void cut(Lsn last_kept);
+  // The epoch of the record at the LSN; zero when the LSN is zero or older than what is kept.
+  Epoch at(Lsn lsn) const;
+  Epoch last() const { return epochs_.empty() ? Epoch() : epochs_.back().epoch; }
+  bool empty() const { return epochs_.empty(); }
+  std::span<const EpochBegin> epochs() const { return epochs_; }
+  // Forgets the oldest beyond the bound.
+  void keep_newest(std::size_t count);
+  // True when the history reaches back to the first record that ever was.
+  bool complete() const { return epochs_.empty() || epochs_.front().first == Lsn(1); }
+
+ private:
+  std::vector<EpochBegin> epochs_;  // Oldest first.
+};
+
+// The end of what both logs share (Lsn 0: nothing but the beginning); nothing when the histories no longer reach back to it.
+std::optional<Lsn> common_end(const EpochHistory& a, Lsn a_end, const EpochHistory& b, Lsn b_end);
+
+}  // namespace holdfast::wal
