@@ -10,6 +10,7 @@ namespace holdfast::engine {
 namespace {
 
 constexpr std::string_view kFirstLine = "holdfast-register 1";
+constexpr std::string_view kLastLine = "end";
 constexpr std::string_view kFirstWord = "holdfast-register ";
 
 std::string hex(const Uuid& id) {
@@ -132,7 +133,7 @@ std::string encode_register(const Register& r) {
   for (const Copy& copy : r.in_sync) out += concat("in_sync ", copy.node.value, " ", hex(copy.incarnation), "\n");
   for (const NodeId node : r.members) out += concat("member ", node.value, "\n");
   out += concat("min_in_sync ", r.min_in_sync, "\nlease_ms ", r.lease_ms, "\nprevious_lease_ms ", r.previous_lease_ms,
-                "\nfloor_epoch ", r.floor_epoch.value, "\nfloor_commit ", r.floor_commit.value, "\n");
+                "\nfloor_epoch ", r.floor_epoch.value, "\nfloor_commit ", r.floor_commit.value, "\n", kLastLine, "\n");
   return out;
 }
 
@@ -141,6 +142,7 @@ Result<Register> decode_register(std::string_view text) {
   Register r;
   r.lease_ms = r.previous_lease_ms = r.min_in_sync = 0;
   std::vector<std::string_view> seen;
+  bool ended = false;
   for (std::size_t line_number = 1; !text.empty(); ++line_number) {
     const std::size_t newline = text.find('\n');
     if (newline == text.npos) return fail(Errc::corrupt, concat("line ", line_number, " of the register is cut off"));
@@ -152,11 +154,16 @@ Result<Register> decode_register(std::string_view text) {
         return fail(Errc::version_too_new, "the register was written by a newer holdfast: use that one");
       return fail(Errc::foreign, "there is no holdfast register under this key");
     }
+    if (line == kLastLine && text.empty()) {
+      ended = true;
+      break;
+    }
     const std::string_view key = take_word(line);
     const bool repeated = key != "member" && key != "in_sync" && std::find(seen.begin(), seen.end(), key) != seen.end();
     if (repeated || !read_line(key, line, r)) return fail(Errc::corrupt, concat("line ", line_number, " of the register makes no sense"));
     seen.push_back(key);
   }
+  if (!ended) return fail(Errc::corrupt, "the register is cut off");
   TRY(check(r));
   return r;
 }

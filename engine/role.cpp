@@ -142,7 +142,7 @@ void RoleMachine::see(BootNs now, std::uint64_t revision, const Register& value)
     if (role_ == Role::primary) obligations_ = view_.in_sync;
     return;
   }
-  if (value.seq < start_.seq_seen) return;  // Restored from an older state: nothing it says counts.
+  if (value.seq < start_.seq_seen && !planted(Bug::stale_view_used)) return;  // Restored from an older state: nothing it says counts.
   if (value.epoch != view_.epoch) quiet_since_ = now;
   view_ = value;
   view_revision_ = revision;

@@ -197,12 +197,14 @@ void Node::perform(const Action& action) {
     world_->read_register(*this);
   } else if (const auto* swap = std::get_if<engine::SwapRegister>(&action)) {
     world_->swap_register(*this, swap->base_revision, swap->value);
+    world_->turning_point(*this);
   } else if (const auto* bind = std::get_if<engine::BindTo>(&action)) {
     const bool durable = !planted(Bug::bound_epoch_not_durable);
     if (durable && world_->random().coin()) disk_.bound = bind->bound;  // A crash before the end may find it done.
     in_turn(slow, [this, bound = bind->bound, durable] {
       if (durable) disk_.bound = bound;
       machine_->bound_done(clock(), bound);
+      world_->turning_point(*this);
     });
   } else if (const auto* cut = std::get_if<engine::CutTo>(&action)) {
     if (cut->end < facts_.applied) world_->fail("an applied record is to be cut");
@@ -217,6 +219,7 @@ void Node::perform(const Action& action) {
       disk_.synced = disk_.log.size();
       facts_.durable = Lsn(disk_.synced);
       machine_->cut_done(clock(), session);
+      world_->turning_point(*this);
     });
   } else if (const auto* begin = std::get_if<engine::BeginEpoch>(&action)) {
     append(Record{begin->epoch, 0});

@@ -20,6 +20,7 @@ World::World(const Shape& shape) : shape_(shape), random_(shape.seed) {
   timing_.lease_ms = random_.pick(std::array<std::int64_t, 4>{600, 600, 300, 1'500});
   timing_.takeover_patience_ms = random_.pick(std::array<std::int64_t, 4>{750, 750, 100, 0});
   timing_.replica_timeout_ms = random_.pick(std::array<std::int64_t, 4>{650, 650, 650, 150});
+  timing_.register_poll_ms = random_.pick(std::array<std::int64_t, 4>{1'000, 1'000, 200, 50});
   register_.group = group_;
   register_.seq = 1;
   register_.lease_ms = register_.previous_lease_ms = static_cast<std::uint32_t>(timing_.lease_ms);
@@ -52,9 +53,11 @@ World::World(const Shape& shape) : shape_(shape), random_(shape.seed) {
   swarm_.isolate = chance(200, 1500);
   swarm_.outage = chance(200, 1500);
   swarm_.cut_off = chance(200, 1500);
+  swarm_.deposed = chance(100, 800);
   swarm_.hand_over = chance(50, 800);
   swarm_.wipe = random_.one_in(3) ? random_.between(300, 1500) : 0;
   swarm_.slow_disk = chance(300, 1500);
+  swarm_.turning = random_.coin() ? 0 : random_.between(3, 20);
   swarm_.unknown_ppm = random_.coin() ? static_cast<std::uint32_t>(random_.below(400'000)) : 0;
   swarm_.slow_hop_max = random_.one_in(4) ? static_cast<TrueNs>(random_.between(10, 150)) * kMs : 0;
 }
@@ -353,6 +356,39 @@ void World::ceased(Node& n) {
 
 // ---- Faults.
 
+void World::strike_down(Node& n, Death how) {
+  if (!n.up() || calm_) return;
+  n.die(how);
+  ++(how == Death::power_lost ? tally_.power_losses : tally_.crashes);
+  narrate((how == Death::power_lost ? "power loss of " : "kill of ") + std::to_string(n.id().value));
+  for (Link& l : links_)
+    if (l.a == n.id() || l.b == n.id())
+      break_link(l, how == Death::power_lost ? RoleMachine::LinkEnd::closed : RoleMachine::LinkEnd::reset);
+  const bool claim_under_way =
+      std::any_of(claims_in_flight_.begin(), claims_in_flight_.end(), [&](const auto& c) { return c.second == n.id(); });
+  const engine::Copy mine{n.id(), n.disk().incarnation};
+  const bool others_have_it = std::any_of(register_.in_sync.begin(), register_.in_sync.end(), [&](const engine::Copy& c) {
+    return c.node != n.id() && node(c.node).disk().incarnation == c.incarnation;
+  });
+  const bool wanted = swarm_.wipe != 0 && random_.one_in(3);
+  if (wanted && !claim_under_way && (others_have_it || !register_.has_in_sync(mine))) {
+    n.wipe(random_.next_uuid());
+    ++tally_.wipes;
+    narrate("its disk is replaced");
+  }
+  at(now_ + static_cast<TrueNs>(random_.between(1, random_.coin() ? 50 : 3'000)) * kMs, [&n] {
+    if (!n.up()) n.start();
+  });
+}
+
+// Something has just become durable, or is on its way to the register: the best moment to die.
+void World::turning_point(Node& n) {
+  if (calm_ || swarm_.turning == 0 || !random_.one_in(swarm_.turning)) return;
+  at(now_ + static_cast<TrueNs>(random_.below(20'000)) * 1'000, [this, &n] {
+    strike_down(n, random_.one_in(3) ? Death::power_lost : Death::killed);
+  });
+}
+
 void World::inject() {
   maintain_links();
   for (auto& n : nodes_)
@@ -364,31 +400,8 @@ void World::inject() {
   const auto strikes = [&](std::uint64_t chance) { return chance != 0 && random_.one_in(chance); };
   Node& n = *nodes_[random_.below(nodes_.size())];
   const auto mend_later = [&](auto what) { at(now_ + static_cast<TrueNs>(random_.between(10, 4'000)) * kMs, what); };
-  const auto end_links_of = [&](NodeId id, RoleMachine::LinkEnd how) {
-    for (Link& l : links_)
-      if (l.a == id || l.b == id) break_link(l, how);
-  };
   const bool kill = strikes(swarm_.kill), power = strikes(swarm_.power);
-  if ((kill || power) && n.up()) {
-    n.die(power ? Death::power_lost : Death::killed);
-    ++(power ? tally_.power_losses : tally_.crashes);
-    narrate((power ? "power loss of " : "kill of ") + std::to_string(n.id().value));
-    end_links_of(n.id(), power ? RoleMachine::LinkEnd::closed : RoleMachine::LinkEnd::reset);
-    const bool claim_under_way =
-        std::any_of(claims_in_flight_.begin(), claims_in_flight_.end(), [&](const auto& c) { return c.second == n.id(); });
-    const engine::Copy mine{n.id(), n.disk().incarnation};
-    const bool others_have_it = std::any_of(register_.in_sync.begin(), register_.in_sync.end(), [&](const engine::Copy& c) {
-      return c.node != n.id() && node(c.node).disk().incarnation == c.incarnation;
-    });
-    if (strikes(swarm_.wipe ? 3 : 0) && !claim_under_way && (others_have_it || !register_.has_in_sync(mine))) {
-      n.wipe(random_.next_uuid());
-      ++tally_.wipes;
-      narrate("its disk is replaced");
-    }
-    at(now_ + static_cast<TrueNs>(random_.between(1, random_.coin() ? 50 : 3'000)) * kMs, [this, &n] {
-      if (!n.up()) n.start();
-    });
-  }
+  if (kill || power) strike_down(n, power ? Death::power_lost : Death::killed);
   if (strikes(swarm_.pause) && n.up()) {
     n.pause(now_ + static_cast<TrueNs>(random_.between(10, 3'000)) * kMs);
     ++tally_.pauses;
@@ -426,6 +439,16 @@ void World::inject() {
       if (each.a == n.id() || each.b == n.id()) cut(each, 0), cut(each, 1);
     ++tally_.partitions;
     narrate("isolation of " + std::to_string(n.id().value));
+  }
+  if (strikes(swarm_.deposed) && register_.primary != NodeId()) {
+    // The primary loses the register and one of the others, and does not learn that it is deposed.
+    const NodeId primary = register_.primary;
+    for (Link& each : links_)
+      if ((each.a == primary || each.b == primary) && random_.coin()) cut(each, 0), cut(each, 1);
+    cut_off_[primary] = true;
+    mend_later([this, primary] { cut_off_[primary] = false; });
+    ++tally_.partitions;
+    narrate("the primary " + std::to_string(primary.value) + " is cut off from the register and some others");
   }
   if (strikes(swarm_.outage)) {
     outage_ = true;

@@ -29,6 +29,7 @@ class World {
   // The node says: everything up to the LSN is committed.
   void committed(Node& node, Lsn upto);
   void ceased(Node& node);
+  void turning_point(Node& node);
 
  private:
   struct Event {
@@ -77,6 +78,7 @@ class World {
   void settle_writes(Node& node);
 
   void inject();
+  void strike_down(Node& node, Death how);
   void heal();
   bool is_well();
   void check();
@@ -112,8 +114,8 @@ class World {
 
   // Chances of this seed, each once in so many turns of 10 ms; zero: never.
   struct Swarm {
-    std::uint64_t kill = 0, power = 0, pause = 0, link_break = 0, partition = 0, one_way = 0, isolate = 0, outage = 0, cut_off = 0,
-                  hand_over = 0, wipe = 0, slow_disk = 0;
+    std::uint64_t kill = 0, power = 0, pause = 0, link_break = 0, partition = 0, one_way = 0, isolate = 0, outage = 0, cut_off = 0, deposed = 0,
+                  hand_over = 0, wipe = 0, slow_disk = 0, turning = 0;
     std::uint32_t unknown_ppm = 0;
     TrueNs slow_hop_max = 0;
   } swarm_;

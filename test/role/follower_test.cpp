@@ -1,0 +1,275 @@
+// Following, promising and claiming: rules 1 to 13 as tables of events (docs/replication.md).
+#include "test/role/machine_bench.h"
+
+namespace holdfast::role_test {
+namespace {
+
+constexpr Bound kFollowing{Epoch(4), 9, false};
+
+// A process that has just started does not know what it promised: it waits the whole lease, counted as a grantor does.
+TEST(Follower, Start_WhoWasPromised_IsWaitedFor) {
+  MachineBench bench(kFollowing);
+  bench.append(4);
+  const Register reg = MachineBench::register_of(4, kMe, 9);  // The register says I lead, but I never bound it as primary.
+  bench.read(1, reg);
+  bench.pass_ms(600);
+  bench.read(1, reg);
+  EXPECT_EQ(bench.asked<SwapRegister>(), nullptr);
+  bench.pass_ms(10);
+  bench.read(1, reg);
+  EXPECT_NE(bench.asked<SwapRegister>(), nullptr);
+}
+
+// The exception: nobody else can have been promised anything in an epoch that I bound as its primary.
+TEST(Follower, Start_OfTheBoundPrimary_ClaimsAnewAtOnce) {
+  MachineBench bench(Bound{Epoch(4), 9, true});
+  bench.append(4);
+  bench.read(1, MachineBench::register_of(4, kMe, 9));
+  const SwapRegister* swap = bench.asked<SwapRegister>();
+  ASSERT_NE(swap, nullptr);
+  EXPECT_EQ(swap->value.epoch, Epoch(5));
+  EXPECT_NE(swap->value.claim, 9u);
+  EXPECT_EQ(swap->value.in_sync.size(), 2u);
+}
+
+TEST(Follower, LeaseWasLongerBefore_Start_WaitsForTheLonger) {
+  MachineBench bench(kFollowing);
+  bench.append(4);
+  Register reg = MachineBench::register_of(4, kMe, 9);
+  reg.previous_lease_ms = 2'000;
+  bench.read(1, reg);
+  bench.pass_ms(1'990);
+  bench.read(1, reg);
+  EXPECT_EQ(bench.asked<SwapRegister>(), nullptr);
+}
+
+struct Following : MachineBench {
+  Following() : MachineBench(kFollowing) {
+    append(4, 3);
+    reg = register_of(4, kOther, 9);
+    read(1, reg);
+    connect();
+    receive(beat_of(4, 9));
+    forget();
+  }
+  Register reg;
+};
+
+TEST(Follower, BeatOfItsPrimary_IsAnsweredWithAPromise_CountedFromReceipt) {
+  Following bench;
+  const Beat beat = bench.beat_of(4, 9);
+  bench.receive(beat);
+  const Beat* answer = bench.sent<Beat>();
+  ASSERT_NE(answer, nullptr);
+  EXPECT_TRUE(answer->grants);
+  EXPECT_EQ(answer->echo, beat.sent);
+  EXPECT_EQ(bench.machine->granted_until(), bench.now + milliseconds(606));
+}
+
+TEST(Follower, BeatOfAnOlderEpoch_IsFenced) {
+  Following bench;
+  bench.receive(bench.beat_of(3, 8));
+  const Fenced* fenced = bench.sent<Fenced>();
+  ASSERT_NE(fenced, nullptr);
+  EXPECT_EQ(fenced->bound, Epoch(4));
+  EXPECT_EQ(bench.sent<Beat>(), nullptr);
+}
+
+// Bound durably before anything is promised to the new one; what of the old session comes later is not appended.
+TEST(Follower, BeatOfANewerEpoch_IsBoundFirst_ThenPromisedTo) {
+  Following bench;
+  bench.receive(bench.beat_of(5, 11));
+  ASSERT_NE(bench.asked<BindTo>(), nullptr);
+  EXPECT_EQ(bench.asked<BindTo>()->bound, (Bound{Epoch(5), 11, false}));
+  bench.receive(bench.beat_of(5, 11));
+  EXPECT_EQ(bench.sent<Beat>(), nullptr);
+  EXPECT_FALSE(bench.machine->accepts(kSession, Epoch(4)));
+  bench.machine->bound_done(bench.now, Bound{Epoch(5), 11, false});
+  EXPECT_NE(bench.sent<Hello>(), nullptr);
+  bench.receive(bench.beat_of(5, 11));
+  ASSERT_NE(bench.sent<Beat>(), nullptr);
+  EXPECT_TRUE(bench.sent<Beat>()->grants);
+}
+
+// Records count only after the log was cut to what the primary shares.
+TEST(Follower, Match_IsCutDurably_ThenAcknowledged) {
+  Following bench;
+  EXPECT_FALSE(bench.machine->accepts(kSession, Epoch(4)));
+  bench.receive(MatchAt{Epoch(4), Lsn(2)});
+  ASSERT_NE(bench.asked<CutTo>(), nullptr);
+  EXPECT_EQ(bench.asked<CutTo>()->end, Lsn(2));
+  EXPECT_FALSE(bench.machine->accepts(kSession, Epoch(4)));
+  bench.log.history.cut(Lsn(2));
+  bench.log.end = bench.log.durable = Lsn(2);
+  bench.machine->cut_done(bench.now, kSession);
+  EXPECT_TRUE(bench.machine->accepts(kSession, Epoch(4)));
+  ASSERT_NE(bench.sent<Ack>(), nullptr);
+  EXPECT_EQ(bench.sent<Ack>()->durable, Lsn(2));
+}
+
+TEST(Follower, MatchBelowWhatIsApplied_AsksForARebuild) {
+  Following bench;
+  bench.log.applied = Lsn(3);
+  bench.receive(MatchAt{Epoch(4), Lsn(2)});
+  EXPECT_EQ(bench.asked<CutTo>(), nullptr);
+  EXPECT_NE(bench.asked<NeedRebuild>(), nullptr);
+}
+
+// A second match in a session was made of an older hello: it must not cut what came since.
+TEST(Follower, SecondMatchOfASession_IsIgnored) {
+  Following bench;
+  bench.receive(MatchAt{Epoch(4), Lsn(3)});
+  bench.machine->cut_done(bench.now, kSession);
+  bench.forget();
+  bench.receive(MatchAt{Epoch(4), Lsn(1)});
+  EXPECT_EQ(bench.asked<CutTo>(), nullptr);
+}
+
+TEST(Follower, ToldCommit_BeyondWhatIsDurable_AppliesWhatIsDurable) {
+  Following bench;
+  Beat beat = bench.beat_of(4, 9);
+  beat.commit = Lsn(9);
+  bench.receive(beat);
+  EXPECT_EQ(bench.asked<CommitTo>(), nullptr) << "not matched";
+  bench.receive(MatchAt{Epoch(4), Lsn(3)});
+  bench.machine->cut_done(bench.now, kSession);
+  bench.receive(beat);
+  ASSERT_NE(bench.asked<CommitTo>(), nullptr);
+  EXPECT_EQ(bench.asked<CommitTo>()->lsn, Lsn(3));
+}
+
+// Silence may be the link: the promise has run out long before, but the primary first gets the time to drop me.
+TEST(Follower, SilentPrimary_IsClaimedFromAfterPatience_WithoutIt) {
+  Following bench;
+  bench.pass_ms(740);
+  EXPECT_EQ(bench.asked<SwapRegister>(), nullptr);
+  bench.read(1, bench.reg);
+  EXPECT_EQ(bench.asked<SwapRegister>(), nullptr);
+  bench.pass_ms(20);
+  bench.read(1, bench.reg);
+  const SwapRegister* swap = bench.asked<SwapRegister>();
+  ASSERT_NE(swap, nullptr);
+  EXPECT_EQ(swap->value.primary, kMe);
+  EXPECT_EQ(swap->value.find_in_sync(kOther), nullptr);
+}
+
+// A reset hints at a dead process: then only the promise has to run out.
+TEST(Follower, ResetLink_IsClaimedAsSoonAsThePromiseRanOut) {
+  Following bench;
+  bench.machine->disconnected(bench.now, kOther, kSession, RoleMachine::LinkEnd::reset);
+  bench.pass_ms(600);
+  bench.read(1, bench.reg);
+  EXPECT_EQ(bench.asked<SwapRegister>(), nullptr);
+  bench.pass_ms(10);
+  bench.read(1, bench.reg);
+  EXPECT_NE(bench.asked<SwapRegister>(), nullptr);
+}
+
+// What is not echoed was not heard: beats that come in are no sign that mine arrive.
+TEST(Follower, OneWayPartition_CountsAsSilence) {
+  Following bench;
+  for (int i = 0; i < 20; ++i) {
+    bench.receive(bench.beat_of(4, 9));  // Its echo stays at zero.
+    bench.pass_ms(50);
+  }
+  bench.forget();
+  bench.pass_ms(610);  // No more promises are asked for, and the last one runs out.
+  bench.read(1, bench.reg);
+  EXPECT_NE(bench.asked<SwapRegister>(), nullptr);
+}
+
+struct Claiming : Following {
+  Claiming() {
+    pass_ms(760);
+    read(1, reg);
+    EXPECT_EQ(machine->role(), Role::claiming);
+    claim = asked<SwapRegister>()->value;
+    forget();
+  }
+  Register claim;
+};
+
+TEST(Follower, PendingClaim_GrantsNothing) {
+  Claiming bench;
+  bench.receive(bench.beat_of(4, 9));
+  ASSERT_NE(bench.sent<Beat>(), nullptr);
+  EXPECT_FALSE(bench.sent<Beat>()->grants);
+}
+
+// The old primary is back and hears me: the claim is given up, and if it lands later it is nobody's.
+TEST(Follower, ClaimGivenUp_PromisesAgain_AndIsNotLedWhenItLands) {
+  Claiming bench;
+  bench.machine->swap_done(bench.now, RoleMachine::SwapResult::unknown, 0, {});
+  bench.pass_ms(10);
+  Beat beat = bench.beat_of(4, 9);
+  beat.echo = bench.now;
+  bench.receive(beat);
+  ASSERT_NE(bench.sent<Beat>(), nullptr);
+  EXPECT_TRUE(bench.sent<Beat>()->grants);
+  bench.read(2, bench.claim);  // It landed.
+  EXPECT_EQ(bench.asked<BindTo>(), nullptr);
+  EXPECT_EQ(bench.machine->role(), Role::follower);
+}
+
+// An unchanged revision proves nothing: the same content is tried again, and nothing else.
+TEST(Follower, UnknownClaim_ReadAtTheOldRevision_StaysPending) {
+  Claiming bench;
+  bench.machine->swap_done(bench.now, RoleMachine::SwapResult::unknown, 0, {});
+  bench.read(1, bench.reg);
+  EXPECT_EQ(bench.machine->role(), Role::claiming);
+  bench.pass_ms(30);
+  const SwapRegister* again = bench.asked<SwapRegister>();
+  ASSERT_NE(again, nullptr);
+  EXPECT_EQ(again->value, bench.claim);
+  EXPECT_EQ(again->base_revision, 1u);
+}
+
+TEST(Follower, UnknownClaim_SeenInTheRegister_IsBoundAndLed) {
+  Claiming bench;
+  bench.machine->swap_done(bench.now, RoleMachine::SwapResult::unknown, 0, {});
+  bench.read(2, bench.claim);
+  const BindTo* bind = bench.asked<BindTo>();
+  ASSERT_NE(bind, nullptr);
+  EXPECT_EQ(bind->bound, (Bound{Epoch(5), bench.claim.claim, true}));
+  EXPECT_EQ(bench.machine->role(), Role::binding);
+  EXPECT_EQ(bench.asked<BeginEpoch>(), nullptr);
+  bench.machine->bound_done(bench.now, bind->bound);
+  EXPECT_EQ(bench.machine->role(), Role::primary);
+  EXPECT_NE(bench.asked<BeginEpoch>(), nullptr);
+}
+
+TEST(Follower, Released_ClaimsAtOnce_AndKeepsTheOldPrimaryInSync) {
+  Following bench;
+  bench.receive(Release{Epoch(4)});
+  ASSERT_NE(bench.asked<ReadRegister>(), nullptr);
+  bench.read(1, bench.reg);
+  const SwapRegister* swap = bench.asked<SwapRegister>();
+  ASSERT_NE(swap, nullptr);
+  EXPECT_NE(swap->value.find_in_sync(kOther), nullptr);
+}
+
+TEST(Follower, ReleaseOfAnotherEpoch_IsIgnored) {
+  Following bench;
+  bench.receive(Release{Epoch(3)});
+  bench.read(1, bench.reg);
+  EXPECT_EQ(bench.asked<SwapRegister>(), nullptr);
+}
+
+// Never promoted: who is not in the set, whose disk was replaced, whose log does not reach what was committed, who has a hole.
+TEST(Follower, WhoIsNotFit_NeverClaims) {
+  for (int what = 0; what < 4; ++what) {
+    Following bench;
+    if (what == 0) bench.reg.remove_in_sync(kMe);
+    if (what == 1) bench.reg.add_in_sync(copy_of(kMe, 1));
+    if (what == 2) bench.reg.floor_epoch = Epoch(4), bench.reg.floor_commit = Lsn(4);
+    if (what == 3) bench.log.promotable = false;
+    bench.reg.seq += 1;
+    bench.read(2, bench.reg);
+    bench.pass_ms(2'000);
+    bench.read(2, bench.reg);
+    EXPECT_EQ(bench.asked<SwapRegister>(), nullptr) << what;
+  }
+}
+
+}  // namespace
+}  // namespace holdfast::role_test

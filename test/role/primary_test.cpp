@@ -1,0 +1,231 @@
+// Leading: leases, the commit LSN and changes of the set, as tables of events (rules 7, 12, 14, 15, 17 to 19).
+#include "test/role/machine_bench.h"
+
+namespace holdfast::role_test {
+namespace {
+
+// It serves when its epoch's start is committed: before that it may lack what its predecessor answered.
+TEST(Primary, New_OpensWhenItsEpochStartIsCommitted) {
+  MachineBench bench;
+  bench.append(3, 2);
+  bench.lead(5);
+  EXPECT_FALSE(bench.machine->is_open());
+  bench.bring_up();
+  EXPECT_TRUE(bench.machine->is_open());
+  EXPECT_EQ(bench.machine->commit(), Lsn(3));
+  EXPECT_TRUE(bench.machine->may_serve(bench.now));
+}
+
+TEST(Primary, Alone_NeedsNoLease) {
+  MachineBench bench;
+  bench.lead(5, {kMe});
+  EXPECT_TRUE(bench.machine->is_open());
+  EXPECT_TRUE(bench.machine->may_serve(bench.now));
+}
+
+TEST(Primary, LeaseThatRanOut_StopsServing_UntilItIsRenewed) {
+  MachineBench bench;
+  bench.lead(5);
+  bench.bring_up();
+  bench.now = bench.now + milliseconds(593);
+  EXPECT_TRUE(bench.machine->may_serve(bench.now));
+  bench.now = bench.now + milliseconds(2);  // 600 ms less one percent.
+  EXPECT_FALSE(bench.machine->may_serve(bench.now));
+  bench.promise();
+  EXPECT_TRUE(bench.machine->may_serve(bench.now));
+}
+
+TEST(Primary, CommitLsn_IsWhatAllObligationsHave) {
+  MachineBench bench;
+  bench.lead(5, {kMe, kOther, kThird});
+  bench.bring_up(kOther, kSession);
+  bench.bring_up(kThird, kThirdSession);
+  bench.append(5, 3);
+  EXPECT_EQ(bench.machine->commit(), Lsn(1));
+  bench.receive(Ack{Epoch(5), Lsn(4)});
+  EXPECT_EQ(bench.machine->commit(), Lsn(1));
+  bench.receive(Ack{Epoch(5), Lsn(3)}, kThird, kThirdSession);
+  EXPECT_EQ(bench.machine->commit(), Lsn(3));
+}
+
+TEST(Primary, OwnRecord_NotDurableHere_IsNotCommitted) {
+  MachineBench bench;
+  bench.lead(5);
+  bench.bring_up();
+  bench.log.end = Lsn(2);
+  bench.receive(Ack{Epoch(5), Lsn(2)});
+  EXPECT_EQ(bench.machine->commit(), Lsn(1));
+  bench.log.durable = Lsn(2);
+  bench.machine->log_changed(bench.now);
+  EXPECT_EQ(bench.machine->commit(), Lsn(2));
+}
+
+TEST(Primary, AckOfAnotherEpochOrBeforeTheMatch_CountsForNothing) {
+  MachineBench bench;
+  bench.lead(5);
+  bench.connect();
+  bench.receive(Ack{Epoch(5), Lsn(1)});
+  EXPECT_FALSE(bench.machine->is_open());
+  bench.bring_up();
+  bench.append(5);
+  bench.receive(Ack{Epoch(4), Lsn(2)});
+  EXPECT_EQ(bench.machine->commit(), Lsn(1));
+}
+
+// A silent member is dropped by CAS; until the register is known to have lost it, nothing is committed without it.
+TEST(Primary, SilentMember_IsOwedUntilItsRemovalIsKnown) {
+  MachineBench bench;
+  bench.lead(5);
+  bench.bring_up();
+  bench.append(5);
+  bench.pass_ms(640);
+  EXPECT_EQ(bench.asked<SwapRegister>(), nullptr);
+  bench.pass_ms(30);
+  const SwapRegister* swap = bench.asked<SwapRegister>();
+  ASSERT_NE(swap, nullptr);
+  EXPECT_EQ(swap->value.find_in_sync(kOther), nullptr);
+  EXPECT_EQ(swap->value.floor_commit, Lsn(1));
+  EXPECT_EQ(bench.machine->commit(), Lsn(1));
+  bench.machine->swap_done(bench.now, RoleMachine::SwapResult::unknown, 0, {});
+  EXPECT_EQ(bench.machine->commit(), Lsn(1));
+  bench.machine->register_read(bench.now, 3, swap->value);
+  EXPECT_EQ(bench.machine->commit(), Lsn(2));
+}
+
+// The floor names the epoch of the record that is committed, not the epoch that removes.
+TEST(Primary, Floor_OfARemovalBeforeTheEpochStartIsCommitted_NamesTheRecordsEpoch) {
+  MachineBench bench;
+  bench.append(3, 2);
+  bench.log.applied = Lsn(2);
+  bench.lead(5);
+  bench.pass_ms(700);
+  const SwapRegister* swap = bench.asked<SwapRegister>();
+  ASSERT_NE(swap, nullptr);
+  EXPECT_EQ(swap->value.floor_commit, Lsn(2));
+  EXPECT_EQ(swap->value.floor_epoch, Epoch(3));
+}
+
+TEST(Primary, OlderView_AfterANewerOne_ChangesNothing) {
+  MachineBench bench;
+  bench.lead(5, {kMe});
+  Register joined = bench.view;
+  joined.seq += 1;
+  joined.members = {kMe, kOther};
+  joined.add_in_sync(copy_of(kOther));
+  bench.read(4, joined);
+  ASSERT_EQ(bench.machine->obligations().size(), 2u);
+  bench.read(2, bench.view);  // A read that was under way all the time.
+  EXPECT_EQ(bench.machine->obligations().size(), 2u);
+}
+
+TEST(Primary, NewDiskOfAMember_DoesNotAnswerForTheOldOne_AndIsRemovedFirst) {
+  MachineBench bench;
+  bench.lead(5);
+  bench.bring_up(kOther, kSession, 1);
+  bench.append(5);
+  bench.receive(Ack{Epoch(5), Lsn(2)});
+  EXPECT_FALSE(bench.machine->is_open());
+  EXPECT_FALSE(bench.machine->holds_lease(bench.now));
+  bench.pass_ms(10);
+  const SwapRegister* swap = bench.asked<SwapRegister>();
+  ASSERT_NE(swap, nullptr);
+  EXPECT_EQ(swap->value.find_in_sync(kOther), nullptr);
+}
+
+struct Alone : MachineBench {
+  Alone() {
+    lead(5, {kMe});
+    Register two = view;
+    two.seq += 1;
+    two.members = {kMe, kOther};
+    read(4, two);
+    forget();
+  }
+};
+
+// First its acks and its promise are needed, then the register may say so.
+TEST(Primary, Learner_IsOwedBeforeItsJoinIsSent) {
+  Alone bench;
+  bench.append(5, 2);
+  bench.connect();
+  bench.receive(MachineBench::hello_of(copy_of(kOther), bench.machine->bound(), 0, {}));
+  bench.receive(Ack{Epoch(5), Lsn(2)});
+  bench.promise();
+  bench.machine->tick(bench.now);
+  EXPECT_EQ(bench.asked<SwapRegister>(), nullptr) << "it lacks a committed record";
+  bench.receive(Ack{Epoch(5), Lsn(3)});
+  bench.machine->tick(bench.now);
+  const SwapRegister* swap = bench.asked<SwapRegister>();
+  ASSERT_NE(swap, nullptr);
+  EXPECT_NE(swap->value.find_in_sync(kOther), nullptr);
+  bench.append(5);
+  EXPECT_EQ(bench.machine->commit(), Lsn(3)) << "from here on nothing is committed without it";
+}
+
+TEST(Primary, LearnerWithoutAPromise_DoesNotJoin) {
+  Alone bench;
+  bench.connect();
+  bench.receive(MachineBench::hello_of(copy_of(kOther), bench.machine->bound(), 0, {}));
+  bench.receive(Ack{Epoch(5), Lsn(1)});
+  bench.machine->tick(bench.now);
+  EXPECT_EQ(bench.asked<SwapRegister>(), nullptr);
+}
+
+// Cut off from all others it may be the one that is cut off: who serves nobody gives way instead of taking the volume along.
+TEST(Primary, CutOffFromMembersAndInitiators_GivesWay) {
+  MachineBench bench;
+  bench.lead(5);
+  bench.bring_up();
+  bench.machine->initiators_attached(1);
+  bench.machine->initiator_heard(bench.now);
+  bench.pass_ms(1'400);
+  EXPECT_EQ(bench.asked<SwapRegister>(), nullptr);
+  EXPECT_NE(bench.asked<Cease>(), nullptr);
+  EXPECT_EQ(bench.machine->role(), Role::follower);
+}
+
+TEST(Primary, FencedByANewerEpoch_Ceases) {
+  MachineBench bench;
+  bench.lead(5);
+  bench.bring_up();
+  bench.receive(Fenced{Epoch(6)});
+  EXPECT_NE(bench.asked<Cease>(), nullptr);
+  EXPECT_FALSE(bench.machine->may_serve(bench.now));
+}
+
+TEST(Primary, HandOver_CeasesBeforeItReleases) {
+  MachineBench bench;
+  bench.lead(5);
+  bench.bring_up();
+  EXPECT_FALSE(bench.machine->prepare_hand_over(kThird));
+  ASSERT_TRUE(bench.machine->prepare_hand_over(kOther));
+  EXPECT_FALSE(bench.machine->may_admit(bench.now));
+  bench.forget();
+  ASSERT_TRUE(bench.machine->hand_over(bench.now, kOther));
+  bench.collect();
+  ASSERT_GE(bench.actions.size(), 2u);
+  EXPECT_TRUE(std::holds_alternative<Cease>(bench.actions[0]));
+  ASSERT_NE(bench.sent<Release>(), nullptr);
+  EXPECT_EQ(bench.sent<Release>()->epoch, Epoch(5));
+  EXPECT_EQ(bench.machine->role(), Role::follower);
+}
+
+// Its disk went back in time under the same name: it answered for more than it has now.
+TEST(Primary, MemberThatHasLessThanItAcknowledged_IsEvicted) {
+  MachineBench bench;
+  bench.lead(5);
+  bench.bring_up();
+  bench.append(5, 2);
+  bench.receive(Ack{Epoch(5), Lsn(3)});
+  bench.machine->disconnected(bench.now, kOther, kSession, RoleMachine::LinkEnd::closed);
+  bench.connect(kOther, SessionId(20));
+  bench.receive(MachineBench::hello_of(copy_of(kOther), bench.machine->bound(), 2, {{Epoch(5), Lsn(1)}}), kOther, SessionId(20));
+  EXPECT_NE(bench.asked<Rebuild>(), nullptr);
+  bench.pass_ms(10);
+  const SwapRegister* swap = bench.asked<SwapRegister>();
+  ASSERT_NE(swap, nullptr);
+  EXPECT_EQ(swap->value.find_in_sync(kOther), nullptr);
+}
+
+}  // namespace
+}  // namespace holdfast::role_test
