@@ -1,0 +1,98 @@
+// Frames: what is sent is what arrives, and nothing else is taken for one.
+#include "engine/wire.h"
+
+#include <gtest/gtest.h>
+
+#include "test/role/machine_bench.h"
+
+namespace holdfast::role_test {
+namespace {
+
+std::vector<Message> examples() {
+  Beat leading;
+  leading.epoch = Epoch(4);
+  leading.claim = ~std::uint64_t{0};
+  leading.sent = BootNs{123};
+  leading.leads = true;
+  leading.lease_ms = 600;
+  leading.commit = Lsn(17);
+  Beat promising = leading;
+  promising.leads = false;
+  promising.grants = promising.coordinator_reached = true;
+  promising.echo = BootNs{99};
+  return {MachineBench::hello_of(copy_of(kOther, 3), Bound{Epoch(4), 9, false}, 12, {{Epoch(1), Lsn(1)}, {Epoch(4), Lsn(7)}}),
+          leading, promising, MatchAt{Epoch(4), Lsn(7)}, Ack{Epoch(4), Lsn(8)}, Release{Epoch(4)}, Fenced{Epoch(5)}};
+}
+
+std::vector<std::byte> frame_of(const Message& message) {
+  std::vector<std::byte> out;
+  encode_message(message, out);
+  return out;
+}
+
+TEST(Wire, EveryMessage_EncodedAndDecoded_EncodesTheSame) {
+  for (const Message& message : examples()) {
+    const auto frame = frame_of(message);
+    const auto back = decode_message(frame);
+    ASSERT_TRUE(back.has_value()) << back.error().text();
+    EXPECT_EQ(back->index(), message.index());
+    EXPECT_EQ(frame_of(*back), frame);
+  }
+}
+
+TEST(Wire, EveryCutAndEveryFlippedBit_IsRefused) {
+  for (const Message& message : examples()) {
+    const auto frame = frame_of(message);
+    for (std::size_t length = 0; length < frame.size(); ++length)
+      EXPECT_FALSE(decode_message(Bytes(frame).first(length)).has_value()) << length;
+    for (std::size_t bit = 0; bit < frame.size() * 8; ++bit) {
+      auto rotten = frame;
+      rotten[bit / 8] ^= std::byte{1} << (bit % 8);
+      EXPECT_FALSE(decode_message(rotten).has_value()) << bit;
+    }
+  }
+}
+
+TEST(Wire, NewerProtocol_IsNamedAsSuch) {
+  auto frame = frame_of(Ack{Epoch(1), Lsn(1)});
+  frame[4] = std::byte{2};
+  EXPECT_EQ(decode_message(frame).error().code, Errc::version_too_new);
+}
+
+struct Records {
+  wal::AppendBody body{Epoch(5).value, 10, 4, 77, 9, 2};
+  std::vector<wal::RecordOnWire> records{{1, 4, 1, 64, 2, 1, 2, 0}, {2, 5, 0, 0, 0, 3, 0, 0}};
+  std::vector<std::uint64_t> checksums{11, 12};
+  std::vector<std::byte> frame() const {
+    std::vector<std::byte> out;
+    encode_append(body, records, checksums, out);
+    return out;
+  }
+};
+
+TEST(Wire, Append_EncodedAndDecoded_IsTheSame) {
+  const Records sent;
+  const auto frame = sent.frame();
+  const auto back = decode_append(frame);
+  ASSERT_TRUE(back.has_value()) << back.error().text();
+  EXPECT_EQ(back->checksums, sent.checksums);
+  ASSERT_EQ(back->records.size(), 2u);
+  EXPECT_EQ(back->records[0].first_block, 64u);
+  EXPECT_EQ(back->body.previous_chain, 77u);
+  EXPECT_FALSE(decode_message(frame).has_value());
+}
+
+// A primary of epoch 5 has no records of epoch 6, none older than what is before them, and never a gap in its sums.
+TEST(Wire, AppendThatNoPrimarySends_IsRefused) {
+  for (int what = 0; what < 4; ++what) {
+    Records sent;
+    if (what == 0) sent.records[1].epoch = 6;
+    if (what == 1) sent.records[0].epoch = 3;
+    if (what == 2) sent.body.previous_lsn = ~std::uint64_t{0};
+    if (what == 3) sent.records[1].reserved = 1;
+    EXPECT_FALSE(decode_append(sent.frame()).has_value()) << what;
+  }
+}
+
+}  // namespace
+}  // namespace holdfast::role_test
