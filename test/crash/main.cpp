@@ -142,7 +142,7 @@ int exhaustive_command(const Arguments& arguments, const StoreMaker& maker) {
 int planted_command(const Arguments& arguments, const StoreMaker& maker) {
   int missed = 0;
   std::printf("%-40s %s\n", "planted bug", "found after");
-  for (std::size_t i = 0; i < kBugNames.size(); ++i) {
+  for (std::size_t i = 0; i < kStoreBugs; ++i) {
     planted_bugs = 1u << i;
     // No crash of one node alone reaches this one: the log's chain refuses first. A story takes that lock away.
     if (static_cast<Bug>(i) == Bug::generation_not_bumped) {

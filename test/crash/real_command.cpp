@@ -20,7 +20,7 @@ bool parse_number(std::string_view text, std::uint64_t& out) {
 
 bool plant([[maybe_unused]] std::string_view name) {
 #ifdef HOLDFAST_PLANTED_BUGS
-  for (std::size_t i = 0; i < kBugNames.size(); ++i) {
+  for (std::size_t i = 0; i < kStoreBugs; ++i) {
     if (kBugNames[i] != name) continue;
     planted_bugs |= 1u << i;
     return true;
