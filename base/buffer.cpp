@@ -16,18 +16,27 @@ Buffer Buffer::slice(std::size_t offset, std::size_t length) const {
   return part;
 }
 
-BufferPool::BufferPool(Executor& executor, std::size_t bytes)
-    : waiters_(executor), released_(executor), bytes_(bytes), counts_(bytes / kPageBytes), orders_(bytes / kPageBytes),
-      free_flags_(bytes / kPageBytes), runs_(bytes / kPageBytes) {
-  ENSURE(bytes >= kLargestBytes && bytes % kLargestBytes == 0);
+namespace {
+MutableBytes map_memory(std::size_t bytes) {
   void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   ENSURE(memory != MAP_FAILED);
-  base_ = static_cast<std::byte*>(memory);
-  for (std::size_t page = bytes / kPageBytes; page >= kLargestBytes / kPageBytes; page -= kLargestBytes / kPageBytes)
+  return {static_cast<std::byte*>(memory), bytes};
+}
+}  // namespace
+
+BufferPool::BufferPool(Executor& executor, std::size_t bytes) : BufferPool(executor, map_memory(bytes)) { owned_ = true; }
+
+BufferPool::BufferPool(Executor& executor, MutableBytes memory)
+    : waiters_(executor), released_(executor), base_(memory.data()), owned_(false), bytes_(memory.size()), counts_(bytes_ / kPageBytes),
+      orders_(bytes_ / kPageBytes), free_flags_(bytes_ / kPageBytes), runs_(bytes_ / kPageBytes) {
+  ENSURE(bytes_ >= kLargestBytes && bytes_ % kLargestBytes == 0);
+  for (std::size_t page = bytes_ / kPageBytes; page >= kLargestBytes / kPageBytes; page -= kLargestBytes / kPageBytes)
     put(static_cast<std::uint32_t>(page - kLargestBytes / kPageBytes), kOrders - 1);
 }
 
-BufferPool::~BufferPool() { munmap(base_, bytes_); }
+BufferPool::~BufferPool() {
+  if (owned_) munmap(base_, bytes_);
+}
 
 unsigned BufferPool::order_of(std::size_t bytes) {
   ENSURE(bytes > 0 && bytes <= kLargestBytes);

@@ -55,6 +55,8 @@ class BufferPool {
 
   // bytes: multiple of 1 MiB, at least 1 MiB.
   BufferPool(Executor& executor, std::size_t bytes);
+  // Over memory of the caller's, page-aligned, which outlives the pool and everything taken from it.
+  BufferPool(Executor& executor, MutableBytes memory);
   BufferPool(const BufferPool&) = delete;
   BufferPool& operator=(const BufferPool&) = delete;
   ~BufferPool();
@@ -80,6 +82,7 @@ class BufferPool {
   WaitList released_;  // The head of the line.
   bool queue_busy_ = false;  // Somebody is first in line: newcomers wait behind.
   std::byte* base_;
+  bool owned_;  // Mapped here.
   std::size_t bytes_;
   std::size_t free_bytes_ = 0;
   std::vector<std::uint32_t> counts_;       // References, at an allocation's first page.

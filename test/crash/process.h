@@ -8,6 +8,7 @@
 #include "base/scope.h"
 #include "engine/group.h"
 #include "test/sim/disk.h"
+#include "test/sim/pool_memory.h"
 
 namespace holdfast::crash {
 
@@ -22,7 +23,7 @@ enum class Death : std::uint8_t { power_loss, killed };
 class Process {
  public:
   Process(sim::SimHost& host, sim::SimDisk& disk, const StoreMaker& maker, std::size_t pool_bytes)
-      : host_(&host), disk_(&disk), maker_(&maker), pool_(host.executor(), pool_bytes),
+      : host_(&host), disk_(&disk), maker_(&maker), memory_(pool_bytes), pool_(host.executor(), memory_.bytes()),
         scope_(std::make_unique<Scope>(host.executor())) {}
   Process(const Process&) = delete;
   ~Process() { ENSURE(dead_); }
@@ -72,6 +73,7 @@ class Process {
   sim::SimHost* host_;
   sim::SimDisk* disk_;
   const StoreMaker* maker_;
+  sim::PoolMemory memory_;
   BufferPool pool_;
   std::unique_ptr<Group> group_;
   std::unique_ptr<Scope> scope_;
