@@ -172,7 +172,9 @@ TEST_F(DaemonTest, Store_Missing_FailsAlone) {
 TEST_F(DaemonTest, Store_OfANewerFormat_FailsAlone) {
   prepare_two_volumes();
   const std::uint32_t newer = 99;
+  const std::uint64_t checksum = 99;  // Of a kind that this program does not know.
   overwrite(store("a"), 16, &newer, sizeof newer);  // format_version of the first superblock.
+  overwrite(store("a"), 8, &checksum, sizeof checksum);
   expect_only_b_serves("format version 99");
 }
 
