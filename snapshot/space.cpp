@@ -83,9 +83,20 @@ Task<Result<void>> Space::reserve(std::uint64_t chunks, std::uint64_t new_pages)
   while (!try_reserve(chunks, new_pages)) {
     const std::uint64_t wanted = chunks + meta_chunks_missing(new_pages);
     auto extended = co_await extend(wanted);
-    if (!extended) co_return extended;
+    if (extended) continue;
+    if (extended.error().code == Errc::no_space) refused_with_ = free_by_the_books();
+    co_return extended;
   }
+  refused_with_.reset();
   co_return Result<void>{};
+}
+
+std::uint64_t Space::free_by_the_books() const { return (backed_count_ - reserved_) * kChunkBytes + disk_->available_bytes(); }
+
+// A file system keeps a little that it gives to nobody: what was refused is not free, until there is more.
+std::uint64_t Space::free_bytes() const {
+  const std::uint64_t free = free_by_the_books();
+  return refused_with_ && free <= *refused_with_ ? 0 : free;
 }
 
 void Space::settle_pages(std::uint64_t reserved, std::uint64_t created, std::uint64_t dropped) {

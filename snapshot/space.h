@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "base/disk.h"
@@ -75,7 +76,7 @@ class Space {
   void keep_backed() { keep_backed_ = true; }
   std::uint64_t quarantined() const { return quarantine_.size(); }
   // What new allocations can still have, in bytes. Asks the file system: for status only.
-  std::uint64_t free_bytes() const { return (backed_count_ - reserved_) * kChunkBytes + disk_->available_bytes(); }
+  std::uint64_t free_bytes() const;
   bool usable(std::uint64_t chunk) const { return chunk >= first_data_ && chunk < capacity_; }
   bool is_free(std::uint64_t chunk) const { return backed_.test(chunk) || unbacked_.test(chunk); }
 
@@ -89,6 +90,7 @@ class Space {
   static constexpr std::uint64_t kGrowChunks = 16384;      // 1 GiB of (sparse) file at a time.
   static constexpr std::uint64_t kBackedSpareMax = 4096;   // Beyond this, replaced chunks are punched too.
 
+  std::uint64_t free_by_the_books() const;
   void back(std::uint64_t chunk, bool written);
   void unback(std::uint64_t chunk);
   std::uint64_t meta_chunks_missing(std::uint64_t new_pages) const;
@@ -111,6 +113,7 @@ class Space {
   std::uint64_t take_cursor_ = 0;
   std::uint64_t unproven_ = 0;            // Free chunks from here to the end may have their space from before the start.
   std::uint64_t unproven_end_ = 0;
+  std::optional<std::uint64_t> refused_with_;  // The last reservation was refused, with so much free by the books.
 
   std::uint64_t pages_live_ = 0;          // Of the newest durable trees.
   std::uint64_t pages_planned_ = 0;       // Live ones and reserved new ones.

@@ -63,7 +63,7 @@ class Guest:
                 "con=null", "con0=null,fd:1", "quiet", f"hf_name={self.name}", f"hf_address={self.address}/24",
                 f"vec0:transport=tap,ifname=tap{self.index},depth=128,gro=1,mac=52:54:00:77:00:{self.index:02x}",
             ]
-            self.process = spawn([*self._without_privilege(), *arguments], netns=self.lab.lan, stdout=console, stderr=console,
+            self.process = spawn([*_with_tun_device(), *self._without_privilege(), *arguments], netns=self.lab.lan, stdout=console, stderr=console,
                                  pass_fds=(program.fileno(), image.fileno()), env={"TMPDIR": _memory_dir(memory_mib), "HOME": str(self.dir)})
         (self.dir / "process").write_text(identity(self.process.pid))
         self._await(lambda: READY_MARK in (self.dir / "console.log").read_bytes(), "boot")
@@ -131,6 +131,15 @@ Host {self.name}
         """As by pulling the plug: nothing is flushed."""
         for record in ("process", "ssh_process"):
             kill_recorded_group((self.dir / record).read_text())
+
+
+def _with_tun_device():
+    """The guest opens its tap without privilege. Where /dev/net/tun is for root only (no udev: containers, small machines), it gets
+    a node of its own in a mount namespace of its own; the tap that it may use belongs to it either way."""
+    if os.stat("/dev/net/tun").st_mode & 0o006 == 0o006:
+        return []
+    script = 'mount -t tmpfs -o mode=755 tun /dev/net && mknod -m 666 /dev/net/tun c 10 200 && exec "$@"'
+    return ["unshare", "--mount", "--propagation", "private", "--", "sh", "-c", script, "sh"]
 
 
 def _memory_dir(memory_mib):
