@@ -84,7 +84,7 @@ Task<Result<void>> Space::reserve(std::uint64_t chunks, std::uint64_t new_pages)
     const std::uint64_t wanted = chunks + meta_chunks_missing(new_pages);
     auto extended = co_await extend(wanted);
     if (extended) continue;
-    if (extended.error().code == Errc::no_space) refused_with_ = free_by_the_books();
+    if (extended.error().code == Errc::no_space) refused_with_ = disk_->available_bytes();
     co_return extended;
   }
   refused_with_.reset();
@@ -93,10 +93,12 @@ Task<Result<void>> Space::reserve(std::uint64_t chunks, std::uint64_t new_pages)
 
 std::uint64_t Space::free_by_the_books() const { return (backed_count_ - reserved_) * kChunkBytes + disk_->available_bytes(); }
 
-// A file system keeps a little that it gives to nobody: what was refused is not free, until there is more.
+// Nothing is free from a refusal on, whatever the books say: the file system keeps a rest that it gives to nobody, and who was
+// refused has given back what it held already. Until something is had again, or the file system has clearly more.
 std::uint64_t Space::free_bytes() const {
-  const std::uint64_t free = free_by_the_books();
-  return refused_with_ && free <= *refused_with_ ? 0 : free;
+  constexpr std::uint64_t kClearlyMore = 4 << 20;
+  const bool refused = refused_with_ && disk_->available_bytes() < *refused_with_ + kClearlyMore;
+  return refused ? 0 : free_by_the_books();
 }
 
 void Space::settle_pages(std::uint64_t reserved, std::uint64_t created, std::uint64_t dropped) {

@@ -113,7 +113,7 @@ class Space {
   std::uint64_t take_cursor_ = 0;
   std::uint64_t unproven_ = 0;            // Free chunks from here to the end may have their space from before the start.
   std::uint64_t unproven_end_ = 0;
-  std::optional<std::uint64_t> refused_with_;  // The last reservation was refused, with so much free by the books.
+  std::optional<std::uint64_t> refused_with_;  // The last reservation was refused, when the file system had so much.
 
   std::uint64_t pages_live_ = 0;          // Of the newest durable trees.
   std::uint64_t pages_planned_ = 0;       // Live ones and reserved new ones.
