@@ -161,10 +161,15 @@ void Reactor::Impl::block(const Reactor& reactor) {
   arm_timer();
   ring->arm_wakeup();
   sleeping.store(true);
-  // Whoever came before the two stores above wrote no eventfd: look once more.
-  if (!ring->something_to_collect() && !remote_waiting.load()) {
+  // Whoever came before the two stores above wrote no eventfd: look once more. The kernel's flag that there is something to run
+  // may stay when there is nothing (seen on 6.18): only what is really collected keeps from blocking.
+  ring->submit_and_collect();
+  if (reactor.idle() && !remote_waiting.load()) {
     stats.blocks.add();
     ioc.run_one();
+  } else {
+    stats.socket_polls.add();
+    ioc.poll();  // The sockets have their turn, however much the disks bring.
   }
   sleeping.store(false, std::memory_order_relaxed);
   ring->disarm_wakeup();
