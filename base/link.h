@@ -1,25 +1,41 @@
-// The Link port: framed messages between nodes. Ordered within a connection, and it may break at any time.
-// The replication of the next floor speaks through it.
+// The Link port: frames between two nodes. Ordered within a connection, and it may break at any time; nothing is repeated by
+// itself. And the Connector port, which makes links: who listens hands them to Group::accept.
 #pragma once
 
-#include <sys/uio.h>
-
-#include <span>
+#include <memory>
 
 #include "base/buffer.h"
 #include "base/result.h"
 #include "base/task.h"
+#include "base/types.h"
 
 namespace holdfast {
 
+// head: the frame's fixed part and its body (wal/frame_format.h). payload: the blocks that follow it, or empty.
+struct Frame {
+  Buffer head;
+  Buffer payload;
+};
+
 class Link {
  public:
+  // Ends both directions. Flows that wait on the link must be gone.
   virtual ~Link() = default;
-  // Sends one frame; returns when the frame is handed over, not when it has arrived.
-  virtual Task<Result<void>> send(std::span<const iovec> frame) = 0;
-  // The next frame, or Errc::closed.
-  virtual Task<Result<Buffer>> receive() = 0;
+  // Returns when the frame is handed over, not when it has arrived; its memory is the link's until then. Frames of several
+  // senders do not mix. Errors: closed (either side ended it in order), io_error (it broke).
+  virtual Task<Result<void>> send(Frame frame) = 0;
+  // The next frame, in memory of the receiver's pool. One receiver at a time. Errors: closed, io_error: a hint that the other
+  // process is gone; protocol: what came is no frame.
+  virtual Task<Result<Frame>> receive() = 0;
+  // Wakes who sends and who receives; the other side learns of it.
   virtual void close() = 0;
+};
+
+class Connector {
+ public:
+  virtual ~Connector() = default;
+  // A new connection to the node's copy of the group. Errors: timed_out, closed, io_error, permission.
+  virtual Task<Result<std::unique_ptr<Link>>> connect(NodeId node, Uuid group) = 0;
 };
 
 }  // namespace holdfast

@@ -7,11 +7,15 @@
 
 #include "base/buffer.h"
 #include "base/clock.h"
+#include "base/coordinator.h"
 #include "base/disk.h"
+#include "base/link.h"
 #include "base/random.h"
 #include "base/result.h"
 #include "base/task.h"
 #include "base/types.h"
+#include "engine/register.h"
+#include "engine/timing.h"
 #include "engine/volume.h"
 
 namespace holdfast {
@@ -23,6 +27,8 @@ struct GroupPorts {
   Random& random;
   BufferPool& buffers;
   Disk& disk;
+  Coordinator* coordinator = nullptr;  // Nothing: this is the only copy, and its register lives in it.
+  Connector* connector = nullptr;      // Nothing: there are no other nodes.
 };
 
 // Tunables; the simulator shrinks them at random. Bounds and their relations: engine/limits.h.
@@ -35,10 +41,21 @@ struct GroupOptions {
   std::int64_t checkpoint_interval_ms = 30'000;
   std::uint32_t checkpoint_log_percent = 50;         // Checkpoint when this much of the log is in use.
   ClusterView cluster_view;                          // One node: the local group only.
+  NodeId node{1};                                    // 1 … 65535, of the cluster.
+  engine::Timing timing;
+  std::uint64_t tail_bytes_max = 16ULL << 20;        // Payload that is logged and not committed: writers then wait.
+  std::uint64_t ship_window_bytes = 8ULL << 20;      // Payload sent to one member and not acknowledged by it.
 };
 
 struct FormatOptions {
   std::uint64_t log_bytes = 256ULL << 20;            // Multiple of 4096, 256 KiB … 64 GiB.
+  Uuid group{};                                      // The same for all copies; zeros: a fresh one.
+};
+
+// Who a store is, from its superblock.
+struct StoreIdentity {
+  Uuid group{};
+  Uuid incarnation{};  // Fresh for every formatted store.
 };
 
 struct GroupStatus {
@@ -59,6 +76,30 @@ struct GroupStatus {
   std::string failure;  // Why it stopped serving, and what to do.
 };
 
+enum class GroupRole : std::uint8_t {
+  follower,  // Follows a primary, or looks for one.
+  opening,   // Has claimed an epoch, and does not serve yet.
+  primary,   // Serves.
+};
+
+// How a copy stands in its group.
+struct ReplicaStatus {
+  GroupRole role = GroupRole::follower;
+  bool serving = false;           // Primary, and holding the lease.
+  bool promotable = true;
+  engine::Register view;          // As last read.
+  std::uint64_t view_revision = 0;
+  Lsn end, durable, commit;
+  struct Member {
+    NodeId node;
+    bool connected = false, matched = false, in_sync = false, rebuilding = false;
+    Lsn acked;
+  };
+  std::vector<Member> members;    // The others.
+  std::uint64_t shipped_records = 0, shipped_bytes = 0;  // Sent to members, since the start.
+  std::uint64_t rebuilt_chunks = 0, rebuilt_bytes = 0;   // Fetched by this copy, since the start.
+};
+
 struct VolumeFigures {
   std::uint64_t allocated_bytes = 0;
   std::uint64_t reads = 0, writes = 0, unmaps = 0, read_bytes = 0, write_bytes = 0;
@@ -71,8 +112,12 @@ class Group {
   enum class Existing : std::uint8_t { refuse, overwrite };
   static Task<Result<void>> format(GroupPorts ports, FormatOptions options, Existing existing);
 
-  // Recovers and serves. Errors: foreign (no superblock), version_too_new, truncated, damaged (a durable log record is
-  // unreadable), corrupt (a map page), io_error.
+  // Whose store this is. Errors: as of open().
+  static Task<Result<StoreIdentity>> identify(GroupPorts ports);
+
+  // Recovers. Without a coordinator it serves when it returns; with one it follows, and serves once it is primary.
+  // Errors: foreign (no superblock), version_too_new, truncated, damaged (a durable log record is unreadable), corrupt (a map
+  // page), io_error.
   static Task<Result<std::unique_ptr<Group>>> open(GroupPorts ports, GroupOptions options);
 
   virtual ~Group() = default;
@@ -83,6 +128,13 @@ class Group {
   virtual std::vector<Volume*> volumes() = 0;
   virtual Volume* find(const std::string& name) = 0;
   virtual GroupStatus status() const = 0;
+  virtual ReplicaStatus replica_status() const = 0;
+  // Another node's copy has connected.
+  virtual void accept(NodeId from, std::unique_ptr<Link> link) = 0;
+  // Planned: admits nothing more, waits for what is under way, and lets the candidate claim. Returns when this copy has
+  // released its epoch. Errors: invalid_argument (the candidate is not fit; the message says why), timed_out (goes on as
+  // primary), fenced.
+  virtual Task<Result<void>> switchover(NodeId candidate) = 0;
   virtual Result<VolumeFigures> figures(const std::string& name) const = 0;
   // Moves what is applied into the map and frees the log.
   virtual Task<Result<void>> checkpoint() = 0;

@@ -176,6 +176,22 @@ GroupStatus GroupImpl::status() const {
   return s;
 }
 
+ReplicaStatus GroupImpl::replica_status() const {
+  ReplicaStatus s;
+  s.role = GroupRole::primary;
+  s.serving = obstacle() == Errc{};
+  s.end = log_.last_lsn();
+  s.durable = log_.durable_lsn();
+  s.commit = Lsn(commit_lsn_);
+  return s;
+}
+
+void GroupImpl::accept(NodeId, std::unique_ptr<Link> link) { link->close(); }
+
+Task<Result<void>> GroupImpl::switchover(NodeId) {
+  co_return fail(Errc::invalid_argument, "candidate: this group has one copy, there is nobody to hand over to");
+}
+
 Result<VolumeFigures> GroupImpl::figures(const std::string& name) const {
   for (const auto& volume : volumes_)
     if (volume->identity().name == name) return volume->figures();

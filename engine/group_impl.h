@@ -38,6 +38,9 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   std::vector<Volume*> volumes() override;
   Volume* find(const std::string& name) override;
   GroupStatus status() const override;
+  ReplicaStatus replica_status() const override;
+  void accept(NodeId from, std::unique_ptr<Link> link) override;
+  Task<Result<void>> switchover(NodeId candidate) override;
   Result<VolumeFigures> figures(const std::string& name) const override;
   Task<Result<void>> checkpoint() override;
   Task<Result<void>> stop() override;

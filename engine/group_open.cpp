@@ -11,7 +11,7 @@
 namespace holdfast {
 
 Task<Result<void>> Group::format(GroupPorts ports, FormatOptions options, Existing existing) {
-  const snapshot::Store::FormatInput input{options.log_bytes, existing == Existing::overwrite};
+  const snapshot::Store::FormatInput input{options.log_bytes, existing == Existing::overwrite, options.group};
   auto done = co_await snapshot::Store::format(ports.disk, ports.buffers, ports.random, input);
   co_return done;
 }
@@ -26,6 +26,15 @@ Task<Result<std::unique_ptr<Group>>> Group::open(GroupPorts ports, GroupOptions 
   auto recovered = co_await group->recover();
   if (!recovered) co_return fail(recovered.error());
   co_return std::unique_ptr<Group>(std::move(group));
+}
+
+Task<Result<StoreIdentity>> Group::identify(GroupPorts ports) {
+  auto pair = co_await snapshot::read_superblocks(ports.disk, ports.buffers);
+  if (!pair) co_return fail(pair.error());
+  StoreIdentity identity;
+  std::memcpy(identity.group.data(), pair->newest.group, identity.group.size());
+  std::memcpy(identity.incarnation.data(), pair->newest.store_id, identity.incarnation.size());
+  co_return identity;
 }
 
 namespace engine {

@@ -127,6 +127,22 @@ void Register::remove_in_sync(NodeId node) {
 
 bool Register::is_member(NodeId node) const { return std::find(members.begin(), members.end(), node) != members.end(); }
 
+Register first_register(const Uuid& group, const std::vector<Copy>& copies, FirstRegister options) {
+  Register value;
+  value.group = group;
+  value.seq = 1;
+  value.min_in_sync = options.min_in_sync;
+  value.lease_ms = value.previous_lease_ms = options.lease_ms;
+  for (const Copy& copy : copies) {
+    value.members.push_back(copy.node);
+    value.add_in_sync(copy);
+  }
+  std::sort(value.members.begin(), value.members.end());
+  return value;
+}
+
+std::string register_key(const Uuid& group) { return concat("groups/", hex(group)); }
+
 std::string encode_register(const Register& r) {
   std::string out = concat(kFirstLine, "\ngroup ", hex(r.group), "\nseq ", r.seq, "\nepoch ", r.epoch.value, "\nprimary ",
                            r.primary.value, "\nclaim ", r.claim, "\n");

@@ -42,6 +42,16 @@ struct Register {
   bool is_member(NodeId node) const;
 };
 
+// Of a group of blank copies, all of them in sync: written once, before the first of them starts.
+struct FirstRegister {
+  std::uint32_t min_in_sync = 1;
+  std::uint32_t lease_ms = 600;
+};
+Register first_register(const Uuid& group, const std::vector<Copy>& copies, FirstRegister options);
+
+// The coordinator's key of a group.
+std::string register_key(const Uuid& group);
+
 inline constexpr std::size_t kMembersMax = 5;
 inline constexpr std::size_t kRegisterBytesMax = 4096;
 

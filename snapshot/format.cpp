@@ -39,6 +39,8 @@ Task<Result<void>> Store::format(Disk& disk, BufferPool& buffers, Random& random
   Superblock s{};
   const Uuid id = random.next_uuid();
   std::memcpy(s.store_id, id.data(), id.size());
+  const Uuid group = input.group == Uuid{} ? random.next_uuid() : input.group;
+  std::memcpy(s.group, group.data(), group.size());
   const std::uint64_t first_data = 2 + divide_up(log_blocks, kChunkBlocks);
   s.capacity_chunks = disk.is_file() ? first_data + kFirstDataChunks : disk.size_bytes() / kChunkBytes;
   if (s.capacity_chunks > kStoreChunksMax) s.capacity_chunks = kStoreChunksMax;
@@ -57,7 +59,7 @@ Task<Result<void>> Store::format(Disk& disk, BufferPool& buffers, Random& random
   CO_TRY(co_await disk.sync());
   s.log_blocks = log_blocks;
   s.log_generation = 1;
-  s.tail_first_lsn = 1;
+  s.tail_first_lsn = s.cut_lsn = 1;
   s.next_volume_id = 1;
   s.flags = kFlagClean;
   CO_TRY(co_await write_superblocks(disk, block, &s, std::nullopt));

@@ -54,6 +54,7 @@ class Store {
   struct FormatInput {
     std::uint64_t log_bytes;
     bool overwrite;
+    Uuid group{};  // Zeros: a fresh one.
   };
   static Task<Result<void>> format(Disk& disk, BufferPool& buffers, Random& random, FormatInput input);
 

@@ -21,6 +21,8 @@ inline constexpr std::uint64_t kLogOffset = 2 * kChunkBytes;
 inline constexpr std::uint32_t kFlagClean = 1;       // Stopped in order: nothing follows durable_lsn in the log.
 inline constexpr std::uint32_t kFlagRebuilding = 2;  // Never promotable (rule 22).
 
+inline constexpr std::uint64_t kFitUnknown = ~std::uint64_t{0};
+
 // A child page as its parent knows it. page = 0: a hole; modified_lsn then still tells when it became one.
 struct PageRef {
   std::uint64_t page;
@@ -140,7 +142,12 @@ struct Superblock {
   PageRef blobs;
   std::uint64_t epoch_count;
   EpochStart epochs[kEpochsKept];  // Newest last.
-  std::uint8_t reserved[1784];
+  std::uint8_t group[16];          // The same for all copies of a group.
+  std::uint64_t seq_seen;          // Of the group's register: an older one is not believed.
+  std::uint64_t cut_lsn;           // First LSN of this log generation: what older generations have from here on was cut.
+  std::uint64_t fit_lsn;           // Not promotable before the log reaches it (kFitUnknown: before a primary says what).
+  std::uint8_t coordinator[16];    // Of the cluster's id; zeros: none was seen yet.
+  std::uint8_t reserved[1728];
 };
 static_assert(sizeof(Superblock) == 4096);
 static_assert(std::has_unique_object_representations_v<Superblock>);
