@@ -48,6 +48,7 @@ Task<Result<void>> GroupImpl::checkpoint_locked(bool clean) {
   snapshot::CheckpointPoint point;
   point.applied = pending_.applied(Lsn(commit_lsn_));
   point.durable = log_.durable_lsn();
+  point.durable_position = log_.durable_position();
   point.tail = log_.tail_for(point.applied);
   point.clean = clean;
   auto done = co_await store_.checkpoint(point);
@@ -71,18 +72,21 @@ Task<Result<void>> GroupImpl::reserve_space(std::uint64_t chunks, std::uint64_t 
 }
 
 Task<Result<void>> GroupImpl::stop() {
+  co_await leave_in_order();
   stopping_ = true;
   checkpoint_timer_.cancel();
   // Who waits for what only a checkpoint gives is refused: nobody takes one before they have gone.
   log_.close();
   applier_.close();
   while (operations_ > 0 && !failed_) co_await idle_.wait();
+  co_await replica_->stop();
   if (!failed_) co_await log_.drain();
   co_await checkpoint_turn_.acquire();
   Result<void> done;
   if (!failed_) done = co_await checkpoint_locked(true);
   checkpoint_turn_.release();
   if (failed_) done = fail(Errc::io_error, failure_);
+  progress_.notify_all();
   while (operations_ > 0) co_await idle_.wait();
   co_await applier_.stop();
   co_await log_.drain();

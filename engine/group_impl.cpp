@@ -19,7 +19,8 @@ GroupImpl::GroupImpl(GroupPorts ports, GroupOptions options, wal::LogGeometry ge
     : ports_(ports), options_(std::move(options)), store_(ports.disk, ports.buffers, options_.map_cache_bytes),
       pending_(store_), log_(ports.disk, ports.buffers, geometry,
                              wal::LogOptions{options_.log_batches_in_flight, options_.log_batch_bytes_max}, *this),
-      applier_(store_, pending_, ports.clock, *this, options_.apply_backlog_bytes), idle_(ports.executor),
+      applier_(store_, pending_, ports.clock, *this, options_.apply_backlog_bytes), tail_(pending_, store_.space()),
+      progress_(ports.executor), idle_(ports.executor),
       checkpoint_turn_(ports.executor, 1), scratch_turn_(ports.executor, 1), catalogue_turn_(ports.executor, 1),
       checkpoint_timer_(ports.clock), scope_(ports.executor) {}
 
@@ -29,45 +30,124 @@ void GroupImpl::add_volume_object(StoredVolume* stored) {
   if (!stored->deleting()) volumes_.push_back(std::make_unique<VolumeImpl>(*this, *stored));
 }
 
-Task<Result<void>> GroupImpl::commit(EngineRecord* record, std::uint64_t reserved) {
-  record->epoch = Epoch(epoch_);
-  log_.append(*record, reserved);
-  uncommitted_.push_back(*record);
-  if (planted(Bug::apply_before_commit)) apply_to_memory(*record);
-  struct Settled {
-    EngineRecord* record;
-    bool await_ready() const noexcept { return record->settled; }
-    void await_suspend(std::coroutine_handle<> h) noexcept { record->waiter = h; }
+Errc GroupImpl::obstacle() const {
+  if (failed_) return Errc::io_error;
+  if (stopping_) return Errc::closed;
+  return replica_->is_open() ? Errc{} : Errc::fenced;
+}
+
+VolumeImpl* GroupImpl::volume_of(VolumeId id) {
+  for (auto& volume : volumes_)
+    if (volume->stored().id() == id) return volume.get();
+  return nullptr;
+}
+
+Task<Result<void>> GroupImpl::await_admission(std::uint64_t reign, std::uint64_t bytes) {
+  for (;;) {
+    if (obstacle(reign) != Errc{}) co_return fail(obstacle(reign));
+    if (!applier_.has_room()) co_await applier_.wait_for_room();
+    else if ((tail_.empty() || tail_.bytes() + bytes <= options_.tail_bytes_max) && replica_->may_admit()) co_return Result<void>{};
+    else co_await progress_.wait();
+  }
+}
+
+Task<Result<void>> GroupImpl::log_and_commit(Tail::Handle record, std::uint64_t reign) {
+  auto room = co_await log_.reserve(record->logged_blocks(), wal::record_bytes(record->data_blocks(), record->chunk_count));
+  if (!room) co_return fail(room.error());
+  auto committed = co_await commit(std::move(record), *room, reign);
+  co_return committed;
+}
+
+Task<Result<void>> GroupImpl::commit(Tail::Handle record, std::uint64_t room, std::uint64_t reign) {
+  if (obstacle(reign) != Errc{}) {
+    log_.give_back(room);
+    co_return fail(obstacle(reign));
+  }
+  struct Known {
+    Outcome* outcome;
+    bool await_ready() const noexcept { return outcome->known; }
+    void await_suspend(std::coroutine_handle<> h) noexcept { outcome->waiter = h; }
     void await_resume() const noexcept {}
   };
-  co_await Settled{record};
-  if (record->outcome != Errc{}) co_return fail(record->outcome);
+  Outcome outcome;
+  record->outcome = &outcome;
+  record->epoch = replica_->machine().epoch();
+  append(std::move(record), room);
+  co_await Known{&outcome};
+  if (outcome.code != Errc{}) co_return fail(outcome.code);
+  // Committed, whatever comes; but only a primary with its lease and with enough copies says so.
+  while (obstacle(reign) == Errc{} && !replica_->may_acknowledge()) co_await progress_.wait();
+  if (reign != reign_) co_return fail(Errc::fenced);
   co_return Result<void>{};
 }
 
-// With one copy, durable here is committed. Records become visible in LSN order, and only now.
-void GroupImpl::log_durable(Lsn lsn) {
-  while (!uncommitted_.empty() && uncommitted_.front().lsn <= lsn) {
-    EngineRecord& record = uncommitted_.pop_front();
-    ENSURE(record.lsn.value == commit_lsn_ + 1);
-    commit_lsn_ = record.lsn.value;
-    if (!planted(Bug::apply_before_commit)) apply_to_memory(record);
-    settle(record, Errc{});
+Task<Result<void>> GroupImpl::await_lease(std::uint64_t reign) {
+  for (;;) {
+    if (reign != reign_ || !replica_->is_open()) co_return fail(Errc::fenced);
+    if (replica_->may_serve()) co_return Result<void>{};
+    co_await progress_.wait();
   }
-  applier_.kick();
+}
+
+void GroupImpl::append(Tail::Handle record, std::uint64_t room) {
+  log_.append(*record, room);
+  facts_.history.note(record->epoch, record->lsn);
+  facts_.history.keep_newest(snapshot::kEpochsKept);
+  if (planted(Bug::apply_before_commit)) apply_to_memory(*record);
+  tail_.push(std::move(record));
+  update_facts();
+  replica_->appended();
+}
+
+void GroupImpl::update_facts() {
+  facts_.first_kept = log_.first_kept();
+  facts_.end = log_.last_lsn();
+  facts_.durable = log_.durable_lsn();
+  facts_.applied = Lsn(commit_lsn_);
+  facts_.promotable = !unfit_ && !failed_;
+  // Whoever is not fit yet does not count as having the last of what it needs.
+  if (unfit_ && reach_ != Lsn() && facts_.durable >= reach_) facts_.durable = std::max(facts_.applied, Lsn(reach_.value - 1));
+}
+
+void GroupImpl::log_durable(Lsn) {
+  update_facts();
+  if (unfit_ && !fitting_ && reach_ != Lsn() && log_.durable_lsn() >= reach_) {
+    fitting_ = true;
+    scope_.spawn(become_fit());
+  }
+  replica_->log_changed();
   check_log_use();
 }
 
-void GroupImpl::settle(EngineRecord& record, Errc outcome) {
-  record.settled = true;
-  record.outcome = outcome;
-  if (record.waiter) ports_.executor.post(record.waiter);
+// Records become visible in LSN order, and only once they are committed.
+void GroupImpl::commit_to(Lsn lsn) {
+  while (!tail_.empty() && tail_.front().lsn <= lsn) {
+    Tail::Handle record = tail_.pop_front();
+    ENSURE(record->lsn.value == commit_lsn_ + 1);
+    commit_lsn_ = record->lsn.value;
+    commit_chain_ = record->chain_xxh3;
+    if (!planted(Bug::apply_before_commit)) apply_to_memory(*record);
+    record->committed = true;
+    settle(*record, Errc{});
+  }
+  update_facts();
+  applier_.kick();
+  replica_->committed();
 }
 
-void GroupImpl::apply_to_memory(EngineRecord& record) {
+void GroupImpl::settle(TailRecord& record, Errc outcome) {
+  Outcome* waiting = std::exchange(record.outcome, nullptr);
+  if (!waiting) return;
+  waiting->known = true;
+  waiting->code = outcome;
+  if (waiting->waiter) ports_.executor.post(waiting->waiter);
+}
+
+void GroupImpl::apply_to_memory(TailRecord& record) {
   switch (record.kind) {
     case RecordKind::write: commit_write(record); break;
     case RecordKind::unmap: {
+      if (!record.target) break;
       // What was no page when the pages were loaded is none now, if no checkpoint has written any meanwhile.
       const bool known = record.map_moves == record.target->map->moves();
       commit_unmap(record.target, record.lsn, BlockRange{record.first, BlockCount(record.count)},
@@ -76,17 +156,25 @@ void GroupImpl::apply_to_memory(EngineRecord& record) {
     }
     case RecordKind::epoch_start: store_.note_epoch(record.epoch, record.lsn); break;
     case RecordKind::volume_create: commit_create(record); break;
-    case RecordKind::volume_delete: store_.mark_deleting(record.target, record.lsn); break;
-    case RecordKind::reservations: store_.set_reservations(record.target, std::move(record.state), record.lsn); break;
+    case RecordKind::volume_delete: commit_delete(record); break;
+    case RecordKind::reservations:
+      if (!record.target || record.target->deleting() || record.lsn.value <= record.target->entry.modified_lsn) break;
+      store_.set_reservations(record.target, std::move(record.state), record.lsn);
+      break;
   }
 }
 
-void GroupImpl::commit_write(EngineRecord& record) {
+void GroupImpl::commit_write(TailRecord& record) {
+  if (!record.target) {  // Replayed: the volume was deleted, and its map is gone.
+    for (std::size_t i = 0; i < record.chunk_count; ++i)
+      store_.space().give_chunk(record.chunks[i], record.lsn, snapshot::Given::discarded);
+    return;
+  }
   const std::uint64_t count = record.count;
+  std::uint64_t logged = record.payload_position;
   for (std::uint64_t i = 0; i < count; ++i) {
     const std::uint64_t block = record.first.value + i;
-    PendingChunk* chunk = pending_.find(*record.target, block / kChunkBlocks);
-    ENSURE(chunk != nullptr);  // The writer's intent holds it.
+    PendingChunk* chunk = pending_.obtain(*record.target, block / kChunkBlocks);
     PendingBlock pending;
     pending.block = static_cast<std::uint8_t>(block % kChunkBlocks);
     pending.checksum = record.checksums[i];
@@ -95,9 +183,12 @@ void GroupImpl::commit_write(EngineRecord& record) {
       if (pending.block == 0) pending_.replace_whole(chunk, record.lsn, location);
       pending.source = BlockSource::chunk;
       pending.position = location;
-    } else {
+    } else if (record.payload) {
       pending.source = BlockSource::memory;
       pending.data = record.payload.slice(i * kBlockBytes, kBlockBytes);
+    } else {
+      pending.source = BlockSource::log;
+      pending.position = logged++;
     }
     pending_.add_block(chunk, record.lsn, std::move(pending));
   }
@@ -121,10 +212,25 @@ void GroupImpl::commit_unmap(StoredVolume* volume, Lsn lsn, BlockRange range, Pe
   }
 }
 
-void GroupImpl::commit_create(EngineRecord& record) {
+void GroupImpl::commit_create(TailRecord& record) {
+  if (store_.find(record.volume)) return;  // Replayed.
   snapshot::VolumeDescription description;
   std::memcpy(&description, record.payload.data(), sizeof description);
   add_volume_object(store_.add_volume(record.volume, description, record.lsn));
+}
+
+void GroupImpl::commit_delete(TailRecord& record) {
+  StoredVolume* volume = record.target;
+  if (!volume || volume->deleting()) return;  // Replayed.
+  store_.mark_deleting(volume, record.lsn);
+  const auto found = std::find_if(volumes_.begin(), volumes_.end(), [&](const auto& v) { return &v->stored() == volume; });
+  if (found != volumes_.end()) {
+    (*found)->refuse();
+    (*found)->tell(VolumeEvent::deleted);
+    deleted_.push_back(std::move(*found));
+    volumes_.erase(found);
+  }
+  if (running_) scope_.spawn(purge(record.volume));
 }
 
 // Final: nothing is retried, everything that waits is told, and the reason stays.
@@ -136,10 +242,13 @@ void GroupImpl::store_failed(Error error) {
   log_error(failure_);
   store_.take_out_of_service();
   log_.fail(Errc::io_error);
-  while (!uncommitted_.empty()) settle(uncommitted_.pop_front(), Errc::io_error);
+  for (std::uint64_t lsn = commit_lsn_ + 1; TailRecord* record = tail_.find(Lsn(lsn)); ++lsn) settle(*record, Errc::io_error);
+  update_facts();
+  if (replica_) replica_->store_failed();
   applier_.owner_failed();
   checkpoint_timer_.cancel();
   idle_.notify_all();
+  progress_.notify_all();
   for (auto& volume : volumes_) volume->tell(VolumeEvent::stopped_serving);
 }
 
@@ -157,7 +266,7 @@ std::vector<Volume*> GroupImpl::volumes() {
 
 GroupStatus GroupImpl::status() const {
   GroupStatus s;
-  s.epoch = Epoch(epoch_);
+  s.epoch = replica_->machine().epoch();
   s.last_lsn = log_.last_lsn();
   s.commit_lsn = Lsn(commit_lsn_);
   s.applied_lsn = const_cast<PendingIndex&>(pending_).applied(Lsn(commit_lsn_));
@@ -174,22 +283,6 @@ GroupStatus GroupImpl::status() const {
   s.failed = failed_;
   s.failure = failure_;
   return s;
-}
-
-ReplicaStatus GroupImpl::replica_status() const {
-  ReplicaStatus s;
-  s.role = GroupRole::primary;
-  s.serving = obstacle() == Errc{};
-  s.end = log_.last_lsn();
-  s.durable = log_.durable_lsn();
-  s.commit = Lsn(commit_lsn_);
-  return s;
-}
-
-void GroupImpl::accept(NodeId, std::unique_ptr<Link> link) { link->close(); }
-
-Task<Result<void>> GroupImpl::switchover(NodeId) {
-  co_return fail(Errc::invalid_argument, "candidate: this group has one copy, there is nobody to hand over to");
 }
 
 Result<VolumeFigures> GroupImpl::figures(const std::string& name) const {

@@ -9,6 +9,8 @@
 #include "engine/applier.h"
 #include "engine/group.h"
 #include "engine/pending.h"
+#include "engine/replica.h"
+#include "engine/tail.h"
 #include "snapshot/store.h"
 #include "wal/log.h"
 #include "wal/log_scan.h"
@@ -17,20 +19,12 @@ namespace holdfast::engine {
 
 class VolumeImpl;
 
-struct CommitTag;
-
-// A record between its append and its commit. Lives in the writer's frame.
-struct EngineRecord : wal::LogRecord, ListNode<EngineRecord, CommitTag> {
-  snapshot::StoredVolume* target = nullptr;
-  std::uint64_t map_moves = 0;   // unmaps only: PageTree::moves() before the map's pages were loaded.
-  std::vector<std::byte> state;  // reservations only.
-};
-
 class GroupImpl final : public Group, private wal::LogListener, private ApplierOwner {
  public:
   GroupImpl(GroupPorts ports, GroupOptions options, wal::LogGeometry geometry);
   ~GroupImpl() override;
 
+  // Without a coordinator it serves when this returns.
   Task<Result<void>> recover();
 
   Task<Result<Volume*>> create_volume(std::string name, Uuid uuid, BlockCount size) override;
@@ -46,17 +40,56 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   Task<Result<void>> stop() override;
   Task<Result<std::uint64_t>> verify_all() override;
 
-  // For the volumes.
+  // For the volumes, and for the replica.
   const GroupPorts& ports() const { return ports_; }
   const GroupOptions& options() const { return options_; }
   snapshot::Store& store() { return store_; }
   PendingIndex& pending() { return pending_; }
   Applier& applier() { return applier_; }
   wal::Log& log() { return log_; }
+  Tail& tail() { return tail_; }
+  const LogFacts& facts() const { return facts_; }
+  VolumeImpl* volume_of(VolumeId id);
+  bool has_failed() const override { return failed_; }
+  Lsn commit_lsn() const override { return Lsn(commit_lsn_); }
+
   // Why nothing may be admitted now, or nothing.
-  Errc obstacle() const { return failed_ ? Errc::io_error : stopping_ ? Errc::closed : Errc{}; }
-  // Appends and returns when the record is committed. `reserved` comes from log().reserve(); nothing suspends in between.
-  Task<Result<void>> commit(EngineRecord* record, std::uint64_t reserved);
+  Errc obstacle() const;
+  // The same for what began in a reign: each time that this copy begins or ceases to serve, another one begins, and nothing
+  // of an earlier one may take effect.
+  Errc obstacle(std::uint64_t reign) const { return reign != reign_ && obstacle() == Errc{} ? Errc::fenced : obstacle(); }
+  std::uint64_t reign() const { return reign_; }
+  // Waits until a write of so many bytes may be admitted: room to apply it, a tail that is not too long, the lease, enough
+  // copies.
+  Task<Result<void>> await_admission(std::uint64_t reign, std::uint64_t bytes);
+  // Appends and returns when the record is committed and may be acknowledged. `room` comes from log().reserve(); nothing
+  // suspends between the last check and the append. Errors: fenced and the like; the record may or may not survive.
+  Task<Result<void>> commit(Tail::Handle record, std::uint64_t room, std::uint64_t reign);
+  // Takes the room first.
+  Task<Result<void>> log_and_commit(Tail::Handle record, std::uint64_t reign);
+  // Waits until what was read may be answered: this copy leads, and holds the lease.
+  Task<Result<void>> await_lease(std::uint64_t reign);
+  // An initiator speaks, whatever becomes of it.
+  void initiator_heard() const { if (replica_) replica_->initiator_heard(); }
+
+  // For the replica.
+  void append(Tail::Handle record, std::uint64_t room);
+  void commit_to(Lsn lsn);
+  void begin_serving();
+  void end_serving();
+  void role_changed() { if (!progress_.empty()) progress_.notify_all(); }
+  Task<Result<void>> bind(Bound bound, std::uint64_t seq);
+  // Durably drops what follows the LSN. Nothing is on its way into the log.
+  Task<Result<void>> cut_log(Lsn end);
+  // Appends the start of the epoch; its LSN, or zero when this copy does not lead it any more.
+  Task<Result<Lsn>> begin_epoch(Epoch epoch);
+  // Not promotable, durably, before the log reaches the LSN: what it has until then lacks data that follows.
+  Task<Result<void>> become_unfit(Lsn until);
+  // The primary's log ends there now: whoever reaches that lacks nothing of before.
+  void heard_end(Lsn end) { if (unfit_ && reach_ == Lsn()) reach_ = end; }
+  bool knows_coordinator(const std::string& cluster_id);
+  std::size_t initiators() const;
+
   // A write failed: the store goes out of service.
   void report_failure(Error error) { store_failed(std::move(error)); }
   // Room for a write (see Space::reserve). When there is none but chunks wait for a checkpoint to be free, takes one first.
@@ -82,27 +115,29 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   void log_durable(Lsn lsn) override;
   void log_failed(Error error) override { store_failed(std::move(error)); }
   void log_full() override { checkpoint_timer_.cancel(); }
-  Lsn commit_lsn() const override { return Lsn(commit_lsn_); }
   void store_failed(Error error) override;
   std::uint64_t log_offset_of(std::uint64_t position) const override { return log_.offset_of(position); }
-  bool has_failed() const override { return failed_; }
   void space_changed() override { check_log_use(); }
 
   // Recovery.
   Result<void> note_recovered(const wal::RecoveredRecord& record);
-  Task<Result<void>> replay_all();
-  Task<Result<void>> replay(const Replayed* record);
-  void replay_write(const Replayed& record, snapshot::StoredVolume* volume);
-  Task<void> replay_unmap(snapshot::StoredVolume* volume, Lsn lsn, BlockRange range);
-  Task<Result<std::vector<std::byte>>> read_payload(const Replayed* record);
-  Task<Result<void>> begin_epoch(Lsn recovered_end);
+  Result<void> claim_recovered_chunks(Lsn end);
+  Task<Result<void>> replay_all(Lsn committed);
+  Task<Result<Tail::Handle>> recovered_record(const Replayed* replayed);
+  Task<Result<void>> recovered_payload(TailRecord* record);
+  void start_replica();
+  Task<void> leave_in_order();
+  Task<Result<void>> await_open();
 
   // Commit.
-  void apply_to_memory(EngineRecord& record);
-  void commit_write(EngineRecord& record);
+  void apply_to_memory(TailRecord& record);
+  void commit_write(TailRecord& record);
   void commit_unmap(snapshot::StoredVolume* volume, Lsn lsn, BlockRange range, PendingIndex::Absent absent);
-  void commit_create(EngineRecord& record);
-  void settle(EngineRecord& record, Errc outcome);
+  void commit_create(TailRecord& record);
+  void commit_delete(TailRecord& record);
+  void settle(TailRecord& record, Errc outcome);
+  void update_facts();
+  Task<void> become_fit();
 
   Task<void> checkpoint_loop();
   static constexpr std::uint64_t kQuarantinedChunksMax = 2048;  // 128 MiB.
@@ -124,10 +159,18 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   Applier applier_;
   std::vector<std::unique_ptr<VolumeImpl>> volumes_;
   std::vector<std::unique_ptr<VolumeImpl>> deleted_;   // Kept until the group goes: doors may still hold them.
-  IntrusiveList<EngineRecord, CommitTag> uncommitted_;
+  Tail tail_;
+  LogFacts facts_;
+  std::unique_ptr<Replica> replica_;
+  std::uint64_t reign_ = 0;
+  WaitList progress_;            // Commits, and changes of role and lease.
 
-  std::uint64_t epoch_ = 0;
   std::uint64_t commit_lsn_ = 0;
+  std::uint64_t commit_chain_ = 0;       // Of the record at it.
+  Uuid coordinator_{};                   // Of the cluster's id; zeros: none was seen yet.
+  bool unfit_ = false;                   // As the superblock has it, or is about to.
+  Lsn reach_;                            // What the log must reach to be fit again; zero: only a primary can say.
+  bool fitting_ = false;                 // It has, and that is being written.
   std::uint64_t checkpoint_lsn_ = 0;
   std::uint64_t checksum_errors_ = 0;
   std::uint64_t recovered_records_ = 0;
@@ -136,6 +179,7 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   bool failed_ = false;
   std::string failure_;
   bool stopping_ = false;
+  bool running_ = false;                 // Recovered.
   std::uint64_t operations_ = 0;
   WaitList idle_;
   Semaphore checkpoint_turn_;
@@ -145,6 +189,7 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   Timer checkpoint_timer_;
 
   std::vector<Replayed> replay_;
+  std::optional<std::uint64_t> recovered_chain_;  // Of the record at the applied LSN, when the log still has it.
   std::vector<std::uint64_t> replay_numbers_;
   Scope scope_;
 };

@@ -57,37 +57,41 @@ Task<Result<void>> GroupImpl::recover() {
   input.store_id = store_.store_id();
   input.generation = sb.log_generation;
   input.durable_lsn = sb.durable_lsn;
+  input.durable_position = sb.durable_position;
+  input.cut_lsn = sb.cut_lsn;
   input.clean = (sb.flags & snapshot::kFlagClean) != 0;
   const wal::RecordVisitor visitor = [this](const wal::RecoveredRecord& record) { return note_recovered(record); };
   auto scanned = co_await wal::scan_log(ports_.disk, ports_.buffers, input, visitor);
   if (!scanned) co_return fail(scanned.error());
   const Lsn end(scanned->head.first_lsn - 1);
   if (end.value < sb.applied_lsn) co_return fail(Errc::damaged, "the log ends before what the map has applied");
+  CO_TRY(claim_recovered_chunks(end));
   CO_TRY(co_await wal::rewrite_unproven(ports_.disk, ports_.buffers, input.geometry, *scanned));
   CO_TRY(co_await store_.establish());
   // What was read may still lie in a volatile cache: only now does it count as durable.
   CO_TRY(co_await ports_.disk.sync());
-  commit_lsn_ = checkpoint_lsn_ = sb.applied_lsn;
-  epoch_ = sb.bound_epoch + 1;
   const std::uint64_t generation = planted(Bug::generation_not_bumped) ? sb.log_generation : sb.log_generation + 1;
   const BootNs before = ports_.clock.now();
   CO_TRY(co_await store_.update_superblock([&](snapshot::Superblock& next) {
     next.log_generation = generation;
+    next.cut_lsn = end.value + 1;
     next.durable_lsn = end.value;
-    next.bound_epoch = epoch_;
-    next.bound_as_primary = 1;
+    next.durable_position = scanned->head.position;
     next.flags &= ~snapshot::kFlagClean;
   }));
   sync_latency_us_ = static_cast<std::uint64_t>((ports_.clock.now() - before).value / 2000);
   log_.start(input.tail, scanned->head, input.store_id, generation, scanned->batches);
   for (auto& stored : store_.volumes()) add_volume_object(stored.get());
-  CO_TRY(co_await replay_all());
-  commit_lsn_ = end.value;
+  commit_lsn_ = checkpoint_lsn_ = sb.applied_lsn;
+  commit_chain_ = input.tail.chain_xxh3;
+  unfit_ = (sb.flags & snapshot::kFlagUnfit) != 0;
+  std::memcpy(coordinator_.data(), sb.coordinator, coordinator_.size());
+  CO_TRY(co_await replay_all(Lsn(std::max(sb.applied_lsn, scanned->commit_lsn))));
   recovered_records_ = end.value - sb.applied_lsn;
-  // A crash may leave the ring full to the last block: the epoch's start then needs what a checkpoint frees.
-  if (log_.claimed_blocks() == log_.geometry().blocks) CO_TRY(co_await checkpoint());
-  CO_TRY(co_await begin_epoch(end));
+  start_replica();
+  if (!ports_.coordinator) CO_TRY(co_await await_open());
   recovery_ms_ = static_cast<std::uint64_t>((ports_.clock.now() - begin).value / 1'000'000);
+  running_ = true;
   scope_.spawn(checkpoint_loop());
   applier_.kick();
   for (auto& stored : store_.volumes())
@@ -95,29 +99,78 @@ Task<Result<void>> GroupImpl::recover() {
   co_return Result<void>{};
 }
 
-// Called while the log is being read: remembers what is newer than the map, and which chunks it needs.
+void GroupImpl::start_replica() {
+  const snapshot::Superblock& sb = store_.superblock();
+  Replica::Start start;
+  start.self = Copy{options_.node, store_.store_id()};
+  std::memcpy(start.group.data(), sb.group, start.group.size());
+  start.timing = options_.timing;
+  start.bound = Bound{Epoch(sb.bound_epoch), sb.bound_claim, sb.bound_as_primary != 0};
+  start.seq_seen = sb.seq_seen;
+  start.ship_window_bytes = options_.ship_window_bytes;
+  update_facts();
+  replica_ = std::make_unique<Replica>(*this, start, facts_);
+  replica_->start();
+}
+
+Task<Result<void>> GroupImpl::await_open() {
+  while (!failed_ && !replica_->is_open()) co_await progress_.wait();
+  if (failed_) co_return fail(Errc::io_error, failure_);
+  co_return Result<void>{};
+}
+
+// Called while the log is being read: remembers what is newer than the map. What comes again was cut, and counts now.
 Result<void> GroupImpl::note_recovered(const wal::RecoveredRecord& record) {
   const wal::RecordHeader& h = record.header;
-  if (h.lsn <= store_.superblock().applied_lsn) return {};
-  for (std::size_t i = 0; i < h.chunk_count; ++i)
-    if (!store_.space().mark_used(record.chunks[i]))
-      return fail(Errc::corrupt, concat("the record of LSN ", h.lsn, " refers to chunk ", record.chunks[i], ", which cannot be"));
+  while (!replay_.empty() && replay_.back().header.lsn >= h.lsn) replay_.pop_back();
+  if (h.lsn <= store_.superblock().applied_lsn) {
+    recovered_chain_ = h.chain_xxh3;
+    return {};
+  }
   const std::size_t count = std::size_t{h.head_blocks} + h.tail_blocks + std::size_t{h.chunk_count} * (kChunkBlocks + 1);
   replay_.push_back({h, replay_numbers_.size(), record.payload_position});
   replay_numbers_.insert(replay_numbers_.end(), record.chunks, record.chunks + count);
   return {};
 }
 
-Task<Result<void>> GroupImpl::replay_all() {
+// The chunks that the log's records refer to are in use. Before any other is handed out.
+Result<void> GroupImpl::claim_recovered_chunks(Lsn end) {
+  while (!replay_.empty() && replay_.back().header.lsn > end.value) replay_.pop_back();
+  for (const Replayed& record : replay_)
+    for (std::size_t i = 0; i < record.header.chunk_count; ++i)
+      if (const std::uint64_t chunk = replay_numbers_[record.numbers + i]; !store_.space().mark_used(chunk))
+        return fail(Errc::corrupt, concat("the record of LSN ", record.header.lsn, " refers to chunk ", chunk, ", which cannot be"));
+  return {};
+}
+
+// Records up to `committed` take effect; what follows is the tail, until a primary says what becomes of it.
+Task<Result<void>> GroupImpl::replay_all(Lsn committed) {
   constexpr std::size_t kRecordsInATurn = 8;
+  const snapshot::Superblock& sb = store_.superblock();
+  std::vector<wal::EpochBegin> epochs;
+  for (std::uint64_t i = 0; i < sb.epoch_count; ++i)
+    if (sb.epochs[i].first_lsn <= sb.applied_lsn) epochs.push_back({Epoch(sb.epochs[i].epoch), Lsn(sb.epochs[i].first_lsn)});
+  facts_.history = wal::EpochHistory(std::move(epochs));
+  if (recovered_chain_) commit_chain_ = *recovered_chain_;
   pending_.keep_places(true);
   for (std::size_t i = 0; i < replay_.size(); ++i) {
     if (i % kRecordsInATurn == 0) co_await Yield{ports_.executor};  // Others live on this thread.
-    const Replayed& record = replay_[i];
-    commit_lsn_ = record.header.lsn;
-    CO_TRY(co_await replay(&record));
+    const wal::RecordHeader& h = replay_[i].header;
+    if (h.lsn > committed.value) pending_.keep_places(false);
+    facts_.history.note(Epoch(h.epoch), Lsn(h.lsn));
+    auto record = co_await recovered_record(&replay_[i]);
+    if (!record) co_return fail(record.error());
+    if (h.lsn > committed.value) {
+      tail_.push(std::move(*record));
+      continue;
+    }
+    commit_lsn_ = h.lsn;
+    commit_chain_ = h.chain_xxh3;
+    (*record)->committed = true;
+    apply_to_memory(**record);
   }
   pending_.keep_places(false);
+  facts_.history.keep_newest(snapshot::kEpochsKept);
   replay_.clear();
   replay_.shrink_to_fit();
   replay_numbers_.clear();
@@ -125,109 +178,66 @@ Task<Result<void>> GroupImpl::replay_all() {
   co_return Result<void>{};
 }
 
-Task<Result<std::vector<std::byte>>> GroupImpl::read_payload(const Replayed* record) {
-  std::vector<std::byte> bytes;
-  Buffer block = co_await ports_.buffers.acquire(kBlockBytes);
-  for (std::uint64_t i = 0; i < record->header.head_blocks; ++i) {
-    auto done = co_await ports_.disk.read(log_.offset_of(record->payload_position + i), block.bytes());
-    if (!done) co_return fail(done.error());
-    bytes.insert(bytes.end(), block.data(), block.data() + kBlockBytes);
+// The record as it was, ready to be committed. Its payload stays in the log, except for the catalogue's.
+Task<Result<Tail::Handle>> GroupImpl::recovered_record(const Replayed* replayed) {
+  const wal::RecordHeader& h = replayed->header;
+  Tail::Handle record = tail_.make();
+  record->kind = static_cast<RecordKind>(h.kind);
+  record->lsn = Lsn(h.lsn);
+  record->epoch = Epoch(h.epoch);
+  record->volume = VolumeId(h.volume_id);
+  record->first = Lba(h.first_block);
+  record->count = h.count;
+  record->head_blocks = h.head_blocks;
+  record->chunk_count = h.chunk_count;
+  record->tail_blocks = h.tail_blocks;
+  record->chain_xxh3 = h.chain_xxh3;
+  record->payload_position = replayed->payload_position;
+  record->committed = true;  // Until it is whole, its chunks stay where they are.
+  const std::uint64_t* numbers = replay_numbers_.data() + replayed->numbers;
+  std::copy(numbers, numbers + h.chunk_count, record->chunks.begin());
+  std::copy(numbers + h.chunk_count, numbers + h.chunk_count + record->data_blocks(), record->checksums.begin());
+  record->target = store_.find(record->volume);
+  switch (record->kind) {
+    case RecordKind::write:
+      for (std::uint64_t i = 0, end = h.first_block + h.count; record->target && h.first_block / kChunkBlocks + i <= (end - 1) / kChunkBlocks; ++i)
+        record->add_intent(pending_.obtain(*record->target, h.first_block / kChunkBlocks + i));
+      break;
+    case RecordKind::unmap: {
+      VolumeImpl* volume = record->target ? volume_of(record->volume) : nullptr;
+      const bool loaded = volume && (co_await volume->prepare_unmap(record.get())).has_value();
+      if (!loaded) record->map_moves = ~std::uint64_t{0};  // Whoever applies it finds out what is there.
+      break;
+    }
+    case RecordKind::volume_create:
+      if (record->target) break;
+      CO_TRY(co_await recovered_payload(record.get()));
+      CO_TRY(co_await store_.prepare_volume());
+      break;
+    case RecordKind::reservations:
+      if (!record->target || record->target->deleting()) break;
+      CO_TRY(co_await recovered_payload(record.get()));
+      CO_TRY(co_await store_.prepare_reservations(record->target));
+      record->state.assign(record->payload.data(), record->payload.data() + record->count);
+      break;
+    case RecordKind::epoch_start:
+    case RecordKind::volume_delete: break;
   }
-  bytes.resize(record->header.count);
-  co_return bytes;
+  record->committed = false;
+  co_return record;
 }
 
-Task<Result<void>> GroupImpl::replay(const Replayed* record) {
-  const wal::RecordHeader& h = record->header;
-  const Lsn lsn(h.lsn);
-  StoredVolume* volume = store_.find(VolumeId(h.volume_id));
-  switch (static_cast<RecordKind>(h.kind)) {
-    case RecordKind::write:
-      // Also of a volume that is going: its map may have the chunks already, and the purge gives up what the map has.
-      if (volume) replay_write(*record, volume);
-      else
-        for (std::size_t i = 0; i < h.chunk_count; ++i)
-          store_.space().give_chunk(replay_numbers_[record->numbers + i], lsn, snapshot::Given::discarded);
-      break;
-    case RecordKind::unmap:
-      if (volume) co_await replay_unmap(volume, lsn, BlockRange{Lba(h.first_block), BlockCount(h.count)});
-      break;
-    case RecordKind::epoch_start: store_.note_epoch(Epoch(h.epoch), lsn); break;
-    case RecordKind::volume_create: {
-      if (volume) break;
-      auto payload = co_await read_payload(record);
-      if (!payload) co_return fail(payload.error());
-      if (payload->size() < sizeof(snapshot::VolumeDescription)) co_return fail(Errc::corrupt, "a volume's description is too short");
-      snapshot::VolumeDescription description;
-      std::memcpy(&description, payload->data(), sizeof description);
-      CO_TRY(co_await store_.prepare_volume());
-      add_volume_object(store_.add_volume(VolumeId(h.volume_id), description, lsn));
-      break;
-    }
-    case RecordKind::volume_delete:
-      if (!volume || volume->deleting()) break;
-      store_.mark_deleting(volume, lsn);
-      std::erase_if(volumes_, [&](const auto& v) { return &v->stored() == volume; });
-      break;
-    case RecordKind::reservations: {
-      if (!volume || volume->deleting() || h.lsn <= volume->entry.modified_lsn) break;
-      auto payload = co_await read_payload(record);
-      if (!payload) co_return fail(payload.error());
-      CO_TRY(co_await store_.prepare_reservations(volume));
-      store_.set_reservations(volume, std::move(*payload), lsn);
-      break;
-    }
+Task<Result<void>> GroupImpl::recovered_payload(TailRecord* record) {
+  if (record->head_blocks == 0) co_return Result<void>{};
+  const std::size_t bytes = record->head_blocks * kBlockBytes;
+  if (record->count > bytes || bytes > BufferPool::kLargestBytes) co_return fail(Errc::corrupt, "a record of the catalogue is too short");
+  record->payload = co_await ports_.buffers.acquire(bytes);
+  for (std::size_t i = 0; i < record->head_blocks; ++i) {
+    const MutableBytes block = record->payload.bytes().subspan(i * kBlockBytes, kBlockBytes);
+    CO_TRY(co_await ports_.disk.read(log_.offset_of(record->payload_position + i), block));
+    if (xxh3(block) != record->checksums[i]) co_return fail(Errc::damaged, "a record of the catalogue changed since it was read");
   }
   co_return Result<void>{};
-}
-
-void GroupImpl::replay_write(const Replayed& record, StoredVolume* volume) {
-  const wal::RecordHeader& h = record.header;
-  const std::uint64_t* chunks = replay_numbers_.data() + record.numbers;
-  const std::uint64_t* checksums = chunks + h.chunk_count;
-  std::uint64_t payload = record.payload_position;
-  for (std::uint64_t i = 0; i < h.count; ++i) {
-    const std::uint64_t block = h.first_block + i;
-    PendingChunk* chunk = pending_.obtain(*volume, block / kChunkBlocks);
-    PendingBlock pending;
-    pending.block = static_cast<std::uint8_t>(block % kChunkBlocks);
-    pending.checksum = checksums[i];
-    const bool direct = i >= h.head_blocks && i < h.count - h.tail_blocks;
-    if (direct) {
-      const std::uint64_t location = chunks[(i - h.head_blocks) / kChunkBlocks];
-      if (pending.block == 0) pending_.replace_whole(chunk, Lsn(h.lsn), location);
-      pending.source = BlockSource::chunk;
-      pending.position = location;
-    } else {
-      pending.source = BlockSource::log;
-      pending.position = payload++;
-    }
-    pending_.add_block(chunk, Lsn(h.lsn), std::move(pending));
-  }
-}
-
-// Page by page of the map, so that holes need no work. The map may be ahead of the record: what is a hole then is one for
-// what of the record remains, too. A page that cannot be read is left to whoever applies the record.
-Task<void> GroupImpl::replay_unmap(StoredVolume* volume, Lsn lsn, BlockRange range) {
-  constexpr std::uint64_t kLeafBlocks = snapshot::kLeafChunks * kChunkBlocks;
-  for (std::uint64_t block = range.first.value, end = 0; block < range.end().value; block = end) {
-    end = std::min(range.end().value, (block / kLeafBlocks + 1) * kLeafBlocks);
-    auto leaf = co_await volume->map->load_leaf(block / kLeafBlocks);
-    commit_unmap(volume, lsn, BlockRange{Lba(block), BlockCount(end - block)},
-                 leaf ? PendingIndex::Absent::hole : PendingIndex::Absent::unknown);
-  }
-}
-
-// A reign of its own for every start: records of before are told from records of after.
-Task<Result<void>> GroupImpl::begin_epoch(Lsn recovered_end) {
-  EngineRecord record;
-  record.kind = RecordKind::epoch_start;
-  record.epoch = Epoch(epoch_);
-  auto room = co_await log_.reserve(0, wal::record_bytes(0, 0));
-  if (!room) co_return fail(room.error());
-  ENSURE(log_.last_lsn() == recovered_end);
-  auto committed = co_await commit(&record, *room);
-  co_return committed;
 }
 
 }  // namespace engine

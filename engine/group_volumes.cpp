@@ -35,7 +35,8 @@ Task<Result<Volume*>> GroupImpl::create_volume(std::string name, Uuid uuid, Bloc
   Operation operation(*this);
   co_await catalogue_turn_.acquire();
   Turn turn(catalogue_turn_);
-  if (obstacle() != Errc{}) co_return fail(obstacle());
+  const std::uint64_t reign = reign_;
+  CO_TRY(co_await await_admission(reign, 0));
   if (find(name)) co_return fail(Errc::exists, concat("name: there is a volume ", name, " already"));
   auto prepared = co_await store_.prepare_volume();
   if (!prepared) co_return fail(prepared.error());
@@ -43,20 +44,16 @@ Task<Result<Volume*>> GroupImpl::create_volume(std::string name, Uuid uuid, Bloc
   description.block_count = size.value;
   std::memcpy(description.uuid, uuid.data(), uuid.size());
   std::memcpy(description.name, name.data(), name.size());
-  EngineRecord record;
-  record.kind = RecordKind::volume_create;
-  record.volume = VolumeId(store_.superblock().next_volume_id);
-  record.count = sizeof description;
-  record.head_blocks = 1;
-  record.payload = co_await ports_.buffers.acquire(kBlockBytes);
-  std::memset(record.payload.data(), 0, kBlockBytes);
-  std::memcpy(record.payload.data(), &description, sizeof description);
-  record.checksums[0] = xxh3(record.payload.bytes());
-  auto room = co_await log_.reserve(1, wal::record_bytes(1, 0));
-  if (!room) co_return fail(room.error());
-  if (obstacle() != Errc{}) co_return fail(obstacle());
-  auto committed = co_await commit(&record, *room);
-  if (!committed) co_return fail(committed.error());
+  Tail::Handle record = tail_.make();
+  record->kind = RecordKind::volume_create;
+  record->volume = VolumeId(store_.superblock().next_volume_id);
+  record->count = sizeof description;
+  record->head_blocks = 1;
+  record->payload = co_await ports_.buffers.acquire(kBlockBytes);
+  std::memset(record->payload.data(), 0, kBlockBytes);
+  std::memcpy(record->payload.data(), &description, sizeof description);
+  record->checksums[0] = xxh3(record->payload.bytes());
+  CO_TRY(co_await log_and_commit(std::move(record), reign));
   co_return find(name);
 }
 
@@ -64,27 +61,20 @@ Task<Result<void>> GroupImpl::delete_volume(std::string name) {
   Operation operation(*this);
   co_await catalogue_turn_.acquire();
   Turn turn(catalogue_turn_);
-  if (obstacle() != Errc{}) co_return fail(obstacle());
+  const std::uint64_t reign = reign_;
+  CO_TRY(co_await await_admission(reign, 0));
   const auto found = std::find_if(volumes_.begin(), volumes_.end(), [&](const auto& v) { return v->identity().name == name; });
   if (found == volumes_.end()) co_return fail(Errc::not_found, concat("name: there is no volume ", name));
   VolumeImpl* volume = found->get();
   co_await volume->close();  // Nothing of it is in flight from here on.
-  EngineRecord record;
-  record.kind = RecordKind::volume_delete;
-  record.volume = volume->stored().id();
-  record.target = &volume->stored();
-  auto room = co_await log_.reserve(0, wal::record_bytes(0, 0));
-  if (!room) co_return fail(room.error());
-  if (obstacle() != Errc{}) co_return fail(obstacle());
-  auto committed = co_await commit(&record, *room);
-  if (!committed) co_return committed;
-  volume->tell(VolumeEvent::deleted);
-  const auto now = std::find_if(volumes_.begin(), volumes_.end(), [&](const auto& v) { return v.get() == volume; });
-  ENSURE(now != volumes_.end());
-  deleted_.push_back(std::move(*now));
-  volumes_.erase(now);
-  scope_.spawn(purge(record.volume));
-  co_return Result<void>{};
+  Tail::Handle record = tail_.make();
+  record->kind = RecordKind::volume_delete;
+  record->volume = volume->stored().id();
+  record->target = &volume->stored();
+  auto committed = co_await log_and_commit(std::move(record), reign);
+  // Not even logged: it goes on. What was logged is the next primary's to say.
+  if (!committed && reign == reign_ && committed.error().code != Errc::io_error) volume->reopen();
+  co_return committed;
 }
 
 // Gives a deleted volume's space back, leaf by leaf. Restarts where it was after a crash: what is gone is a hole.

@@ -25,6 +25,7 @@ enum class Role : std::uint8_t {
 // The replica's log as it is now; written by the owner, read by the machine at each event.
 struct LogFacts {
   wal::EpochHistory history;
+  Lsn first_kept; // The oldest record that can still be shipped.
   Lsn end;        // Last record appended.
   Lsn durable;    // Here. A follower's acks and applies stay below it.
   Lsn applied;    // In the map, or on its way there: can no longer be cut.
@@ -53,6 +54,8 @@ class RoleMachine {
   void received(BootNs now, NodeId node, SessionId session, const Message& message);
   void register_read(BootNs now, std::uint64_t revision, const Register& value);
   void register_unreadable(BootNs now);
+  // A hint: look again.
+  void register_changed(BootNs now) { read_register(now); }
   enum class SwapResult : std::uint8_t { applied, conflict, unknown };
   // revision, value: what the register held afterwards; not for unknown.
   void swap_done(BootNs now, SwapResult result, std::uint64_t revision, const Register& value);
@@ -63,6 +66,10 @@ class RoleMachine {
   void log_changed(BootNs now);
   // Follower: the primary's commit LSN came with records of this session.
   void told_commit(BootNs now, SessionId session, Lsn commit);
+  // The store is out of service: whoever led leads no more, and says so.
+  void store_failed(BootNs now);
+  // Primary: what the member still lacks is not in the log any more.
+  void fell_behind(NodeId node, SessionId session);
   void initiator_heard(BootNs now) { initiator_heard_ = now; }
   void initiators_attached(std::size_t count) { initiators_ = count; }
   // Planned, in two steps: from prepare on nothing is admitted and the set stays; once everything appended is committed the
@@ -72,6 +79,12 @@ class RoleMachine {
   bool hand_over(BootNs now, NodeId candidate);
 
   std::vector<Action> take_actions() { return std::exchange(actions_, {}); }
+  // The same without giving memory away: `into` is emptied first. False when there is nothing to do.
+  bool take_actions(std::vector<Action>& into) {
+    into.clear();
+    into.swap(actions_);
+    return !into.empty();
+  }
 
   // ---- What follows from it.
   Role role() const { return role_; }

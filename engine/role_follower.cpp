@@ -52,7 +52,7 @@ void RoleMachine::on_match(Peer& leader, const MatchAt& match) {
   if (!mine || matched_ || cutting_) return;  // The first one in a session counts: a later one was made of an older hello.
   if (match.lsn < log_->applied) return ask(NeedRebuild{});
   cutting_ = true;
-  ask(CutTo{leader.session, match.lsn});
+  ask(CutTo{leader.session, match.lsn, match.end});
 }
 
 void RoleMachine::cut_done(BootNs, SessionId session) {

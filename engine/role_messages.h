@@ -45,7 +45,9 @@ struct Beat {
   Lsn commit;                    // Primary only.
 };
 
-struct MatchAt { Epoch epoch; Lsn lsn; };   // Your log and mine are the same up to here: cut what follows.
+// Your log and mine are the same up to `lsn`: cut what follows. Mine ends at `end`: who has reached that lacks nothing that was
+// acknowledged before now.
+struct MatchAt { Epoch epoch; Lsn lsn; Lsn end; };
 struct Ack { Epoch epoch; Lsn durable; };   // Cumulative and contiguous.
 struct Release { Epoch epoch; };            // I have ceased to lead it, for good (rule 8).
 struct Fenced { Epoch bound; };             // I am bound to a newer epoch than yours.
@@ -57,7 +59,8 @@ struct SendTo { NodeId node; SessionId session; Message message; };
 struct ReadRegister {};                                             // register_read, register_unreadable
 struct SwapRegister { std::uint64_t base_revision; Register value; };  // swap_done
 struct BindTo { Bound bound; };                                     // bound_done, after both superblocks have it
-struct CutTo { SessionId session; Lsn end; };                       // cut_done, durable
+// reach: the end of the primary's log.
+struct CutTo { SessionId session; Lsn end; Lsn reach; };            // cut_done, durable
 struct BeginEpoch { Epoch epoch; };                                 // epoch_begun, once the record is appended
 struct CommitTo { Lsn lsn; };                                       // Apply and, as primary, answer up to here.
 struct Open {};                                                     // Serve.

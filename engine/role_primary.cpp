@@ -78,7 +78,8 @@ void RoleMachine::on_hello(BootNs now, Peer& from) {
   auto shared = wal::common_end(log_->history, log_->end, hello.history, hello.end);
   if (planted(Bug::matched_by_lsn)) shared = std::min(log_->end, hello.end);
   const bool went_back = from.promise_of == hello.copy.incarnation && hello.end < from.ever_acked;
-  if (!shared || *shared < hello.applied || went_back) {
+  const bool beyond_log = shared && shared->next() < log_->first_kept;
+  if (!shared || *shared < hello.applied || went_back || beyond_log) {
     if (!std::exchange(from.rebuild_asked, true)) ask(Rebuild{from.node});
     return;
   }
@@ -86,7 +87,24 @@ void RoleMachine::on_hello(BootNs now, Peer& from) {
   from.matched = from.rebuild_asked = false;
   from.acked = Lsn();
   beat_to(now, from);  // Whom it follows, before what it follows.
-  send(from, MatchAt{bound_.epoch, *shared});
+  send(from, MatchAt{bound_.epoch, *shared, log_->end});
+}
+
+void RoleMachine::store_failed(BootNs now) {
+  if (role_ != Role::primary) return;
+  const Epoch ceased = bound_.epoch;
+  const Register last = view_;
+  demote(now);
+  for (const Copy& copy : last.in_sync)
+    if (copy.node != self().node) send(peer(copy.node), Release{ceased});
+}
+
+void RoleMachine::fell_behind(NodeId node, SessionId session) {
+  Peer& p = peer(node);
+  if (role_ != Role::primary || p.session != session || !p.match_sent) return;
+  p.match_sent = p.matched = false;
+  p.acked = Lsn();
+  if (!std::exchange(p.rebuild_asked, true)) ask(Rebuild{node});
 }
 
 std::optional<Lsn> RoleMachine::ship_after(NodeId node, SessionId session) const {

@@ -32,12 +32,17 @@ ClusterView VolumeImpl::cluster_view() const {
 }
 
 PortGroupState VolumeImpl::local_state() const {
-  return obstacle() == Errc{} ? PortGroupState::active_optimized : PortGroupState::unavailable;
+  if (closed_ || group_->has_failed()) return PortGroupState::unavailable;
+  const Errc why = group_->obstacle();
+  return why == Errc{} ? PortGroupState::active_optimized : why == Errc::fenced ? PortGroupState::standby : PortGroupState::unavailable;
 }
 
 Task<Result<ClusterView>> VolumeImpl::confirmed_cluster_view() { co_return cluster_view(); }
 
-Errc VolumeImpl::obstacle() const { return closed_ ? Errc::closed : group_->obstacle(); }
+Errc VolumeImpl::obstacle() const {
+  group_->initiator_heard();
+  return closed_ ? Errc::closed : group_->obstacle();
+}
 
 Result<void> VolumeImpl::check(BlockRange range, std::size_t bytes) const {
   if (obstacle() != Errc{}) return fail(obstacle());
@@ -204,29 +209,25 @@ Task<Result<void>> VolumeImpl::store_reservations(std::vector<std::byte> state) 
   if (obstacle() != Errc{}) co_return fail(obstacle());
   if (state.size() > kReservationBytesMax) co_return fail(Errc::overloaded);
   VolumeOperation operation(*this);
+  const std::uint64_t reign = group_->reign();
+  CO_TRY(co_await group_->await_admission(reign, 0));
   CO_TRY(co_await group_->store().prepare_reservations(stored_));
   const std::size_t blocks = divide_up(state.size(), kBlockBytes);
-  EngineRecord record;
-  record.kind = RecordKind::reservations;
-  record.volume = stored_->id();
-  record.target = stored_;
-  record.count = state.size();
-  record.head_blocks = static_cast<std::uint16_t>(blocks);
+  Tail::Handle record = group_->tail().make();
+  record->kind = RecordKind::reservations;
+  record->volume = stored_->id();
+  record->target = stored_;
+  record->count = state.size();
+  record->head_blocks = static_cast<std::uint16_t>(blocks);
   if (blocks > 0) {
-    record.payload = co_await buffers().acquire(blocks * kBlockBytes);
-    std::memset(record.payload.data(), 0, record.payload.size());
-    std::memcpy(record.payload.data(), state.data(), state.size());
+    record->payload = co_await buffers().acquire(blocks * kBlockBytes);
+    std::memset(record->payload.data(), 0, record->payload.size());
+    std::memcpy(record->payload.data(), state.data(), state.size());
   }
   for (std::size_t i = 0; i < blocks; ++i)
-    record.checksums[i] = xxh3(Bytes(record.payload.data() + i * kBlockBytes, kBlockBytes));
-  record.state = std::move(state);
-  auto room = co_await group_->log().reserve(blocks, wal::record_bytes(blocks, 0));
-  if (!room) co_return fail(room.error());
-  if (obstacle() != Errc{}) {
-    group_->log().give_back(*room);
-    co_return fail(obstacle());
-  }
-  auto committed = co_await group_->commit(&record, *room);
+    record->checksums[i] = xxh3(Bytes(record->payload.data() + i * kBlockBytes, kBlockBytes));
+  record->state = std::move(state);
+  auto committed = co_await group_->log_and_commit(std::move(record), reign);
   co_return committed;
 }
 

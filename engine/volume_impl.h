@@ -37,15 +37,25 @@ class VolumeImpl final : public Volume {
   void add_observer(VolumeObserver& observer) override { observers_.push_back(&observer); }
   void remove_observer(VolumeObserver& observer) override { std::erase(observers_, &observer); }
 
+  // Gets a record ready for the log, wherever it came from: places its whole chunks, reserves what applying it will need,
+  // brings the map's pages into memory. Errors: no_space, corrupt (a map page), io_error.
+  Task<Result<void>> prepare_write(TailRecord* record);
+  Task<Result<void>> prepare_unmap(TailRecord* record);
+  // The two parts of prepare_write().
+  Task<Result<void>> admit(TailRecord* record);
+  Task<Result<void>> write_chunks(TailRecord* record);
+
   snapshot::StoredVolume& stored() const { return *stored_; }
   void tell(VolumeEvent event);
   VolumeFigures figures() const;
   // Refuses new operations and waits for those under way: before the volume is deleted.
   Task<void> close();
+  void reopen() { closed_ = false; }  // The deletion was not committed.
+  void refuse() { closed_ = true; }
   bool is_closed() const { return closed_; }
+  std::size_t observers() const { return observers_.size(); }
 
  private:
-  static constexpr std::uint64_t kUnmapRecordBlocks = 16384;  // 64 MiB: bounds what one record makes pending.
   static constexpr int kReadTries = 4;
 
   // Where a run of blocks of a read comes from: one disk request, or zeros or memory that were filled in already.
@@ -62,8 +72,6 @@ class VolumeImpl final : public Volume {
     std::array<bool, kTransferBlocksMax> on_disk;
     Errc error{};
   };
-  class Admission;
-  class MapPins;
 
   Errc obstacle() const;
   Result<void> check(BlockRange range, std::size_t bytes) const;
@@ -79,14 +87,11 @@ class VolumeImpl final : public Volume {
 
   Task<Result<void>> unmap_pieces(BlockRange range);
   Task<Result<void>> unmap_piece(BlockRange range);
-  Task<Result<void>> pin_map(MapPins* pins, BlockRange range);
   Task<Result<void>> write_admitted(BlockRange range, Buffer from);
-  Task<Result<void>> admit(Admission* admission, BlockRange range);
-  Task<Result<void>> admit_chunk(Admission* admission, std::uint64_t chunk);
+  void place(TailRecord& record) const;
+  Task<Result<void>> admit_chunk(TailRecord* record, std::uint64_t chunk);
   bool reserve_now(PendingChunk* chunk, const snapshot::MapEntry& entry);
-  Task<Result<void>> write_chunks(EngineRecord* record, Admission* admission);
   Task<void> write_run(std::uint64_t offset, Bytes run, Errc* error);
-  void place_blocks(EngineRecord& record, const Admission& admission, BlockRange range) const;
 
   // Writers share the volume; read-modify-write has it alone.
   Task<void> enter_shared();

@@ -14,7 +14,9 @@ using snapshot::MapEntry;
 Task<Result<void>> VolumeImpl::read(BlockRange range, Buffer into) {
   if (auto ok = check(range, into.size()); !ok) co_return ok;
   VolumeOperation operation(*this);
+  const std::uint64_t reign = group_->reign();
   auto done = co_await read_blocks(range, into);
+  if (done) done = co_await group_->await_lease(reign);
   reads_.add();
   read_bytes_.add(range.count.value * kBlockBytes);
   co_return done;

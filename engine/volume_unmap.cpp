@@ -1,7 +1,6 @@
 // Unmapping. The map's pages of a record are in memory before it enters the log, and stay until it is committed: what cannot
 // be carried out is not promised, and what is a hole needs no work.
 #include <algorithm>
-#include <array>
 
 #include "base/ensure.h"
 #include "engine/volume_impl.h"
@@ -12,26 +11,6 @@ namespace holdfast::engine {
 using wal::RecordKind;
 
 constexpr std::uint64_t kLeafBlocks = snapshot::kLeafChunks * kChunkBlocks;
-
-// Map pages that stay in memory while it lives.
-class VolumeImpl::MapPins {
- public:
-  MapPins() = default;
-  MapPins(const MapPins&) = delete;
-  MapPins& operator=(const MapPins&) = delete;
-  ~MapPins() {
-    while (count_ > 0) --leaves_[--count_]->pins;
-  }
-  void add(snapshot::Frame* leaf) {
-    ENSURE(count_ < leaves_.size());
-    ++leaf->pins;
-    leaves_[count_++] = leaf;
-  }
-
- private:
-  std::array<snapshot::Frame*, kUnmapRecordBlocks / kLeafBlocks + 2> leaves_;  // It may begin and end within a page.
-  std::size_t count_ = 0;
-};
 
 Task<Result<void>> VolumeImpl::unmap(BlockRange range) {
   if (obstacle() != Errc{}) co_return fail(obstacle());
@@ -57,35 +36,35 @@ Task<Result<void>> VolumeImpl::unmap_pieces(BlockRange range) {
 }
 
 Task<Result<void>> VolumeImpl::unmap_piece(BlockRange range) {
-  if (!group_->applier().has_room()) co_await group_->applier().wait_for_room();
+  const std::uint64_t reign = group_->reign();
+  CO_TRY(co_await group_->await_admission(reign, 0));
+  Tail::Handle record = group_->tail().make();
+  record->kind = RecordKind::unmap;
+  record->volume = stored_->id();
+  record->first = range.first;
+  record->count = range.count.value;
+  // Room first: who waits for it must not hold pages that the checkpoint it waits for may need.
   auto room = co_await group_->log().reserve(0, wal::record_bytes(0, 0));
   if (!room) co_return fail(room.error());
-  EngineRecord record;
-  record.kind = RecordKind::unmap;
-  record.volume = stored_->id();
-  record.target = stored_;
-  record.map_moves = stored_->map->moves();
-  record.first = range.first;
-  record.count = range.count.value;
-  MapPins pins;
-  auto pinned = co_await pin_map(&pins, range);
-  if (pinned && obstacle() != Errc{}) pinned = fail(obstacle());
-  if (!pinned) {
+  auto prepared = co_await prepare_unmap(record.get());
+  if (!prepared) {
     group_->log().give_back(*room);
-    co_return pinned;
+    co_return prepared;
   }
-  auto committed = co_await group_->commit(&record, *room);
+  auto committed = co_await group_->commit(std::move(record), *room, reign);
   co_return committed;
 }
 
-Task<Result<void>> VolumeImpl::pin_map(MapPins* pins, BlockRange range) {
-  for (std::uint64_t index = range.first.value / kLeafBlocks; index * kLeafBlocks < range.end().value; ++index) {
+Task<Result<void>> VolumeImpl::prepare_unmap(TailRecord* record) {
+  record->target = stored_;
+  record->map_moves = stored_->map->moves();
+  for (std::uint64_t index = record->first.value / kLeafBlocks; index * kLeafBlocks < record->first.value + record->count; ++index) {
     auto leaf = co_await stored_->map->load_leaf(index);
     if (!leaf) {
       if (leaf.error().code == Errc::corrupt) group_->count_checksum_error();
       co_return fail(leaf.error());
     }
-    if (*leaf) pins->add(*leaf);
+    if (*leaf) record->add_page(*leaf);
   }
   co_return Result<void>{};
 }

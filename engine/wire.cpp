@@ -85,7 +85,7 @@ FrameKind put_body(std::vector<std::byte>& out, const Beat& beat) {
 }
 
 FrameKind put_body(std::vector<std::byte>& out, const MatchAt& match) {
-  put(out, wal::MatchBody{match.epoch.value, match.lsn.value});
+  put(out, wal::MatchBody{match.epoch.value, match.lsn.value, match.end.value});
   return FrameKind::match;
 }
 FrameKind put_body(std::vector<std::byte>& out, const Ack& ack) {
@@ -200,7 +200,7 @@ Result<Message> decode_message(Bytes head) {
   switch (static_cast<FrameKind>(header->kind)) {
     case FrameKind::hello: return read_hello(body);
     case FrameKind::beat: return read_beat(body);
-    case FrameKind::match: return read_fixed<wal::MatchBody>(body, [](const auto& b) { return MatchAt{Epoch(b.epoch), Lsn(b.lsn)}; });
+    case FrameKind::match: return read_fixed<wal::MatchBody>(body, [](const auto& b) { return MatchAt{Epoch(b.epoch), Lsn(b.lsn), Lsn(b.end_lsn)}; });
     case FrameKind::ack: return read_fixed<wal::AckBody>(body, [](const auto& b) { return Ack{Epoch(b.epoch), Lsn(b.durable_lsn)}; });
     case FrameKind::release: return read_fixed<wal::EpochBody>(body, [](const auto& b) { return Release{Epoch(b.epoch)}; });
     case FrameKind::fenced: return read_fixed<wal::EpochBody>(body, [](const auto& b) { return Fenced{Epoch(b.epoch)}; });
@@ -223,7 +223,7 @@ Result<AppendHead> decode_append(Bytes head) {
   for (std::uint64_t i = 0; i < body.record_count; ++i) {
     wal::RecordOnWire record;
     if (!reader.take(record)) return bad("an append is cut off");
-    if (record.epoch < epoch || record.epoch == 0 || record.epoch > body.epoch || record.reserved != 0)
+    if (record.epoch < epoch || record.epoch == 0 || record.epoch > body.epoch || (record.flags & ~wal::kRecordElided) != 0)
       return bad("a record's epoch makes no sense");
     epoch = record.epoch;
     blocks += record.payload_blocks;

@@ -42,6 +42,7 @@ struct StoredVolume {
 struct CheckpointPoint {
   Lsn applied;
   Lsn durable;
+  std::uint64_t durable_position = 0;
   wal::LogCursor tail;
   bool clean = false;
 };

@@ -19,9 +19,7 @@ inline constexpr std::uint32_t kStoreVersion = 1;
 inline constexpr std::uint64_t kSuperblockOffsets[2] = {0, kChunkBytes};
 inline constexpr std::uint64_t kLogOffset = 2 * kChunkBytes;
 inline constexpr std::uint32_t kFlagClean = 1;       // Stopped in order: nothing follows durable_lsn in the log.
-inline constexpr std::uint32_t kFlagRebuilding = 2;  // Never promotable (rule 22).
-
-inline constexpr std::uint64_t kFitUnknown = ~std::uint64_t{0};
+inline constexpr std::uint32_t kFlagUnfit = 2;       // What is here lacks data that was acknowledged: never promotable (22).
 
 // A child page as its parent knows it. page = 0: a hole; modified_lsn then still tells when it became one.
 struct PageRef {
@@ -145,7 +143,7 @@ struct Superblock {
   std::uint8_t group[16];          // The same for all copies of a group.
   std::uint64_t seq_seen;          // Of the group's register: an older one is not believed.
   std::uint64_t cut_lsn;           // First LSN of this log generation: what older generations have from here on was cut.
-  std::uint64_t fit_lsn;           // Not promotable before the log reaches it (kFitUnknown: before a primary says what).
+  std::uint64_t durable_position;  // Where the log ended in the ring when durable_lsn was written.
   std::uint8_t coordinator[16];    // Of the cluster's id; zeros: none was seen yet.
   std::uint8_t reserved[1728];
 };

@@ -64,8 +64,9 @@ inline constexpr std::uint32_t kBeatLeads = 1, kBeatGrants = 2, kBeatReachesCoor
 struct MatchBody {
   std::uint64_t epoch;
   std::uint64_t lsn;
+  std::uint64_t end_lsn;
 };
-static_assert(sizeof(MatchBody) == 16);
+static_assert(sizeof(MatchBody) == 24);
 
 struct AckBody {
   std::uint64_t epoch;
@@ -81,12 +82,11 @@ static_assert(sizeof(EpochBody) == 8);
 struct AppendBody {
   std::uint64_t epoch;           // That the sender leads; the records' own may be older.
   std::uint64_t previous_lsn;    // The log of the receiver ends there …
-  std::uint64_t previous_epoch;  // … with a record of this epoch …
-  std::uint64_t previous_chain;  // … and this chain.
+  std::uint64_t previous_epoch;  // … with a record of this epoch. The chain of the next record tells whether it is the same.
   std::uint64_t commit_lsn;
   std::uint64_t record_count;    // 1 … kBatchRecordsMax.
 };
-static_assert(sizeof(AppendBody) == 48);
+static_assert(sizeof(AppendBody) == 40);
 static_assert(std::has_unique_object_representations_v<AppendBody>);
 
 struct RecordOnWire {
@@ -97,10 +97,13 @@ struct RecordOnWire {
   std::uint64_t count;
   std::uint16_t kind;            // RecordKind
   std::uint16_t payload_blocks;  // Placement is the receiver's own: whole chunks come as blocks.
-  std::uint32_t reserved;
+  std::uint32_t flags;           // kRecord…; other bits are zero.
 };
 static_assert(sizeof(RecordOnWire) == 48);
 static_assert(std::has_unique_object_representations_v<RecordOnWire>);
+
+// Blocks that do not match their checksum were overwritten since, by records that are committed and follow.
+inline constexpr std::uint32_t kRecordElided = 1;
 
 inline constexpr std::size_t kEpochsOnWireMax = 128;
 inline constexpr std::size_t kFrameHeadBytesMax = 64 << 10;

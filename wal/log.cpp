@@ -52,21 +52,32 @@ Task<Result<std::uint64_t>> Log::reserve(std::size_t logged_blocks, std::size_t 
   co_return blocks;
 }
 
+std::optional<std::uint64_t> Log::try_reserve(std::size_t logged_blocks, std::size_t header_bytes) {
+  const std::uint64_t blocks = logged_blocks + header_blocks_for(header_bytes);
+  if (failure_ != Errc{} || closed_) return std::nullopt;
+  if (room_.try_acquire(blocks)) return blocks;
+  listener_->log_full();
+  return std::nullopt;
+}
+
 void Log::give_back(std::uint64_t reserved_blocks) { room_.release(reserved_blocks); }
 
-Lsn Log::append(LogRecord& record, std::uint64_t reserved_blocks) {
-  ENSURE(failure_ == Errc{});
-  record.lsn = Lsn(next_lsn_++);
-  record.reserved_blocks = reserved_blocks;
+std::uint64_t Log::next_chain(const LogRecord& record) const {
   RecordHeader identity{};
-  identity.lsn = record.lsn.value;
+  identity.lsn = next_lsn_;
   identity.epoch = record.epoch.value;
   identity.volume_id = record.volume.value;
   identity.first_block = record.first.value;
   identity.count = record.count;
   identity.kind = static_cast<std::uint16_t>(record.kind);
-  chain_xxh3_ = chain_of(identity, std::span(record.checksums).first(record.data_blocks()), chain_xxh3_);
-  record.chain_xxh3 = chain_xxh3_;
+  return chain_of(identity, std::span(record.checksums).first(record.data_blocks()), chain_xxh3_);
+}
+
+Lsn Log::append(LogRecord& record, std::uint64_t reserved_blocks) {
+  ENSURE(failure_ == Errc{});
+  record.chain_xxh3 = chain_xxh3_ = next_chain(record);
+  record.lsn = Lsn(next_lsn_++);
+  record.reserved_blocks = reserved_blocks;
   queued_.push_back(record);
   schedule();
   return record.lsn;
@@ -120,9 +131,10 @@ bool Log::seal(Batch& batch) {
   split_at_ring_end(batch);
   const std::uint64_t used = batch.header_blocks + batch.payload_blocks;
   ENSURE(used <= reserved);
+  head_.position += used;
+  forget_overwritten();
   ENSURE(starts_size_ < starts_.size());
   starts_[(starts_head_ + starts_size_++) % starts_.size()] = batch.start;
-  head_.position += used;
   head_.first_lsn = batch.last_lsn + 1;
   head_.chain_xxh3 = sealed_chain_xxh3_;
   room_.release(reserved - used);
@@ -239,25 +251,51 @@ void Log::settle_done() {
   listener_->log_durable(Lsn(durable));
 }
 
+// Of the last batch that begins at or before the LSN.
+std::size_t Log::start_index(std::uint64_t lsn) const {
+  std::size_t low = 0, high = starts_size_;
+  while (high - low > 1) {
+    const std::size_t middle = (low + high) / 2;
+    if (starts_[(starts_head_ + middle) % starts_.size()].first_lsn <= lsn) low = middle;
+    else high = middle;
+  }
+  return low;
+}
+
 LogCursor Log::tail_for(Lsn applied) const {
   const std::uint64_t wanted = applied.value + 1;
   if (head_.first_lsn <= wanted) return head_;
   ENSURE(starts_size_ > 0);
-  std::size_t low = 0, high = starts_size_;  // The last start with first_lsn <= wanted.
-  while (high - low > 1) {
-    const std::size_t middle = (low + high) / 2;
-    if (starts_[(starts_head_ + middle) % starts_.size()].first_lsn <= wanted) low = middle;
-    else high = middle;
+  return starts_[(starts_head_ + start_index(wanted)) % starts_.size()];
+}
+
+std::optional<Log::Place> Log::find(Lsn lsn) const {
+  if (lsn < first_kept() || lsn.value > durable_lsn_ || starts_size_ == 0) return std::nullopt;
+  const std::size_t index = start_index(lsn.value);
+  const bool newest = index + 1 == starts_size_;
+  const LogCursor& next = newest ? head_ : starts_[(starts_head_ + index + 1) % starts_.size()];
+  return Place{starts_[(starts_head_ + index) % starts_.size()], Lsn(next.first_lsn - 1)};
+}
+
+void Log::cut(Lsn last_kept, std::uint64_t chain_xxh3, std::uint64_t generation) {
+  ENSURE(in_flight_ == 0 && queued_.empty() && last_kept.value < next_lsn_ && generation > generation_);
+  ENSURE(last_kept.value + 1 >= tail_.first_lsn);
+  while (starts_size_ > 0 && starts_[(starts_head_ + starts_size_ - 1) % starts_.size()].first_lsn > last_kept.value) --starts_size_;
+  next_lsn_ = head_.first_lsn = last_kept.value + 1;
+  durable_lsn_ = last_kept.value;
+  chain_xxh3_ = sealed_chain_xxh3_ = head_.chain_xxh3 = chain_xxh3;
+  generation_ = generation;
+}
+
+void Log::forget_overwritten() {
+  while (starts_size_ > 0 && starts_[starts_head_].position + geometry_.blocks < head_.position) {
+    starts_head_ = (starts_head_ + 1) % starts_.size();
+    --starts_size_;
   }
-  return starts_[(starts_head_ + low) % starts_.size()];
 }
 
 void Log::release_until(const LogCursor& tail) {
   ENSURE(tail.position >= tail_.position && tail.position <= head_.position);
-  while (starts_size_ > 0 && starts_[starts_head_].position < tail.position) {
-    starts_head_ = (starts_head_ + 1) % starts_.size();
-    --starts_size_;
-  }
   const std::uint64_t freed = tail.position - tail_.position;
   tail_ = tail;
   room_.release(freed);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "base/buffer.h"
@@ -59,13 +60,24 @@ class Log {
   // Room for one record; waits while the ring is full. The caller must then append, or give the room back. Errors: closed,
   // and what fail() said.
   Task<Result<std::uint64_t>> reserve(std::size_t logged_blocks, std::size_t header_bytes);
+  // The same without waiting: nothing when there is no room now.
+  std::optional<std::uint64_t> try_reserve(std::size_t logged_blocks, std::size_t header_bytes);
   void give_back(std::uint64_t reserved_blocks);
 
   // Names the record and queues it; `reserved` is what reserve() gave. Never suspends, so whoever checked epoch and lease
   // just before still holds them.
   Lsn append(LogRecord& record, std::uint64_t reserved_blocks);
 
+  // What the record's chain will be if it is appended next.
+  std::uint64_t next_chain(const LogRecord& record) const;
+  // Drops the records after the LSN, which nobody was promised. Nothing is queued or in flight, and the superblock knows of
+  // the cut and of the new generation. chain: of the record at the LSN. The room of what was cut comes back with the tail.
+  void cut(Lsn last_kept, std::uint64_t chain_xxh3, std::uint64_t generation);
+
   Lsn last_lsn() const { return Lsn(next_lsn_ - 1); }
+  std::uint64_t chain() const { return chain_xxh3_; }
+  // Everything in the ring before it is durable.
+  std::uint64_t durable_position() const { return in_flight_ > 0 ? batches_[oldest_].start.position : head_.position; }
   Lsn durable_lsn() const { return Lsn(durable_lsn_); }
   std::uint64_t used_blocks() const { return head_.position - tail_.position; }
   std::uint64_t claimed_blocks() const { return geometry_.blocks - std::min(geometry_.blocks, room_.available()); }
@@ -74,7 +86,16 @@ class Log {
   std::uint64_t generation() const { return generation_; }
   // The cursor to keep in the superblock when everything up to `applied` is in the map.
   LogCursor tail_for(Lsn applied) const;
-  // Frees the ring before the cursor: both superblocks know it.
+  // The durable batch that holds the record, as long as the ring does: after its release, too, until it is overwritten.
+  struct Place {
+    LogCursor start;
+    Lsn last;  // Of its records that count: later ones were cut.
+  };
+  std::optional<Place> find(Lsn lsn) const;
+  // The oldest record that is still in the ring.
+  Lsn first_kept() const { return starts_size_ > 0 ? Lsn(starts_[starts_head_].first_lsn) : Lsn(next_lsn_); }
+  bool keeps(std::uint64_t position) const { return starts_size_ > 0 && position >= starts_[starts_head_].position; }
+  // Frees the ring before the cursor: both superblocks know it. What it holds can be read until it is overwritten.
   void release_until(const LogCursor& tail);
   std::uint64_t offset_of(std::uint64_t position) const {
     return geometry_.offset_bytes + position % geometry_.blocks * kBlockBytes;
@@ -99,6 +120,8 @@ class Log {
     std::vector<iovec> wrapped;      // What lies beyond the ring's end.
   };
 
+  std::size_t start_index(std::uint64_t lsn) const;
+  void forget_overwritten();
   void schedule();
   Task<void> pump();
   bool seal(Batch& batch);

@@ -81,9 +81,13 @@ class Scanner {
       if (!*next) break;
       CO_TRY(deliver());
     }
+    // A cut that nothing was written after is in the superblock alone.
+    const std::uint64_t cut_lsn = std::max(input_.cut_lsn, input_.tail.first_lsn);
+    if (generation_ < input_.generation && cursor_.first_lsn > cut_lsn) cut_from(cut_lsn);
     CO_TRY(co_await judge_end());
     output_.head = cursor_;
     output_.proven_lsn = std::max(output_.proven_lsn, input_.durable_lsn);
+    output_.commit_lsn = std::min(output_.commit_lsn, cursor_.first_lsn - 1);
     co_return std::move(output_);
   }
 
@@ -116,6 +120,8 @@ class Scanner {
     if (!decoded) co_return false;
     batch_ = std::move(*decoded);
     if (!continues_here(batch_.header)) co_return false;
+    // A new generation goes on where the old one was cut.
+    if (batch_.header.first_lsn < cursor_.first_lsn) cut_from(batch_.header.first_lsn);
     auto payload = co_await payload_matches();
     co_return payload;
   }
@@ -124,8 +130,19 @@ class Scanner {
     const std::uint64_t used = cursor_.position - input_.tail.position;
     return h.position == cursor_.position && std::equal(input_.store_id.begin(), input_.store_id.end(), h.store_id) &&
            h.log_generation >= generation_ && h.log_generation <= input_.generation &&
-           h.previous_xxh3 == cursor_.previous_xxh3 && h.first_lsn == cursor_.first_lsn &&
-           used + h.header_blocks + h.payload_blocks <= input_.geometry.blocks;
+           h.previous_xxh3 == cursor_.previous_xxh3 &&
+           (h.first_lsn == cursor_.first_lsn || (h.first_lsn < cursor_.first_lsn && h.log_generation > generation_)) &&
+           h.first_lsn >= input_.tail.first_lsn && used + h.header_blocks + h.payload_blocks <= input_.geometry.blocks;
+  }
+
+  void cut_from(std::uint64_t lsn) {
+    while (!output_.batches.empty() && output_.batches.back().first_lsn >= lsn) output_.batches.pop_back();
+    output_.records -= cursor_.first_lsn - lsn;
+    output_.proven_lsn = std::min(output_.proven_lsn, lsn - 1);
+    output_.commit_lsn = std::min(output_.commit_lsn, lsn - 1);
+    cursor_.first_lsn = lsn;
+    chains_.resize(lsn - input_.tail.first_lsn);
+    cursor_.chain_xxh3 = chains_.empty() ? input_.tail.chain_xxh3 : chains_.back();
   }
 
   Task<Result<bool>> payload_matches() {
@@ -155,17 +172,19 @@ class Scanner {
     const std::uint64_t payload = cursor_.position + batch_.header.header_blocks;
     for (std::size_t i = 0; i < batch_.records.size(); ++i) {
       const RecordHeader& header = batch_.records[i];
+      chains_.push_back(header.chain_xxh3);
       const std::uint64_t* numbers = batch_.numbers.data() + batch_.numbers_begin[i];
       TRY((*visitor_)(RecoveredRecord{header, numbers, numbers + header.chunk_count, payload + header.payload_block}));
     }
     output_.batches.push_back(cursor_);
     output_.records += batch_.records.size();
     output_.proven_lsn = std::max(output_.proven_lsn, batch_.header.durable_lsn);
+    output_.commit_lsn = std::max(output_.commit_lsn, batch_.header.commit_lsn);
     generation_ = batch_.header.log_generation;
     cursor_.position += batch_.header.header_blocks + batch_.header.payload_blocks;
     cursor_.first_lsn += batch_.records.size();
     cursor_.previous_xxh3 = batch_.header.header_xxh3;
-    cursor_.chain_xxh3 = batch_.records.back().chain_xxh3;
+    cursor_.chain_xxh3 = chains_.back();
     return {};
   }
 
@@ -177,7 +196,8 @@ class Scanner {
   }
 
   Task<Result<void>> judge_end() {
-    if (input_.durable_lsn >= cursor_.first_lsn) co_return damage(input_.durable_lsn);
+    const bool lost = input_.durable_lsn >= cursor_.first_lsn || cursor_.position < input_.durable_position;
+    if (lost) co_return damage(input_.durable_lsn);
     if (input_.clean) co_return Result<void>{};
     const std::uint64_t used = cursor_.position - input_.tail.position;
     const std::uint64_t behind = std::min(input_.geometry.blocks - used, kEvidenceBlocksMax);
@@ -215,6 +235,7 @@ class Scanner {
   std::uint64_t generation_;
   std::vector<std::byte> region_;
   DecodedBatch batch_;
+  std::vector<std::uint64_t> chains_;  // Of the records since the tail.
   ScanOutput output_;
 };
 

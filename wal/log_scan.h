@@ -19,7 +19,9 @@ struct ScanInput {
   LogCursor tail;
   Uuid store_id;
   std::uint64_t generation = 0;    // Of the superblock: batches of a later one are foreign.
-  std::uint64_t durable_lsn = 0;   // What the superblock proves.
+  std::uint64_t durable_lsn = 0;       // What the superblock proves …
+  std::uint64_t durable_position = 0;  // … and where that ends in the ring: records that were cut lie there, too.
+  std::uint64_t cut_lsn = 1;           // Older generations' records from here on were cut.
   bool clean = false;              // A clean stop left nothing after the durable LSN: no search for evidence is needed.
 };
 
@@ -27,10 +29,13 @@ struct ScanOutput {
   LogCursor head;                  // Where to go on.
   std::vector<LogCursor> batches;  // Starts of the batches found.
   std::uint64_t records = 0;
+  std::uint64_t commit_lsn = 0;    // Known to be committed: headers say so.
   std::uint64_t proven_lsn = 0;    // Durable for certain: superblock and headers say so. What follows is merely readable.
   bool tail_was_torn = false;      // Something unreadable followed the last batch.
 };
 
+// Called in order. An LSN that came before comes again when the records from there on were cut: the later one counts, and in
+// the end only those before ScanOutput::head do.
 using RecordVisitor = std::function<Result<void>(const RecoveredRecord&)>;
 
 // Errors: damaged (the message names the LSN and the position), io_error, or the visitor's.

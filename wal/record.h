@@ -1,8 +1,7 @@
-// A record on its way: made by a writer, placed by the log, committed by the engine. It lives in the writer's frame.
+// A record on its way: made by a writer or received, placed by the log, committed by the engine.
 #pragma once
 
 #include <array>
-#include <coroutine>
 #include <cstdint>
 
 #include "base/buffer.h"
@@ -31,11 +30,6 @@ class LogRecord : public ListNode<LogRecord, QueueTag> {
   std::array<std::uint64_t, kRecordBlocksMax> checksums;   // XXH3 a block; valid for data_blocks().
   std::uint64_t chain_xxh3 = 0;         // Written by Log::append.
   std::uint64_t reserved_blocks = 0;    // Room in the ring, held until the record is sealed into a batch.
-
-  // Written by the engine when the outcome is known; then `waiter` is posted.
-  bool settled = false;
-  Errc outcome{};                       // Zero: committed.
-  std::coroutine_handle<> waiter;
 
   std::size_t logged_blocks() const { return std::size_t{head_blocks} + tail_blocks; }
   std::size_t data_blocks() const { return logged_blocks() + std::size_t{chunk_count} * kChunkBlocks; }

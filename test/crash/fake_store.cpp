@@ -115,6 +115,9 @@ class FakeGroup final : public Group {
     status.recovered_records = sequence_;
     return status;
   }
+  ReplicaStatus replica_status() const override { return {}; }
+  void accept(NodeId, std::unique_ptr<Link>) override {}
+  Task<Result<void>> switchover(NodeId) override { co_return fail(Errc::invalid_argument); }
   Result<VolumeFigures> figures(const std::string&) const override { return VolumeFigures{}; }
   Task<Result<void>> checkpoint() override { co_return Result<void>{}; }
   Task<Result<void>> stop() override { co_return Result<void>{}; }

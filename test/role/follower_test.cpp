@@ -95,7 +95,7 @@ TEST(Follower, BeatOfANewerEpoch_IsBoundFirst_ThenPromisedTo) {
 TEST(Follower, Match_IsCutDurably_ThenAcknowledged) {
   Following bench;
   EXPECT_FALSE(bench.machine->accepts(kSession, Epoch(4)));
-  bench.receive(MatchAt{Epoch(4), Lsn(2)});
+  bench.receive(MatchAt{Epoch(4), Lsn(2), Lsn(2)});
   ASSERT_NE(bench.asked<CutTo>(), nullptr);
   EXPECT_EQ(bench.asked<CutTo>()->end, Lsn(2));
   EXPECT_FALSE(bench.machine->accepts(kSession, Epoch(4)));
@@ -110,7 +110,7 @@ TEST(Follower, Match_IsCutDurably_ThenAcknowledged) {
 TEST(Follower, MatchBelowWhatIsApplied_AsksForARebuild) {
   Following bench;
   bench.log.applied = Lsn(3);
-  bench.receive(MatchAt{Epoch(4), Lsn(2)});
+  bench.receive(MatchAt{Epoch(4), Lsn(2), Lsn(2)});
   EXPECT_EQ(bench.asked<CutTo>(), nullptr);
   EXPECT_NE(bench.asked<NeedRebuild>(), nullptr);
 }
@@ -118,10 +118,10 @@ TEST(Follower, MatchBelowWhatIsApplied_AsksForARebuild) {
 // A second match in a session was made of an older hello: it must not cut what came since.
 TEST(Follower, SecondMatchOfASession_IsIgnored) {
   Following bench;
-  bench.receive(MatchAt{Epoch(4), Lsn(3)});
+  bench.receive(MatchAt{Epoch(4), Lsn(3), Lsn(3)});
   bench.machine->cut_done(bench.now, kSession);
   bench.forget();
-  bench.receive(MatchAt{Epoch(4), Lsn(1)});
+  bench.receive(MatchAt{Epoch(4), Lsn(1), Lsn(1)});
   EXPECT_EQ(bench.asked<CutTo>(), nullptr);
 }
 
@@ -131,7 +131,7 @@ TEST(Follower, ToldCommit_BeyondWhatIsDurable_AppliesWhatIsDurable) {
   beat.commit = Lsn(9);
   bench.receive(beat);
   EXPECT_EQ(bench.asked<CommitTo>(), nullptr) << "not matched";
-  bench.receive(MatchAt{Epoch(4), Lsn(3)});
+  bench.receive(MatchAt{Epoch(4), Lsn(3), Lsn(3)});
   bench.machine->cut_done(bench.now, kSession);
   bench.receive(beat);
   ASSERT_NE(bench.asked<CommitTo>(), nullptr);

@@ -1,0 +1,189 @@
+// What the group does for its replica: beginning and ceasing to serve, bindings and cuts, and the planned change of primary.
+#include <algorithm>
+#include <cstring>
+
+#include "base/checksum.h"
+#include "base/ensure.h"
+#include "base/log.h"
+#include "base/planted.h"
+#include "base/text.h"
+#include "engine/group_impl.h"
+#include "engine/operation.h"
+#include "engine/volume_impl.h"
+
+namespace holdfast::engine {
+namespace {
+
+constexpr std::int64_t kHandOverMs = 5'000;  // For everything that is under way to be committed.
+
+}  // namespace
+
+void GroupImpl::begin_serving() {
+  ++reign_;
+  progress_.notify_all();
+  for (auto& volume : volumes_) volume->tell(VolumeEvent::alua_changed);
+}
+
+// What was not committed may be yet, by the next primary; whoever waits for it here is not told.
+void GroupImpl::end_serving() {
+  ++reign_;
+  for (std::uint64_t lsn = commit_lsn_ + 1; TailRecord* record = tail_.find(Lsn(lsn)); ++lsn) settle(*record, Errc::fenced);
+  progress_.notify_all();
+  for (auto& volume : volumes_) volume->tell(VolumeEvent::stopped_serving);
+}
+
+Task<Result<void>> GroupImpl::bind(Bound bound, std::uint64_t seq) {
+  if (planted(Bug::bound_epoch_not_durable)) co_return Result<void>{};
+  const Uuid coordinator = coordinator_;
+  auto done = co_await store_.update_superblock([=](snapshot::Superblock& next) {
+    next.bound_epoch = bound.epoch.value;
+    next.bound_claim = bound.claim;
+    next.bound_as_primary = bound.as_primary ? 1 : 0;
+    next.seq_seen = std::max(next.seq_seen, seq);
+    std::memcpy(next.coordinator, coordinator.data(), coordinator.size());
+  });
+  co_return done;
+}
+
+// Under the checkpoint's turn: one that was taken before must not bring back what is cut.
+Task<Result<void>> GroupImpl::cut_log(Lsn end) {
+  co_await log_.drain();
+  if (failed_) co_return fail(Errc::io_error);
+  ENSURE(end.value >= commit_lsn_);
+  if (log_.last_lsn() <= end) co_return Result<void>{};
+  co_await checkpoint_turn_.acquire();
+  Turn turn(checkpoint_turn_);
+  const std::uint64_t chain = end.value == commit_lsn_ ? commit_chain_ : tail_.find(end)->chain_xxh3;
+  const std::uint64_t generation = log_.generation() + 1, position = log_.durable_position();
+  CO_TRY(co_await store_.update_superblock([=](snapshot::Superblock& next) {
+    next.log_generation = generation;
+    next.cut_lsn = end.value + 1;
+    next.durable_lsn = end.value;
+    next.durable_position = position;
+  }));
+  log_.cut(end, chain, generation);
+  while (!tail_.empty() && tail_.back().lsn > end) {
+    Tail::Handle dropped = tail_.pop_back();
+    VolumeImpl* volume = dropped->kind == wal::RecordKind::volume_delete ? volume_of(dropped->volume) : nullptr;
+    if (volume) volume->reopen();
+    settle(*dropped, Errc::fenced);
+  }
+  facts_.history.cut(end);
+  update_facts();
+  co_return Result<void>{};
+}
+
+Task<Result<Lsn>> GroupImpl::begin_epoch(Epoch epoch) {
+  // A crash may have left the ring full to the last block: what a checkpoint frees is needed first.
+  if (log_.claimed_blocks() == log_.geometry().blocks) CO_TRY(co_await checkpoint());
+  auto room = co_await log_.reserve(0, wal::record_bytes(0, 0));
+  if (!room) co_return fail(room.error());
+  const RoleMachine& machine = replica_->machine();
+  if (machine.role() != Role::primary || machine.epoch() != epoch || facts_.history.last() >= epoch) {
+    log_.give_back(*room);
+    co_return Lsn();
+  }
+  Tail::Handle record = tail_.make();
+  record->kind = wal::RecordKind::epoch_start;
+  record->epoch = epoch;
+  append(std::move(record), *room);
+  co_return log_.last_lsn();
+}
+
+Task<Result<void>> GroupImpl::become_unfit(Lsn until) {
+  while (fitting_) co_await progress_.wait();
+  reach_ = std::max(reach_, until);
+  if (unfit_) co_return Result<void>{};
+  unfit_ = true;
+  update_facts();
+  auto done = co_await store_.update_superblock([](snapshot::Superblock& next) { next.flags |= snapshot::kFlagUnfit; });
+  co_return done;
+}
+
+Task<void> GroupImpl::become_fit() {
+  auto done = co_await store_.update_superblock([](snapshot::Superblock& next) { next.flags &= ~snapshot::kFlagUnfit; });
+  fitting_ = false;
+  progress_.notify_all();
+  if (!done) co_return store_failed(done.error());
+  unfit_ = false;
+  reach_ = Lsn();
+  update_facts();
+  replica_->log_changed();
+}
+
+// Another cluster's coordinator, or one that was emptied, knows nothing of this group.
+bool GroupImpl::knows_coordinator(const std::string& cluster_id) {
+  if (cluster_id.empty()) return true;
+  const std::uint64_t hash = xxh3(std::as_bytes(std::span(cluster_id)));
+  Uuid id{};
+  std::memcpy(id.data(), &hash, sizeof hash);
+  id[15] = 1;
+  if (coordinator_ == Uuid{}) coordinator_ = id;
+  if (coordinator_ == id) return true;
+  log_error("the coordinator is another cluster's than this copy has followed so far: it is not believed");
+  return false;
+}
+
+std::size_t GroupImpl::initiators() const {
+  std::size_t count = 0;
+  for (const auto& volume : volumes_) count += volume->observers();
+  return count;
+}
+
+void GroupImpl::accept(NodeId from, std::unique_ptr<Link> link) {
+  if (failed_ || stopping_) link->close();
+  else replica_->accept(from, std::move(link));
+}
+
+Task<Result<void>> GroupImpl::switchover(NodeId candidate) {
+  if (obstacle() != Errc{}) co_return fail(obstacle());
+  if (!replica_->prepare_hand_over(candidate))
+    co_return fail(Errc::invalid_argument, concat("candidate: node ", candidate.value, " is not in sync, or another change is under way"));
+  const std::uint64_t reign = reign_;
+  const BootNs deadline = ports_.clock.now() + milliseconds(kHandOverMs);
+  Timer pause(ports_.clock);
+  while (obstacle(reign) == Errc{}) {
+    if (tail_.empty() && replica_->hand_over(candidate)) co_return Result<void>{};
+    if (ports_.clock.now() >= deadline) break;
+    co_await pause.after(milliseconds(1));
+  }
+  if (obstacle(reign) != Errc{}) co_return fail(obstacle(reign));
+  replica_->cancel_hand_over();
+  co_return fail(Errc::timed_out, concat("node ", candidate.value, " did not confirm what is under way; this node goes on"));
+}
+
+// Somebody else leads before this copy goes, when there is somebody.
+Task<void> GroupImpl::leave_in_order() {
+  if (obstacle() != Errc{}) co_return;
+  for (const Copy& copy : replica_->machine().view().in_sync)
+    if (copy.node != options_.node && replica_->machine().is_in_step(copy.node) && co_await switchover(copy.node)) co_return;
+}
+
+ReplicaStatus GroupImpl::replica_status() const {
+  const RoleMachine& machine = replica_->machine();
+  ReplicaStatus s;
+  s.role = machine.is_open() ? GroupRole::primary : machine.role() == Role::follower ? GroupRole::follower : GroupRole::opening;
+  s.serving = obstacle() == Errc{} && replica_->may_serve();
+  s.promotable = facts_.promotable;
+  s.view = machine.view();
+  s.view_revision = machine.view_revision();
+  s.end = log_.last_lsn();
+  s.durable = log_.durable_lsn();
+  s.commit = Lsn(commit_lsn_);
+  s.shipped_records = replica_->shipped_records();
+  s.shipped_bytes = replica_->shipped_bytes();
+  const auto connected = replica_->connected();
+  for (const NodeId node : s.view.members) {
+    if (node == options_.node) continue;
+    ReplicaStatus::Member member;
+    member.node = node;
+    member.connected = std::find(connected.begin(), connected.end(), node) != connected.end();
+    member.in_sync = s.view.find_in_sync(node) != nullptr;
+    member.acked = machine.acked(node);
+    member.matched = member.acked != Lsn();
+    s.members.push_back(member);
+  }
+  return s;
+}
+
+}  // namespace holdfast::engine

@@ -1,0 +1,208 @@
+#include "engine/receiver.h"
+
+#include "base/checksum.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "engine/group_impl.h"
+#include "engine/volume_impl.h"
+
+namespace holdfast::engine {
+
+using wal::RecordKind;
+
+namespace {
+
+constexpr std::int64_t kRetryMs = 5;  // For room that the primary, or a checkpoint, has to give.
+
+bool changes_catalogue(RecordKind kind) {
+  return kind == RecordKind::volume_create || kind == RecordKind::volume_delete || kind == RecordKind::reservations;
+}
+
+// What the codec cannot know: that the lengths fit the kind.
+bool is_sane(const wal::RecordOnWire& r) {
+  switch (static_cast<RecordKind>(r.kind)) {
+    case RecordKind::write: return r.payload_blocks > 0 && r.count == r.payload_blocks;
+    case RecordKind::unmap: return r.payload_blocks == 0 && r.count > 0 && r.count <= kUnmapRecordBlocks;
+    case RecordKind::epoch_start:
+    case RecordKind::volume_delete: return r.payload_blocks == 0;
+    case RecordKind::volume_create: return r.payload_blocks == 1 && r.count == sizeof(snapshot::VolumeDescription);
+    case RecordKind::reservations: return r.count <= r.payload_blocks * kBlockBytes && r.count <= snapshot::kBlobBytesMax;
+  }
+  return false;
+}
+
+}  // namespace
+
+Receiver::Receiver(GroupImpl& group, Replica& replica)
+    : group_(&group), replica_(&replica), work_(group.ports().executor), poll_timer_(group.ports().clock),
+      scope_(group.ports().executor) {}
+
+void Receiver::start() { scope_.spawn(run()); }
+
+void Receiver::stop() {
+  stopping_ = true;
+  poll_timer_.cancel();
+  wake();
+}
+
+bool Receiver::wanted(SessionId session, Epoch epoch) const {
+  return !stopping_ && session == session_ && replica_->machine().accepts(session, epoch) && !group_->has_failed();
+}
+
+void Receiver::restart(SessionId session, Lsn end) {
+  session_ = session;
+  next_ = end.next();
+  barrier_ = Lsn();
+}
+
+bool Receiver::take(const Session& session, const AppendHead& head, Buffer payload) {
+  const Epoch epoch(head.body.epoch);
+  if (!wanted(session.id, epoch)) return true;
+  if (head.body.previous_lsn + 1 != next_.value) return false;
+  std::size_t at = 0;
+  for (const wal::RecordOnWire& record : head.records) {
+    if (!is_sane(record)) return false;
+    Incoming in{session.id, epoch, next_, Lsn(head.body.commit_lsn), record, {}, {}};
+    const std::size_t blocks = record.payload_blocks;
+    in.checksums.assign(head.checksums.begin() + static_cast<std::ptrdiff_t>(at),
+                        head.checksums.begin() + static_cast<std::ptrdiff_t>(at + blocks));
+    if (blocks > 0) in.payload = payload.slice(at * kBlockBytes, blocks * kBlockBytes);
+    const bool elided = (record.flags & wal::kRecordElided) != 0;
+    for (std::size_t b = 0; b < blocks && !elided; ++b)
+      if (xxh3(Bytes(in.payload.data() + b * kBlockBytes, kBlockBytes)) != in.checksums[b]) return false;
+    at += blocks;
+    next_ = next_.next();
+    incoming_.push_back(std::move(in));
+  }
+  wake();
+  return true;
+}
+
+Task<void> Receiver::settle() {
+  wake();
+  while ((busy_ || !incoming_.empty() || !ready_.empty()) && !stopping_ && !group_->has_failed()) {
+    poll_timer_.cancel();
+    co_await work_.wait();
+  }
+}
+
+// One after the other: each may need what the one before has changed.
+Task<void> Receiver::run() {
+  while (!stopping_) {
+    if (incoming_.empty()) {
+      co_await work_.wait();
+      continue;
+    }
+    busy_ = true;
+    Incoming in = std::move(incoming_.front());
+    incoming_.pop_front();
+    if (wanted(in.session, in.epoch)) {
+      auto admitted = co_await admit(&in);
+      if (!admitted && !group_->has_failed() && wanted(in.session, in.epoch)) refuse(in.session, admitted.error().text());
+    }
+    busy_ = false;
+    wake();
+  }
+}
+
+Task<bool> Receiver::pause(SessionId session, Epoch epoch) {
+  if (!wanted(session, epoch)) co_return false;
+  co_await poll_timer_.after(milliseconds(kRetryMs));
+  co_return wanted(session, epoch);
+}
+
+Task<Result<void>> Receiver::admit(Incoming* in) {
+  while (group_->commit_lsn() < barrier_)
+    if (!co_await pause(in->session, in->epoch)) co_return Result<void>{};
+  while (!group_->applier().has_room()) {
+    group_->applier().kick();
+    if (!co_await pause(in->session, in->epoch)) co_return Result<void>{};
+  }
+  if (in->record.flags & wal::kRecordElided) CO_TRY(co_await group_->become_unfit(in->commit));
+  Tail::Handle record;
+  for (;;) {
+    record = make_record(*in);
+    auto prepared = co_await prepare(record.get());
+    if (prepared) break;
+    if (prepared.error().code != Errc::no_space) co_return prepared;
+    record.reset();
+    if (!co_await pause(in->session, in->epoch)) co_return Result<void>{};
+  }
+  const std::size_t header = wal::record_bytes(record->data_blocks(), record->chunk_count);
+  std::optional<std::uint64_t> room;
+  while (!(room = group_->log().try_reserve(record->logged_blocks(), header)))
+    if (!co_await pause(in->session, in->epoch)) co_return Result<void>{};
+  if (changes_catalogue(record->kind)) barrier_ = in->lsn;
+  const bool placed = record->chunk_count > 0;
+  ready_.push_back(Ready{in->session, in->epoch, in->record.chain_xxh3, *room, std::move(record), !placed});
+  if (placed) scope_.spawn(write_chunks(&ready_.back()));
+  append_ready();
+  co_return Result<void>{};
+}
+
+Tail::Handle Receiver::make_record(const Incoming& in) {
+  Tail::Handle record = group_->tail().make();
+  record->kind = static_cast<RecordKind>(in.record.kind);
+  record->epoch = Epoch(in.record.epoch);
+  record->volume = VolumeId(in.record.volume_id);
+  record->first = Lba(in.record.first_block);
+  record->count = in.record.count;
+  record->payload = in.payload;
+  std::copy(in.checksums.begin(), in.checksums.end(), record->checksums.begin());
+  record->head_blocks = in.record.payload_blocks;  // A write's placement follows.
+  return record;
+}
+
+// What a primary's own flows do before they log a record of the kind.
+Task<Result<void>> Receiver::prepare(TailRecord* record) {
+  if (record->kind == RecordKind::epoch_start) co_return Result<void>{};
+  if (record->kind == RecordKind::volume_create) {
+    auto prepared = co_await group_->store().prepare_volume();
+    co_return prepared;
+  }
+  VolumeImpl* volume = group_->volume_of(record->volume);
+  if (!volume) co_return fail(Errc::protocol, concat("a record of volume ", record->volume.value, ", which does not exist"));
+  record->target = &volume->stored();
+  if (record->kind == RecordKind::write || record->kind == RecordKind::unmap) {
+    if (!range_fits(BlockRange{record->first, BlockCount(record->count)}, volume->capacity()))
+      co_return fail(Errc::protocol, "a record reaches beyond the volume's end");
+    auto done = record->kind == RecordKind::write ? co_await volume->admit(record) : co_await volume->prepare_unmap(record);
+    co_return done;
+  }
+  if (record->kind == RecordKind::reservations) {
+    CO_TRY(co_await group_->store().prepare_reservations(record->target));
+    record->state.assign(record->payload.data(), record->payload.data() + record->count);
+  }
+  co_return Result<void>{};
+}
+
+Task<void> Receiver::write_chunks(Ready* ready) {
+  VolumeImpl* volume = group_->volume_of(ready->record->volume);
+  auto written = co_await volume->write_chunks(ready->record.get());
+  if (!written) co_return;  // The store is out of service.
+  ready->prepared = true;
+  append_ready();
+}
+
+void Receiver::append_ready() {
+  while (!ready_.empty() && ready_.front().prepared) {
+    Ready next = std::move(ready_.front());
+    ready_.pop_front();
+    const bool continues = group_->log().next_chain(*next.record) == next.chain;
+    if (wanted(next.session, next.epoch) && continues) {
+      group_->append(std::move(next.record), next.room);
+      continue;
+    }
+    group_->log().give_back(next.room);
+    if (wanted(next.session, next.epoch)) refuse(next.session, "a record does not continue this copy's log");
+  }
+  wake();
+}
+
+void Receiver::refuse(SessionId session, std::string why) {
+  log_warning(concat("records of the primary are refused: ", why, "; the connection is made anew"));
+  session_ = SessionId();
+  replica_->close_session(session);
+}
+
+}  // namespace holdfast::engine

@@ -1,0 +1,134 @@
+// One copy of a group among the others: carries out what the role machine decides, and tells it what happened.
+//   role machine <-> links to the other copies (session.h), the coordinator, the store (through the group)
+// Bindings, cuts and epoch starts are carried out one after the other, in the order in which they were asked for.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/coordinator.h"
+#include "base/scope.h"
+#include "engine/receiver.h"
+#include "engine/role.h"
+#include "engine/session.h"
+#include "engine/tail.h"
+
+namespace holdfast::engine {
+
+class GroupImpl;
+
+class Replica {
+ public:
+  struct Start {
+    Copy self;
+    Uuid group{};
+    Timing timing;
+    Bound bound;
+    std::uint64_t seq_seen = 0;
+    std::uint64_t ship_window_bytes = 0;
+  };
+  Replica(GroupImpl& group, Start start, const LogFacts& facts);
+  ~Replica();
+
+  // Begins to follow, to claim, to connect.
+  void start();
+  // Ends all connections and flows.
+  Task<void> stop();
+  void accept(NodeId from, std::unique_ptr<Link> link);
+
+  const RoleMachine& machine() const { return machine_; }
+  bool is_open() const { return machine_.is_open(); }
+  bool may_admit() const;
+  bool may_acknowledge() const;
+  bool may_serve() const;
+
+  // The group tells.
+  void appended();
+  void log_changed();
+  void committed() { receiver_.wake(); }
+  void store_failed();
+  void initiator_heard();
+
+  // Switchover in two steps: everything that was admitted is committed between them.
+  bool prepare_hand_over(NodeId candidate) { return machine_.prepare_hand_over(candidate); }
+  void cancel_hand_over();
+  bool hand_over(NodeId candidate);
+
+  std::vector<NodeId> connected() const;
+  std::uint64_t shipped_records() const { return shipped_records_; }
+  std::uint64_t shipped_bytes() const { return shipped_bytes_; }
+
+ private:
+  friend class Receiver;
+  BootNs now() const;
+  // Tells the machine, then does what it asks for.
+  template <class F>
+  void event(F tell) {
+    if (stopping_) return;
+    tell(machine_);
+    perform();
+  }
+  void perform();
+  void carry_out(Action& action);
+  void send(const SendTo& action);
+
+  Task<void> tick_loop();
+  Task<void> watch_register();
+  Task<void> read_register();
+  Task<void> swap_register(SwapRegister swap);
+  Task<void> work_off();
+  Task<Result<void>> do_job(Action* job);
+
+  // replica_links.cpp
+  void dial_members();
+  Task<void> dial(NodeId node);
+  Task<void> run_session(NodeId node, std::unique_ptr<Link> link);
+  Task<RoleMachine::LinkEnd> receive_all(Session* session);
+  bool take_frame(Session& session, Frame frame);
+  Task<void> send_all(Session* session);
+  Session* find_session(NodeId node) const;
+  void close_session(SessionId id);
+  Buffer frame_of(const Message& message);
+
+  // shipper.cpp
+  Task<void> ship_all(Session* session);
+  bool may_ship(Session& session);
+  Task<Result<void>> ship_from_memory(Session* session);
+  Task<Result<void>> ship_from_log(Session* session);
+  Task<Result<void>> ship(Session* session, Buffer head, wal::RecordOnWire record, std::span<const std::uint64_t> checksums, Buffer payload);
+  Task<Result<bool>> read_chunks(const wal::RecordHeader* header, const std::uint64_t* numbers, Buffer logged, Buffer into);
+
+  GroupImpl* group_;
+  Start start_;
+  RoleMachine machine_;
+  Coordinator* coordinator_;
+  Connector* connector_;
+  std::unique_ptr<Coordinator> solo_;
+  std::string key_;
+
+  std::vector<Action> actions_;
+  bool performing_ = false;
+  std::deque<Action> jobs_;      // BindTo, CutTo, BeginEpoch.
+  WaitList jobs_ready_;
+  bool stopping_ = false;
+  bool failed_ = false;
+
+  std::vector<Session*> sessions_;
+  WaitList session_gone_;
+  std::vector<NodeId> dialed_;
+  std::uint64_t next_session_ = 1;
+  BufferPool frames_;            // Heads of what is sent, so that a full pool never silences a beat.
+  std::vector<std::byte> encoded_;
+  std::uint64_t shipped_records_ = 0, shipped_bytes_ = 0;
+
+  Timer tick_timer_;
+  Timer watch_timer_;
+  Receiver receiver_;
+  Scope scope_;
+};
+
+}  // namespace holdfast::engine

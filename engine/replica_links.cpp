@@ -1,0 +1,135 @@
+// Connections to the other copies: who dials whom, and what is done with what comes in.
+#include <algorithm>
+#include <cstring>
+
+#include "base/log.h"
+#include "base/text.h"
+#include "engine/group_impl.h"
+#include "engine/replica.h"
+
+namespace holdfast::engine {
+namespace {
+
+constexpr std::int64_t kRedialMs = 50;
+
+}  // namespace
+
+// Of two nodes the one with the smaller number dials.
+void Replica::dial_members() {
+  if (!connector_) return;
+  for (const NodeId node : machine_.view().members) {
+    if (node <= start_.self.node || std::find(dialed_.begin(), dialed_.end(), node) != dialed_.end()) continue;
+    dialed_.push_back(node);
+    scope_.spawn(dial(node));
+  }
+}
+
+Task<void> Replica::dial(NodeId node) {
+  Timer pause(group_->ports().clock);
+  while (!stopping_ && !failed_ && machine_.view().is_member(node)) {
+    auto link = co_await connector_->connect(node, start_.group);
+    if (stopping_ || failed_) break;
+    if (link) co_await run_session(node, std::move(*link));
+    if (!stopping_) co_await pause.after(milliseconds(kRedialMs));
+  }
+  std::erase(dialed_, node);
+}
+
+void Replica::accept(NodeId from, std::unique_ptr<Link> link) {
+  const Register& view = machine_.view();
+  const bool stranger = machine_.view_revision() > 0 && !view.is_member(from);
+  if (stopping_ || failed_ || stranger || from == start_.self.node || sessions_.size() >= RoleMachine::kPeersMax) return link->close();
+  scope_.spawn(run_session(from, std::move(link)));
+}
+
+Task<void> Replica::run_session(NodeId node, std::unique_ptr<Link> link) {
+  Session session(node, SessionId(next_session_++), std::move(link), group_->ports().executor);
+  if (Session* older = find_session(node)) close_session(older->id);
+  sessions_.push_back(&session);
+  event([&](RoleMachine& m) { m.connected(now(), node, session.id); });
+  Scope flows(group_->ports().executor);
+  flows.spawn(send_all(&session));
+  flows.spawn(ship_all(&session));
+  const auto end = co_await receive_all(&session);
+  close_session(session.id);
+  event([&](RoleMachine& m) { m.disconnected(now(), node, session.id, end); });
+  co_await flows.join();
+  std::erase(sessions_, &session);
+  session_gone_.notify_all();
+}
+
+Session* Replica::find_session(NodeId node) const {
+  const auto found = std::find_if(sessions_.rbegin(), sessions_.rend(), [&](const Session* s) { return s->node == node && !s->ended; });
+  return found == sessions_.rend() ? nullptr : *found;
+}
+
+void Replica::close_session(SessionId id) {
+  for (Session* session : sessions_) {
+    if (session->id != id || session->ended) continue;
+    session->ended = true;
+    session->link->close();
+    session->work.notify_all();
+  }
+}
+
+Task<RoleMachine::LinkEnd> Replica::receive_all(Session* session) {
+  while (!session->ended) {
+    auto frame = co_await session->link->receive();
+    if (!frame) {
+      const bool reset = frame.error().code == Errc::io_error;
+      co_return reset ? RoleMachine::LinkEnd::reset : RoleMachine::LinkEnd::closed;
+    }
+    if (!session->ended && !failed_ && !take_frame(*session, std::move(*frame))) break;
+  }
+  co_return RoleMachine::LinkEnd::closed;
+}
+
+bool Replica::take_frame(Session& session, Frame frame) {
+  const auto header = peek_frame(frame.head.bytes());
+  const bool append = header && header->kind == static_cast<std::uint16_t>(wal::FrameKind::append);
+  if (append) {
+    auto head = decode_append(frame.head.bytes());
+    const bool whole = head && frame.payload.size() == header->payload_blocks * kBlockBytes;
+    if (whole) {
+      event([&](RoleMachine& m) { m.told_commit(now(), session.id, Lsn(head->body.commit_lsn)); });
+      if (receiver_.take(session, *head, std::move(frame.payload))) return true;
+    }
+    log_warning(concat("node ", session.node.value, " sent records that make no sense here; the connection is made anew"));
+    return false;
+  }
+  auto message = decode_message(frame.head.bytes());
+  if (!message) {
+    log_warning(concat("node ", session.node.value, ": ", message.error().text(), "; the connection is closed"));
+    return false;
+  }
+  event([&](RoleMachine& m) { m.received(now(), session.node, session.id, *message); });
+  if (const auto* ack = std::get_if<Ack>(&*message)) session.acked(ack->durable);
+  return true;
+}
+
+Buffer Replica::frame_of(const Message& message) {
+  encoded_.clear();
+  encode_message(message, encoded_);
+  Buffer head = frames_.try_acquire(encoded_.size());
+  if (head) std::memcpy(head.data(), encoded_.data(), encoded_.size());
+  return head;
+}
+
+Task<void> Replica::send_all(Session* session) {
+  while (!session->ended) {
+    if (session->outbox.empty()) {
+      co_await session->work.wait();
+      continue;
+    }
+    Buffer head = frame_of(session->outbox.front());
+    if (!head) {
+      co_await session->work.wait();
+      continue;
+    }
+    session->outbox.pop_front();
+    auto sent = co_await session->link->send(Frame{std::move(head), {}});
+    if (!sent) close_session(session->id);
+  }
+}
+
+}  // namespace holdfast::engine

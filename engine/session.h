@@ -1,0 +1,46 @@
+// One connection to another copy of the group: what goes out, in order, and what comes in.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <vector>
+
+#include "base/link.h"
+#include "base/scope.h"
+#include "engine/role_messages.h"
+
+namespace holdfast::engine {
+
+// Lives in the flow that runs the connection.
+struct Session {
+  Session(NodeId n, SessionId i, std::unique_ptr<Link> l, Executor& executor)
+      : node(n), id(i), link(std::move(l)), work(executor) {}
+
+  NodeId node;
+  SessionId id;
+  std::unique_ptr<Link> link;
+  bool ended = false;
+
+  std::deque<Message> outbox;  // Not sent yet.
+  WaitList work;               // Something to send, a record to ship, an ack, or the end.
+
+  // Shipping, as primary: records go out from here on, once the other side's log is matched.
+  Epoch epoch;                 // In which this is so.
+  Lsn next;                    // Zero: not begun.
+  struct InFlight {
+    Lsn lsn;
+    std::uint64_t bytes;
+  };
+  std::deque<InFlight> in_flight;  // Sent and not acknowledged.
+  std::uint64_t in_flight_bytes = 0;
+
+  void acked(Lsn upto) {
+    while (!in_flight.empty() && in_flight.front().lsn <= upto) {
+      in_flight_bytes -= in_flight.front().bytes;
+      in_flight.pop_front();
+    }
+    work.notify_all();
+  }
+};
+
+}  // namespace holdfast::engine
