@@ -92,12 +92,13 @@ struct ReplicaStatus {
   Lsn end, durable, commit;
   struct Member {
     NodeId node;
-    bool connected = false, matched = false, in_sync = false, rebuilding = false;
+    bool connected = false, matched = false, in_sync = false;
     Lsn acked;
   };
   std::vector<Member> members;    // The others.
   std::uint64_t shipped_records = 0, shipped_bytes = 0;  // Sent to members, since the start.
-  std::uint64_t rebuilt_chunks = 0, rebuilt_bytes = 0;   // Fetched by this copy, since the start.
+  bool rebuilding = false;        // This copy fetches what it lacks.
+  std::uint64_t rebuilt_chunks = 0, rebuilt_bytes = 0;   // Fetched so, since the start.
 };
 
 struct VolumeFigures {

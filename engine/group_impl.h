@@ -11,6 +11,7 @@
 #include "engine/pending.h"
 #include "engine/replica.h"
 #include "engine/tail.h"
+#include "rebuild/target.h"
 #include "snapshot/store.h"
 #include "wal/log.h"
 #include "wal/log_scan.h"
@@ -19,7 +20,7 @@ namespace holdfast::engine {
 
 class VolumeImpl;
 
-class GroupImpl final : public Group, private wal::LogListener, private ApplierOwner {
+class GroupImpl final : public Group, private wal::LogListener, private ApplierOwner, private rebuild::TargetOwner {
  public:
   GroupImpl(GroupPorts ports, GroupOptions options, wal::LogGeometry geometry);
   ~GroupImpl() override;
@@ -90,6 +91,13 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   bool knows_coordinator(const std::string& cluster_id);
   std::size_t initiators() const;
 
+  // Rebuild (group_rebuild.cpp): what another copy asks, and the fetching of what this one lacks.
+  Task<Result<rebuild::Answer>> answer(rebuild::Question question);
+  Task<Result<void>> rebuild(rebuild::Peer* peer, bool whole);
+  bool is_rebuilding() const { return rebuilding_; }
+  // What this copy has committed, whatever its role: for whoever compares copies.
+  Task<Result<void>> read_local(std::string name, BlockRange range, Buffer into);
+
   // A write failed: the store goes out of service.
   void report_failure(Error error) { store_failed(std::move(error)); }
   // Room for a write (see Space::reserve). When there is none but chunks wait for a checkpoint to be free, takes one first.
@@ -118,6 +126,20 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   void store_failed(Error error) override;
   std::uint64_t log_offset_of(std::uint64_t position) const override { return log_.offset_of(position); }
   void space_changed() override { check_log_use(); }
+
+  // TargetOwner
+  Task<Result<void>> keep() override { return checkpoint(); }
+  bool gives_up() const override { return failed_ || stopping_; }
+  void volume_added(snapshot::StoredVolume* volume) override;
+  Task<Result<void>> drop_volume(snapshot::StoredVolume* volume) override;
+  Lsn applied() const override { return Lsn(checkpoint_lsn_); }
+
+  Task<Result<rebuild::Answer>> answer_image();
+  Task<Result<rebuild::Answer>> answer_leaf(snapshot::StoredVolume* volume, std::uint64_t from, Lsn since);
+  Task<Result<rebuild::Answer>> answer_chunk(VolumeImpl* volume, std::uint64_t chunk);
+  Task<Result<rebuild::Answer>> answer_reservations(VolumeImpl* volume);
+  Task<Result<rebuild::Answer>> answer_block(VolumeImpl* volume, std::uint64_t block, std::uint64_t checksum);
+  Task<Result<void>> adopt_image(const rebuild::Target::Done* done);
 
   // Recovery.
   Result<void> note_recovered(const wal::RecoveredRecord& record);
@@ -170,6 +192,8 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   Uuid coordinator_{};                   // Of the cluster's id; zeros: none was seen yet.
   bool unfit_ = false;                   // As the superblock has it, or is about to.
   Lsn reach_;                            // What the log must reach to be fit again; zero: only a primary can say.
+  bool rebuilding_ = false;
+  rebuild::Progress rebuild_progress_;
   bool fitting_ = false;                 // It has, and that is being written.
   std::uint64_t checkpoint_lsn_ = 0;
   std::uint64_t checksum_errors_ = 0;

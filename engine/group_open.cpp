@@ -205,7 +205,11 @@ Task<Result<Tail::Handle>> GroupImpl::recovered_record(const Replayed* replayed)
       break;
     case RecordKind::unmap: {
       VolumeImpl* volume = record->target ? volume_of(record->volume) : nullptr;
-      const bool loaded = volume && (co_await volume->prepare_unmap(record.get())).has_value();
+      Result<void> loaded = fail(Errc::not_found);
+      if (volume) {
+        auto prepared = co_await volume->prepare_unmap(record.get());
+        loaded = std::move(prepared);
+      }
       if (!loaded) record->map_moves = ~std::uint64_t{0};  // Whoever applies it finds out what is there.
       break;
     }

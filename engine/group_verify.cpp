@@ -17,7 +17,7 @@ Task<Result<std::uint64_t>> GroupImpl::verify_all() {
   Operation operation(*this);
   std::uint64_t checked = 0;
   for (std::size_t i = 0; i < volumes_.size(); ++i) {
-    if (obstacle() != Errc{}) co_return fail(obstacle());
+    if (failed_ || stopping_) co_return fail(failed_ ? Errc::io_error : Errc::closed);
     if (volumes_[i]->is_closed()) continue;
     VolumeOperation reading(*volumes_[i]);  // It is not deleted meanwhile.
     auto one = co_await verify_volume(&volumes_[i]->stored());
@@ -30,7 +30,7 @@ Task<Result<std::uint64_t>> GroupImpl::verify_all() {
 Task<Result<std::uint64_t>> GroupImpl::verify_volume(StoredVolume* volume) {
   std::uint64_t checked = 0;
   for (std::uint64_t chunk = 0; chunk < volume->chunk_count(); ++chunk) {
-    if (obstacle() != Errc{}) co_return fail(obstacle());
+    if (failed_ || stopping_) co_return fail(failed_ ? Errc::io_error : Errc::closed);
     if (chunk % snapshot::kLeafChunks == 0) {
       // Others get their turn, also where the map is all holes or all in memory.
       if (chunk / snapshot::kLeafChunks % 64 == 0) co_await Yield{ports_.executor};

@@ -88,10 +88,6 @@ void Replica::carry_out(Action& action) {
   if (auto* swap = std::get_if<SwapRegister>(&action)) return scope_.spawn(swap_register(std::move(*swap)));
   if (std::get_if<Open>(&action)) return group_->begin_serving();
   if (std::get_if<Cease>(&action)) return group_->end_serving();
-  if (const auto* rebuild = std::get_if<Rebuild>(&action))
-    return log_warning(concat("node ", rebuild->node.value, " lacks more than the log holds: it must be rebuilt"));
-  if (std::get_if<NeedRebuild>(&action))
-    return log_error("this copy has applied what the primary does not have: it must be rebuilt");
   jobs_.push_back(std::move(action));
   jobs_ready_.notify_all();
 }
@@ -187,6 +183,8 @@ Task<Result<void>> Replica::do_job(Action* job) {
     auto first = co_await group_->begin_epoch(epoch);
     if (!first) co_return fail(first.error());
     if (*first != Lsn()) event([&](RoleMachine& m) { m.epoch_begun(now(), *first); });
+  } else if (const auto* rebuild = std::get_if<RebuildFrom>(job)) {
+    CO_TRY(co_await rebuild_from(*rebuild));
   }
   co_return Result<void>{};
 }

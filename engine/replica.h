@@ -92,7 +92,17 @@ class Replica {
   Task<void> send_all(Session* session);
   Session* find_session(NodeId node) const;
   void close_session(SessionId id);
-  Buffer frame_of(const Message& message);
+  Buffer next_frame(Session& session);
+  static bool refuse_frame(const Session& session, const std::string& why);
+
+  // replica_rebuild.cpp
+  class SessionPeer;
+  Task<Result<rebuild::Answer>> ask(SessionId id, rebuild::Question question);
+  bool take_answer(Session& session, rebuild::Answer answer);
+  void forget_asked(Session& session);
+  bool take_question(Session& session, rebuild::Question question);
+  Task<void> answer(Session* session, rebuild::Question question);
+  Task<Result<void>> rebuild_from(RebuildFrom what);
 
   // shipper.cpp
   Task<void> ship_all(Session* session);
@@ -112,7 +122,7 @@ class Replica {
 
   std::vector<Action> actions_;
   bool performing_ = false;
-  std::deque<Action> jobs_;      // BindTo, CutTo, BeginEpoch.
+  std::deque<Action> jobs_;      // BindTo, CutTo, BeginEpoch, RebuildFrom.
   WaitList jobs_ready_;
   bool stopping_ = false;
   bool failed_ = false;

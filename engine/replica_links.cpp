@@ -10,6 +10,8 @@
 namespace holdfast::engine {
 namespace {
 
+using wal::FrameKind;
+
 constexpr std::int64_t kRedialMs = 50;
 
 }  // namespace
@@ -48,11 +50,13 @@ Task<void> Replica::run_session(NodeId node, std::unique_ptr<Link> link) {
   sessions_.push_back(&session);
   event([&](RoleMachine& m) { m.connected(now(), node, session.id); });
   Scope flows(group_->ports().executor);
+  session.flows = &flows;
   flows.spawn(send_all(&session));
   flows.spawn(ship_all(&session));
   const auto end = co_await receive_all(&session);
   close_session(session.id);
   event([&](RoleMachine& m) { m.disconnected(now(), node, session.id, end); });
+  forget_asked(session);
   co_await flows.join();
   std::erase(sessions_, &session);
   session_gone_.notify_all();
@@ -84,6 +88,11 @@ Task<RoleMachine::LinkEnd> Replica::receive_all(Session* session) {
   co_return RoleMachine::LinkEnd::closed;
 }
 
+bool Replica::refuse_frame(const Session& session, const std::string& why) {
+  log_warning(concat("node ", session.node.value, ": ", why, "; the connection is made anew"));
+  return false;
+}
+
 bool Replica::take_frame(Session& session, Frame frame) {
   const auto header = peek_frame(frame.head.bytes());
   const bool append = header && header->kind == static_cast<std::uint16_t>(wal::FrameKind::append);
@@ -94,39 +103,47 @@ bool Replica::take_frame(Session& session, Frame frame) {
       event([&](RoleMachine& m) { m.told_commit(now(), session.id, Lsn(head->body.commit_lsn)); });
       if (receiver_.take(session, *head, std::move(frame.payload))) return true;
     }
-    log_warning(concat("node ", session.node.value, " sent records that make no sense here; the connection is made anew"));
-    return false;
+    return refuse_frame(session, "records make no sense here");
+  }
+  const FrameKind kind = header ? static_cast<FrameKind>(header->kind) : FrameKind::hello;
+  if (kind == FrameKind::question) {
+    auto question = decode_question(frame.head.bytes());
+    if (question && take_question(session, *question)) return true;
+    return refuse_frame(session, "a question makes no sense");
+  }
+  if (kind == FrameKind::answer) {
+    auto answer = decode_answer(frame.head.bytes(), std::move(frame.payload));
+    if (answer && take_answer(session, std::move(*answer))) return true;
+    return refuse_frame(session, "an answer makes no sense");
   }
   auto message = decode_message(frame.head.bytes());
-  if (!message) {
-    log_warning(concat("node ", session.node.value, ": ", message.error().text(), "; the connection is closed"));
-    return false;
-  }
+  if (!message) return refuse_frame(session, message.error().text());
   event([&](RoleMachine& m) { m.received(now(), session.node, session.id, *message); });
   if (const auto* ack = std::get_if<Ack>(&*message)) session.acked(ack->durable);
   return true;
 }
 
-Buffer Replica::frame_of(const Message& message) {
+// The next of what waits to be sent; empty when there is nothing, or no memory for it now.
+Buffer Replica::next_frame(Session& session) {
   encoded_.clear();
-  encode_message(message, encoded_);
+  if (!session.outbox.empty()) encode_message(session.outbox.front(), encoded_);
+  else if (!session.questions.empty()) encode_question(session.questions.front(), encoded_);
+  else return {};
   Buffer head = frames_.try_acquire(encoded_.size());
-  if (head) std::memcpy(head.data(), encoded_.data(), encoded_.size());
+  if (!head) return head;
+  std::memcpy(head.data(), encoded_.data(), encoded_.size());
+  if (!session.outbox.empty()) session.outbox.pop_front();
+  else session.questions.erase(session.questions.begin());
   return head;
 }
 
 Task<void> Replica::send_all(Session* session) {
   while (!session->ended) {
-    if (session->outbox.empty()) {
-      co_await session->work.wait();
-      continue;
-    }
-    Buffer head = frame_of(session->outbox.front());
+    Buffer head = next_frame(*session);
     if (!head) {
       co_await session->work.wait();
       continue;
     }
-    session->outbox.pop_front();
     auto sent = co_await session->link->send(Frame{std::move(head), {}});
     if (!sent) close_session(session->id);
   }

@@ -106,6 +106,8 @@ void RoleMachine::received(BootNs now, NodeId node, SessionId session, const Mes
       granted_until_ = BootNs{};
       consider_claim(now);
     }
+  } else if (const auto* lagging = std::get_if<Lagging>(&message)) {
+    on_lagging(from, *lagging);
   } else if (const auto* fenced = std::get_if<Fenced>(&message)) {
     if (role_ == Role::primary && fenced->bound > bound_.epoch) demote(now);
   }

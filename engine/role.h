@@ -62,6 +62,8 @@ class RoleMachine {
   void bound_done(BootNs now, Bound bound);
   void cut_done(BootNs now, SessionId session);
   void epoch_begun(BootNs now, Lsn first);
+  // Everything up to LogFacts::applied was fetched, and the log starts anew there.
+  void rebuilt(BootNs now);
   // LogFacts changed: records were appended or became durable.
   void log_changed(BootNs now);
   // Follower: the primary's commit LSN came with records of this session.
@@ -167,6 +169,7 @@ class RoleMachine {
   void bind(Bound target);
   void follow(BootNs now, Peer& leader, const Beat& beat);
   void on_match(Peer& leader, const MatchAt& match);
+  void on_lagging(Peer& leader, const Lagging& lagging);
   void send_ack();
   void abandon_claim();
   void grant(BootNs now, Peer& leader, const Beat& beat);

@@ -50,9 +50,23 @@ void RoleMachine::abandon_claim() {
 void RoleMachine::on_match(Peer& leader, const MatchAt& match) {
   const bool mine = leader.session == leader_session_ && match.epoch == bound_.epoch && !binding_to_ && role_ != Role::primary;
   if (!mine || matched_ || cutting_) return;  // The first one in a session counts: a later one was made of an older hello.
-  if (match.lsn < log_->applied) return ask(NeedRebuild{});
+  if (match.lsn < log_->applied) return ask(RebuildFrom{leader.session, true});
   cutting_ = true;
   ask(CutTo{leader.session, match.lsn, match.end});
+}
+
+// The primary cannot ship what I lack; nothing is cut, and nothing follows in this session.
+void RoleMachine::on_lagging(Peer& leader, const Lagging& lagging) {
+  const bool mine = leader.session == leader_session_ && lagging.epoch == bound_.epoch && !binding_to_ && role_ == Role::follower;
+  if (!mine || cutting_) return;
+  matched_ = false;
+  ask(RebuildFrom{leader.session, lagging.shared < log_->applied});
+}
+
+void RoleMachine::rebuilt(BootNs) {
+  if (role_ == Role::primary) return;
+  commit_ = log_->applied;
+  matched_ = cutting_ = false;
 }
 
 void RoleMachine::cut_done(BootNs, SessionId session) {

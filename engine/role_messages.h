@@ -52,7 +52,10 @@ struct Ack { Epoch epoch; Lsn durable; };   // Cumulative and contiguous.
 struct Release { Epoch epoch; };            // I have ceased to lead it, for good (rule 8).
 struct Fenced { Epoch bound; };             // I am bound to a newer epoch than yours.
 
-using Message = std::variant<Hello, Beat, MatchAt, Ack, Release, Fenced>;
+// Primary: my log does not hold what you lack; what we share ends at `shared`. Rebuild, then connect anew.
+struct Lagging { Epoch epoch; Lsn shared; };
+
+using Message = std::variant<Hello, Beat, MatchAt, Ack, Release, Fenced, Lagging>;
 
 // ---- What the machine asks for. Each is done in order; those with an answer are answered by the event that is named.
 struct SendTo { NodeId node; SessionId session; Message message; };
@@ -65,9 +68,9 @@ struct BeginEpoch { Epoch epoch; };                                 // epoch_beg
 struct CommitTo { Lsn lsn; };                                       // Apply and, as primary, answer up to here.
 struct Open {};                                                     // Serve.
 struct Cease {};                                                    // Drop all client sessions; nothing of before may take effect.
-struct Rebuild { NodeId node; };                                    // Primary: the log does not reach what it lacks.
-struct NeedRebuild {};                                              // Follower: applied records differ from the primary's.
+// Follower: fetch what differs from the primary. whole: what was applied here is not of the primary's history.
+struct RebuildFrom { SessionId session; bool whole; };
 
-using Action = std::variant<SendTo, ReadRegister, SwapRegister, BindTo, CutTo, BeginEpoch, CommitTo, Open, Cease, Rebuild, NeedRebuild>;
+using Action = std::variant<SendTo, ReadRegister, SwapRegister, BindTo, CutTo, BeginEpoch, CommitTo, Open, Cease, RebuildFrom>;
 
 }  // namespace holdfast::engine

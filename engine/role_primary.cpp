@@ -80,8 +80,9 @@ void RoleMachine::on_hello(BootNs now, Peer& from) {
   const bool went_back = from.promise_of == hello.copy.incarnation && hello.end < from.ever_acked;
   const bool beyond_log = shared && shared->next() < log_->first_kept;
   if (!shared || *shared < hello.applied || went_back || beyond_log) {
-    if (!std::exchange(from.rebuild_asked, true)) ask(Rebuild{from.node});
-    return;
+    from.rebuild_asked = true;
+    beat_to(now, from);  // Whom it follows, before what that says.
+    return send(from, Lagging{bound_.epoch, shared.value_or(Lsn())});
   }
   from.match_sent = true;
   from.matched = from.rebuild_asked = false;
@@ -103,8 +104,9 @@ void RoleMachine::fell_behind(NodeId node, SessionId session) {
   Peer& p = peer(node);
   if (role_ != Role::primary || p.session != session || !p.match_sent) return;
   p.match_sent = p.matched = false;
-  p.acked = Lsn();
-  if (!std::exchange(p.rebuild_asked, true)) ask(Rebuild{node});
+  const Lsn shared = std::exchange(p.acked, Lsn());
+  p.rebuild_asked = true;
+  send(p, Lagging{bound_.epoch, shared});
 }
 
 std::optional<Lsn> RoleMachine::ship_after(NodeId node, SessionId session) const {

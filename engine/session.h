@@ -8,6 +8,7 @@
 #include "base/link.h"
 #include "base/scope.h"
 #include "engine/role_messages.h"
+#include "rebuild/exchange.h"
 
 namespace holdfast::engine {
 
@@ -33,6 +34,19 @@ struct Session {
   };
   std::deque<InFlight> in_flight;  // Sent and not acknowledged.
   std::uint64_t in_flight_bytes = 0;
+
+  // Rebuild: what was asked, until it is answered.
+  struct Asked {
+    std::uint64_t id;
+    rebuild::Answer* into;
+    bool answered = false;
+    WaitList* wake;
+  };
+  std::vector<Asked*> asked;
+  std::vector<rebuild::Question> questions;  // To be sent.
+  std::uint64_t next_question = 1;
+  std::size_t answering = 0;
+  Scope* flows = nullptr;
 
   void acked(Lsn upto) {
     while (!in_flight.empty() && in_flight.front().lsn <= upto) {

@@ -41,6 +41,8 @@ class VolumeImpl final : public Volume {
   // brings the map's pages into memory. Errors: no_space, corrupt (a map page), io_error.
   Task<Result<void>> prepare_write(TailRecord* record);
   Task<Result<void>> prepare_unmap(TailRecord* record);
+  // What is committed here, whatever the role.
+  Task<Result<void>> read_local(BlockRange range, Buffer into) { return read_blocks(range, into); }
   // The two parts of prepare_write().
   Task<Result<void>> admit(TailRecord* record);
   Task<Result<void>> write_chunks(TailRecord* record);

@@ -101,6 +101,11 @@ FrameKind put_body(std::vector<std::byte>& out, const Fenced& fenced) {
   return FrameKind::fenced;
 }
 
+FrameKind put_body(std::vector<std::byte>& out, const Lagging& lagging) {
+  put(out, wal::MatchBody{lagging.epoch.value, lagging.shared.value, 0});
+  return FrameKind::lagging;
+}
+
 std::unexpected<Error> bad(std::string what) { return fail(Errc::protocol, "frame: " + std::move(what)); }
 
 // A history as a log can have it: epochs and LSNs grow, and none begins behind the end.
@@ -188,8 +193,9 @@ Result<FrameHeader> peek_frame(Bytes first_bytes) {
   if (header.format_version > wal::kFrameVersion) return fail(Errc::version_too_new, "frame: the other node speaks a newer protocol");
   if (header.format_version == 0 || header.reserved != 0) return bad("the header makes no sense");
   if (header.head_bytes <= sizeof header || header.head_bytes > wal::kFrameHeadBytesMax) return bad("the head's length is impossible");
-  const bool append = header.kind == static_cast<std::uint16_t>(FrameKind::append);
-  if (header.payload_blocks > (append ? wal::kRecordBlocksMax : 0)) return bad("the payload's length is impossible");
+  const FrameKind kind = static_cast<FrameKind>(header.kind);
+  const std::size_t most = kind == FrameKind::append ? wal::kRecordBlocksMax : kind == FrameKind::answer ? rebuild::kAnswerBlocksMax : 0;
+  if (header.payload_blocks > most) return bad("the payload's length is impossible");
   return header;
 }
 
@@ -204,9 +210,43 @@ Result<Message> decode_message(Bytes head) {
     case FrameKind::ack: return read_fixed<wal::AckBody>(body, [](const auto& b) { return Ack{Epoch(b.epoch), Lsn(b.durable_lsn)}; });
     case FrameKind::release: return read_fixed<wal::EpochBody>(body, [](const auto& b) { return Release{Epoch(b.epoch)}; });
     case FrameKind::fenced: return read_fixed<wal::EpochBody>(body, [](const auto& b) { return Fenced{Epoch(b.epoch)}; });
-    case FrameKind::append: break;
+    case FrameKind::lagging: return read_fixed<wal::MatchBody>(body, [](const auto& b) { return Lagging{Epoch(b.epoch), Lsn(b.lsn)}; });
+    case FrameKind::append:
+    case FrameKind::question:
+    case FrameKind::answer: break;
   }
   return bad("an unknown kind of message");
+}
+
+void encode_question(const rebuild::Question& question, std::vector<std::byte>& out) {
+  const std::size_t begin = begin_frame(out);
+  put(out, rebuild::body_of(question));
+  end_frame(out, begin, FrameKind::question, 0);
+}
+
+void encode_answer(const rebuild::Answer& answer, std::vector<std::byte>& out) {
+  const std::size_t begin = begin_frame(out);
+  put(out, rebuild::body_of(answer));
+  end_frame(out, begin, FrameKind::answer, static_cast<std::uint32_t>(answer.payload.size() / kBlockBytes));
+}
+
+Result<rebuild::Question> decode_question(Bytes head) {
+  const auto header = check_head(head);
+  if (!header) return fail(header.error());
+  Reader reader(head.subspan(sizeof(FrameHeader)));
+  rebuild::QuestionBody body;
+  if (!reader.take(body) || !reader.at_end()) return bad("a question has another length");
+  return rebuild::question_of(body);
+}
+
+Result<rebuild::Answer> decode_answer(Bytes head, Buffer payload) {
+  const auto header = check_head(head);
+  if (!header) return fail(header.error());
+  Reader reader(head.subspan(sizeof(FrameHeader)));
+  rebuild::AnswerBody body;
+  if (!reader.take(body) || !reader.at_end()) return bad("an answer has another length");
+  if (payload.size() != header->payload_blocks * kBlockBytes) return bad("an answer's payload has another length");
+  return rebuild::answer_of(body, std::move(payload));
 }
 
 Result<AppendHead> decode_append(Bytes head) {

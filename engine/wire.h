@@ -6,6 +6,7 @@
 #include "base/bytes.h"
 #include "base/result.h"
 #include "engine/role_messages.h"
+#include "rebuild/exchange.h"
 #include "wal/frame_format.h"
 
 namespace holdfast::engine {
@@ -28,5 +29,11 @@ Result<AppendHead> decode_append(Bytes head);
 // Appends the frame's head to `out`; the payload blocks follow it on the link. checksums: one a payload block.
 void encode_append(const wal::AppendBody& body, std::span<const wal::RecordOnWire> records, std::span<const std::uint64_t> checksums,
                    std::vector<std::byte>& out);
+
+// Of the rebuild. An answer's payload follows its head.
+void encode_question(const rebuild::Question& question, std::vector<std::byte>& out);
+void encode_answer(const rebuild::Answer& answer, std::vector<std::byte>& out);
+Result<rebuild::Question> decode_question(Bytes head);
+Result<rebuild::Answer> decode_answer(Bytes head, Buffer payload);
 
 }  // namespace holdfast::engine

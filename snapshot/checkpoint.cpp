@@ -109,7 +109,7 @@ void Checkpoint::describe(Superblock& next) const {
   next.flags = point_.clean ? next.flags | kFlagClean : next.flags & ~kFlagClean;
   next.capacity_chunks = store_.space_.capacity_chunks();
   next.applied_lsn = point_.applied.value;
-  next.durable_lsn = std::max(point_.durable.value, next.durable_lsn);
+  next.durable_lsn = point_.rewind ? point_.durable.value : std::max(point_.durable.value, next.durable_lsn);
   next.durable_position = std::max(point_.durable_position, next.durable_position);
   next.tail_position = point_.tail.position;
   next.tail_first_lsn = point_.tail.first_lsn;

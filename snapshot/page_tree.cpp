@@ -158,6 +158,24 @@ Task<Result<std::uint64_t>> PageTree::next_leaf(std::uint64_t from, std::uint64_
   co_return end;
 }
 
+Task<Result<PageTree::Changed>> PageTree::next_changed(std::uint64_t from, std::uint64_t end, Lsn since) {
+  while (from < end) {
+    std::uint64_t span = 1;  // Leaves below one page of the level.
+    for (unsigned level = 0; level < depth_; ++level) span *= kFanout;
+    PageRef ref = root;
+    for (unsigned level = depth_; ref.page != 0 && ref.modified_lsn > since.value && level > 0; --level) {
+      auto page = co_await load_page(level, from / span);
+      if (!page) co_return fail(page.error());
+      span /= kFanout;
+      ref = *page ? refs_of(*page)[from / span % kFanout] : PageRef{};
+    }
+    const std::uint64_t behind = std::min((from / span + 1) * span, end);
+    if (ref.modified_lsn > since.value) co_return Changed{from, behind - from, ref.page == 0};
+    from = behind;
+  }
+  co_return Changed{end, 0, false};
+}
+
 void PageTree::forget() {
   std::vector<Frame*> mine;
   ports_.cache.for_each([&](Frame& frame) {

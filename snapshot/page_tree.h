@@ -103,6 +103,15 @@ class PageTree {
   // leaf that is not below the page that cannot be read.
   Task<Result<std::uint64_t>> next_leaf(std::uint64_t from, std::uint64_t end, std::uint64_t* behind);
 
+  // What changed after the LSN, as of the last checkpoint, at or after `from` and below `end`: one leaf, or leaves that are
+  // holes now. count 0: nothing up to `end`.
+  struct Changed {
+    std::uint64_t first = 0;
+    std::uint64_t count = 0;
+    bool hole = false;
+  };
+  Task<Result<Changed>> next_changed(std::uint64_t from, std::uint64_t end, Lsn since);
+
   unsigned depth() const { return depth_; }
   TreeKind kind() const { return kind_; }
   std::uint64_t tree_id() const { return tree_id_; }

@@ -244,6 +244,7 @@ Task<Result<void>> Store::update_superblock(std::function<void(Superblock&)> cha
   auto written = co_await write_superblocks(*disk_, superblock_buffer_, &next, lost_superblock_);
   if (written) {
     next.next_volume_id = std::max(next.next_volume_id, superblock_.next_volume_id);
+    next.seq_seen = std::max(next.seq_seen, superblock_.seq_seen);
     // What was noted while the copies were being written stays for the next time.
     next.epoch_count = superblock_.epoch_count;
     std::copy(std::begin(superblock_.epochs), std::end(superblock_.epochs), next.epochs);
@@ -262,6 +263,11 @@ void Store::note_epoch(Epoch epoch, Lsn first) {
     --count;
   }
   superblock_.epochs[count++] = EpochStart{epoch.value, first.value};
+}
+
+void Store::replace_history(std::span<const wal::EpochBegin> epochs) {
+  superblock_.epoch_count = 0;
+  for (const wal::EpochBegin& e : epochs) note_epoch(e.epoch, e.first);
 }
 
 Task<Result<void>> Store::checkpoint(CheckpointPoint point) {

@@ -17,6 +17,7 @@
 #include "snapshot/page_tree.h"
 #include "snapshot/space.h"
 #include "snapshot/superblock.h"
+#include "wal/history.h"
 #include "wal/log.h"
 
 namespace holdfast::snapshot {
@@ -45,6 +46,7 @@ struct CheckpointPoint {
   std::uint64_t durable_position = 0;
   wal::LogCursor tail;
   bool clean = false;
+  bool rewind = false;  // The log starts anew at the tail: what was durable beyond it does not count.
 };
 
 class Store {
@@ -85,6 +87,9 @@ class Store {
   // Makes room in the catalogue for one more volume; add_volume() then cannot fail. Errors: no_space, overloaded.
   Task<Result<void>> prepare_volume();
   StoredVolume* add_volume(VolumeId id, const VolumeDescription& description, Lsn by);
+  void note_next_volume(VolumeId id) { superblock_.next_volume_id = std::max(superblock_.next_volume_id, id.value); }
+  // All of it: the log of another copy is followed from here on.
+  void replace_history(std::span<const wal::EpochBegin> epochs);
   // Makes room for the volume's reservation state; set_reservations() then cannot fail.
   Task<Result<void>> prepare_reservations(StoredVolume* volume);
   void set_reservations(StoredVolume* volume, std::vector<std::byte> state, Lsn by);

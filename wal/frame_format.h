@@ -1,6 +1,7 @@
 // What goes over a link between two nodes; the grammar is in docs/formats.md. Little-endian.
 //   frame  = FrameHeader body                      (and, for append, payload blocks behind it)
-//   body   = HelloBody EpochOnWire* | BeatBody | MatchBody | AckBody | EpochBody | AppendBody record*
+//   body   = HelloBody EpochOnWire* | BeatBody | MatchBody | AckBody | EpochBody | AppendBody record* | question | answer
+//   question, answer = QuestionBody, AnswerBody of rebuild/exchange.h (an answer's payload blocks follow it)
 //   record = RecordOnWire checksum*                (one checksum a block; the payload blocks follow in the same order)
 #pragma once
 
@@ -15,7 +16,7 @@ namespace holdfast::wal {
 inline constexpr std::uint32_t kFrameMagic = 0x31524648;  // "HFR1" read as bytes.
 inline constexpr std::uint16_t kFrameVersion = 1;
 
-enum class FrameKind : std::uint16_t { hello = 1, beat = 2, match = 3, ack = 4, release = 5, fenced = 6, append = 7 };
+enum class FrameKind : std::uint16_t { hello = 1, beat = 2, match = 3, ack = 4, release = 5, fenced = 6, append = 7, question = 8, answer = 9, lagging = 10 };
 
 struct FrameHeader {
   std::uint32_t magic;
@@ -23,7 +24,7 @@ struct FrameHeader {
   std::uint16_t kind;            // FrameKind; zero is never valid.
   std::uint64_t head_xxh3;       // Covers [16, head_bytes): trust nothing before it matches.
   std::uint32_t head_bytes;      // This header and the body.
-  std::uint32_t payload_blocks;  // Append only: 4 KiB each, at most kRecordBlocksMax.
+  std::uint32_t payload_blocks;  // Append and answer only: 4 KiB each, at most kRecordBlocksMax.
   std::uint64_t reserved;
 };
 static_assert(sizeof(FrameHeader) == 32);
@@ -61,7 +62,7 @@ static_assert(sizeof(BeatBody) == 48);
 static_assert(std::has_unique_object_representations_v<BeatBody>);
 inline constexpr std::uint32_t kBeatLeads = 1, kBeatGrants = 2, kBeatReachesCoordinator = 4;
 
-struct MatchBody {
+struct MatchBody {               // Lagging: end_lsn is zero.
   std::uint64_t epoch;
   std::uint64_t lsn;
   std::uint64_t end_lsn;

@@ -287,6 +287,16 @@ void Log::cut(Lsn last_kept, std::uint64_t chain_xxh3, std::uint64_t generation)
   generation_ = generation;
 }
 
+void Log::restart(const LogCursor& at) {
+  ENSURE(in_flight_ == 0 && queued_.empty() && at.position == head_.position);
+  room_.release(used_blocks());
+  tail_ = head_ = at;
+  starts_size_ = 0;
+  next_lsn_ = at.first_lsn;
+  durable_lsn_ = at.first_lsn - 1;
+  chain_xxh3_ = sealed_chain_xxh3_ = at.chain_xxh3;
+}
+
 void Log::forget_overwritten() {
   while (starts_size_ > 0 && starts_[starts_head_].position + geometry_.blocks < head_.position) {
     starts_head_ = (starts_head_ + 1) % starts_.size();

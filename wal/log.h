@@ -74,6 +74,11 @@ class Log {
   // the cut and of the new generation. chain: of the record at the LSN. The room of what was cut comes back with the tail.
   void cut(Lsn last_kept, std::uint64_t chain_xxh3, std::uint64_t generation);
 
+  // Another copy's log is followed from the record after the LSN on; nothing of this one counts any more. First the cursor, for
+  // the superblock, then the restart there. Nothing is queued or in flight.
+  LogCursor cursor_for_restart(Lsn last, std::uint64_t chain_xxh3) const { return {head_.position, last.value + 1, head_.previous_xxh3, chain_xxh3}; }
+  void restart(const LogCursor& at);
+
   Lsn last_lsn() const { return Lsn(next_lsn_ - 1); }
   std::uint64_t chain() const { return chain_xxh3_; }
   // Everything in the ring before it is durable.

@@ -232,10 +232,9 @@ void Node::perform(const Action& action) {
   } else if (std::holds_alternative<engine::Cease>(action)) {
     handing_over_to_.reset();
     world_->ceased(*this);
-  } else if (const auto* rebuild = std::get_if<engine::Rebuild>(&action)) {
-    world_->narrate("node " + std::to_string(id_.value) + " cannot ship to " + std::to_string(rebuild->node.value));
-  } else if (std::holds_alternative<engine::NeedRebuild>(action)) {
-    world_->fail("a follower's applied records differ from the primary's");
+  } else if (const auto* rebuild = std::get_if<engine::RebuildFrom>(&action)) {
+    if (rebuild->whole) world_->fail("a follower's applied records differ from the primary's");
+    else world_->narrate("node " + std::to_string(id_.value) + " lacks more than the primary can ship");
   }
 }
 

@@ -112,7 +112,7 @@ TEST(Follower, MatchBelowWhatIsApplied_AsksForARebuild) {
   bench.log.applied = Lsn(3);
   bench.receive(MatchAt{Epoch(4), Lsn(2), Lsn(2)});
   EXPECT_EQ(bench.asked<CutTo>(), nullptr);
-  EXPECT_NE(bench.asked<NeedRebuild>(), nullptr);
+  EXPECT_NE(bench.asked<RebuildFrom>(), nullptr);
 }
 
 // A second match in a session was made of an older hello: it must not cut what came since.

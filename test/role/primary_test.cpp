@@ -220,7 +220,7 @@ TEST(Primary, MemberThatHasLessThanItAcknowledged_IsEvicted) {
   bench.machine->disconnected(bench.now, kOther, kSession, RoleMachine::LinkEnd::closed);
   bench.connect(kOther, SessionId(20));
   bench.receive(MachineBench::hello_of(copy_of(kOther), bench.machine->bound(), 2, {{Epoch(5), Lsn(1)}}), kOther, SessionId(20));
-  EXPECT_NE(bench.asked<Rebuild>(), nullptr);
+  EXPECT_NE(bench.sent<Lagging>(), nullptr);
   bench.pass_ms(10);
   const SwapRegister* swap = bench.asked<SwapRegister>();
   ASSERT_NE(swap, nullptr);

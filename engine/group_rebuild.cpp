@@ -1,0 +1,224 @@
+// What a group does to rebuild its copy, and what it answers to another copy that is being rebuilt.
+#include <algorithm>
+#include <cstring>
+
+#include "base/checksum.h"
+#include "base/ensure.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "engine/group_impl.h"
+#include "engine/operation.h"
+#include "engine/volume_impl.h"
+#include "engine/volume_operation.h"
+
+namespace holdfast::engine {
+
+using rebuild::Answer;
+using rebuild::Question;
+using rebuild::QuestionKind;
+using snapshot::StoredVolume;
+
+namespace {
+constexpr std::int64_t kPurgePauseMs = 10;
+}
+
+Task<Result<Answer>> GroupImpl::answer(Question question) {
+  Operation operation(*this);
+  if (failed_ || stopping_) co_return fail(Errc::closed);
+  // Only who serves knows for certain what is committed.
+  if (question.kind != QuestionKind::block && !replica_->is_open()) co_return fail(Errc::busy);
+  if (question.kind == QuestionKind::image) {
+    auto image = co_await answer_image();
+    co_return image;
+  }
+  VolumeImpl* volume = volume_of(question.volume);
+  if (!volume || volume->is_closed()) co_return fail(Errc::not_found);
+  VolumeOperation reading(*volume);  // It is not deleted meanwhile.
+  Result<Answer> answer = fail(Errc::protocol);
+  switch (question.kind) {
+    case QuestionKind::image: break;
+    case QuestionKind::leaf: answer = co_await answer_leaf(&volume->stored(), question.index, Lsn(question.detail)); break;
+    case QuestionKind::chunk: answer = co_await answer_chunk(volume, question.index); break;
+    case QuestionKind::reservations: answer = co_await answer_reservations(volume); break;
+    case QuestionKind::block: answer = co_await answer_block(volume, question.index, question.detail); break;
+  }
+  co_return answer;
+}
+
+// The point, the history and the catalogue are of one instant; a checkpoint then brings the maps at least there.
+Task<Result<Answer>> GroupImpl::answer_image() {
+  rebuild::Image image;
+  image.lsn = Lsn(commit_lsn_);
+  image.chain_xxh3 = commit_chain_;
+  image.next_volume_id = store_.superblock().next_volume_id;
+  image.history = facts_.history;
+  image.history.cut(image.lsn);
+  for (const auto& volume : store_.volumes()) {
+    image.volumes.push_back(volume->entry);
+    image.volumes.back().reservation_bytes = volume->reservations.size();
+  }
+  const std::vector<std::byte> bytes = rebuild::encode_image(image);
+  if (checkpoint_lsn_ < image.lsn.value) CO_TRY(co_await checkpoint());
+  if (checkpoint_lsn_ < image.lsn.value) co_return fail(Errc::busy);
+  Answer answer;
+  answer.lsn = image.lsn;
+  answer.reach = Lsn(commit_lsn_);
+  answer.bytes = bytes.size();
+  answer.payload = co_await ports_.buffers.acquire(round_up(bytes.size(), kBlockBytes));
+  std::memset(answer.payload.data(), 0, answer.payload.size());
+  std::memcpy(answer.payload.data(), bytes.data(), bytes.size());
+  co_return answer;
+}
+
+Task<Result<Answer>> GroupImpl::answer_leaf(StoredVolume* volume, std::uint64_t from, Lsn since) {
+  const std::uint64_t end = volume->leaf_count();
+  auto changed = co_await volume->map->next_changed(std::min(from, end), end, since);
+  if (!changed) co_return fail(changed.error());
+  Answer answer;
+  answer.index = changed->first;
+  answer.reach = Lsn(commit_lsn_);
+  if (changed->count == 0) co_return answer;
+  Buffer payload = co_await ports_.buffers.acquire(snapshot::kPageBytes);
+  answer.count = changed->count;
+  if (changed->hole) co_return answer;
+  auto leaf = co_await volume->map->load_leaf(changed->first);
+  if (!leaf) co_return fail(leaf.error());
+  if (!*leaf) co_return answer;
+  answer.count = 0;
+  answer.payload = std::move(payload);
+  std::memset(answer.payload.data(), 0, snapshot::kPageBytes);
+  std::memcpy(answer.payload.data(), (*leaf)->body(), snapshot::kPageBody);
+  answer.reach = Lsn(commit_lsn_);
+  co_return answer;
+}
+
+Task<Result<Answer>> GroupImpl::answer_chunk(VolumeImpl* volume, std::uint64_t chunk) {
+  const std::uint64_t first = chunk * kChunkBlocks;
+  if (chunk >= volume->stored().chunk_count()) co_return fail(Errc::out_of_range);
+  Answer answer;
+  answer.lsn = Lsn(commit_lsn_);
+  const std::uint64_t count = std::min<std::uint64_t>(kChunkBlocks, volume->capacity().value - first);
+  Buffer content = co_await ports_.buffers.acquire(kChunkBytes);
+  std::memset(content.data(), 0, content.size());
+  CO_TRY(co_await volume->read_local(BlockRange{Lba(first), BlockCount(count)}, content.slice(0, count * kBlockBytes)));
+  answer.reach = Lsn(commit_lsn_);
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::byte* block = content.data() + i * kBlockBytes;
+    const bool zeros = std::all_of(block, block + kBlockBytes, [](std::byte b) { return b == std::byte{0}; });
+    if (!zeros) answer.mask = static_cast<std::uint16_t>(answer.mask | 1u << i);
+  }
+  if (answer.mask != 0) answer.payload = std::move(content);
+  co_return answer;
+}
+
+Task<Result<Answer>> GroupImpl::answer_reservations(VolumeImpl* volume) {
+  const std::vector<std::byte> state = volume->stored().reservations;
+  Answer answer;
+  answer.lsn = Lsn(volume->stored().entry.modified_lsn);
+  answer.reach = Lsn(commit_lsn_);
+  answer.bytes = state.size();
+  if (state.empty()) co_return answer;
+  answer.payload = co_await ports_.buffers.acquire(round_up(state.size(), kBlockBytes));
+  std::memset(answer.payload.data(), 0, answer.payload.size());
+  std::memcpy(answer.payload.data(), state.data(), state.size());
+  co_return answer;
+}
+
+// By its content: of whatever age this copy is, the asker gets what it should have, or nothing.
+Task<Result<Answer>> GroupImpl::answer_block(VolumeImpl* volume, std::uint64_t block, std::uint64_t checksum) {
+  if (block >= volume->capacity().value) co_return fail(Errc::out_of_range);
+  Answer answer;
+  answer.payload = co_await ports_.buffers.acquire(kBlockBytes);
+  CO_TRY(co_await volume->read_local(BlockRange{Lba(block), BlockCount(1)}, answer.payload));
+  if (xxh3(answer.payload.bytes()) != checksum) co_return fail(Errc::not_found);
+  answer.bytes = kBlockBytes;
+  co_return answer;
+}
+
+Task<Result<void>> GroupImpl::rebuild(rebuild::Peer* peer, bool whole) {
+  // What is not committed is dropped, and what is committed goes into the map: from there on only the rebuild changes it.
+  CO_TRY(co_await become_unfit(Lsn()));
+  CO_TRY(co_await cut_log(Lsn(commit_lsn_)));
+  co_await applier_.wait_until_applied(Lsn(commit_lsn_));
+  CO_TRY(co_await checkpoint());
+  if (checkpoint_lsn_ != commit_lsn_) co_return fail(Errc::busy, "what is committed cannot be applied now");
+  rebuilding_ = true;
+  log_info(concat("this copy is being rebuilt: ", whole ? "all of it is compared" : concat("what changed since LSN ", commit_lsn_)));
+  rebuild::Target target(store_, *peer, *this, ports_.clock, rebuild_progress_);
+  auto done = co_await target.run(whole ? Lsn() : Lsn(commit_lsn_));
+  Result<void> result = done ? co_await adopt_image(&*done) : fail(done.error());
+  rebuilding_ = false;
+  co_return result;
+}
+
+// The log starts anew where the image is.
+Task<Result<void>> GroupImpl::adopt_image(const rebuild::Target::Done* done) {
+  co_await checkpoint_turn_.acquire();
+  Turn turn(checkpoint_turn_);
+  const rebuild::Image& image = done->image;
+  store_.replace_history(image.history.epochs());
+  snapshot::CheckpointPoint point;
+  point.applied = point.durable = image.lsn;
+  point.tail = log_.cursor_for_restart(image.lsn, image.chain_xxh3);
+  point.durable_position = point.tail.position;
+  point.rewind = true;
+  auto kept = co_await store_.checkpoint(point);
+  if (!kept) {
+    store_failed(kept.error());
+    co_return kept;
+  }
+  log_.restart(point.tail);
+  commit_lsn_ = checkpoint_lsn_ = image.lsn.value;
+  commit_chain_ = image.chain_xxh3;
+  facts_.history = image.history;
+  reach_ = std::max(done->reach, image.lsn);
+  update_facts();
+  for (auto& stored : store_.volumes())
+    if (stored->deleting()) scope_.spawn(purge(stored->id()));
+  log_info(concat("this copy was rebuilt up to LSN ", image.lsn.value, "; the log follows"));
+  // Nothing may follow: then it is whole already.
+  log_durable(image.lsn);
+  co_return Result<void>{};
+}
+
+void GroupImpl::volume_added(StoredVolume* volume) { add_volume_object(volume); }
+
+Task<Result<void>> GroupImpl::drop_volume(StoredVolume* volume) {
+  const VolumeId id = volume->id();
+  if (volume->deleting()) {  // Its purge is under way.
+    Timer pause(ports_.clock);
+    while (store_.find(id) && !gives_up()) co_await pause.after(milliseconds(kPurgePauseMs));
+    if (gives_up()) co_return fail(Errc::cancelled);
+    co_return Result<void>{};
+  }
+  const auto found = std::find_if(volumes_.begin(), volumes_.end(), [&](const auto& v) { return &v->stored() == volume; });
+  if (found != volumes_.end()) {
+    VolumeImpl* impl = found->get();
+    impl->tell(VolumeEvent::deleted);
+    co_await impl->close();
+    const auto now = std::find_if(volumes_.begin(), volumes_.end(), [&](const auto& v) { return v.get() == impl; });
+    deleted_.push_back(std::move(*now));
+    volumes_.erase(now);
+  }
+  store_.mark_deleting(volume, Lsn(commit_lsn_));
+  co_await checkpoint_turn_.acquire();
+  Turn turn(checkpoint_turn_);
+  CO_TRY(co_await checkpoint_locked(false));
+  auto unreadable = co_await purge_leaves(volume);
+  if (!unreadable) co_return fail(unreadable.error());
+  CO_TRY(co_await checkpoint_locked(false));
+  if (*unreadable > 0) co_return fail(Errc::corrupt, "a volume's map cannot be read");
+  store_.remove_volume(volume);
+  co_return Result<void>{};
+}
+
+Task<Result<void>> GroupImpl::read_local(std::string name, BlockRange range, Buffer into) {
+  for (auto& volume : volumes_) {
+    if (volume->identity().name != name) continue;
+    auto done = co_await volume->read_local(range, into);
+    co_return done;
+  }
+  co_return fail(Errc::not_found);
+}
+
+}  // namespace holdfast::engine

@@ -1,0 +1,128 @@
+#include "rebuild/exchange.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/checksum.h"
+#include "base/ensure.h"
+
+namespace holdfast::rebuild {
+namespace {
+
+struct ImageHeader {
+  std::uint64_t chain_xxh3;
+  std::uint64_t next_volume_id;
+  std::uint64_t epoch_count;
+  std::uint64_t volume_count;
+};
+constexpr std::size_t kVolumesMax = 256;
+static_assert(sizeof(ImageHeader) + snapshot::kEpochsKept * sizeof(snapshot::EpochStart) +
+                  kVolumesMax * sizeof(snapshot::CatalogueEntry) <= kImageBytesMax);
+
+template <class T>
+void put(std::vector<std::byte>& out, const T& value) {
+  const Bytes bytes = bytes_of(value);
+  out.insert(out.end(), bytes.begin(), bytes.end());
+}
+template <class T>
+bool take(Bytes& from, T& value) {
+  if (from.size() < sizeof value) return false;
+  std::memcpy(&value, from.data(), sizeof value);
+  from = from.subspan(sizeof value);
+  return true;
+}
+
+std::unexpected<Error> bad(const char* what) { return fail(Errc::protocol, what); }
+
+// A name ends within its field and has something in it.
+bool is_sane(const snapshot::CatalogueEntry& e) {
+  return e.volume_id != 0 && e.kind == static_cast<std::uint16_t>(snapshot::EntryKind::volume) && e.name[63] == 0 && e.name[0] != 0 &&
+         e.block_count != 0 && e.block_count % kChunkBlocks == 0 && e.block_count <= (std::uint64_t{1} << 50) / kBlockBytes &&
+         e.reservation_bytes <= snapshot::kBlobBytesMax;
+}
+
+}  // namespace
+
+QuestionBody body_of(const Question& question) {
+  QuestionBody body{};
+  body.id = question.id;
+  body.volume_id = question.volume.value;
+  body.index = question.index;
+  body.detail = question.detail;
+  body.kind = static_cast<std::uint16_t>(question.kind);
+  return body;
+}
+
+AnswerBody body_of(const Answer& answer) {
+  ENSURE(answer.payload.size() <= kAnswerBlocksMax * kBlockBytes && answer.payload.size() % kBlockBytes == 0);
+  AnswerBody body{};
+  body.id = answer.id;
+  body.index = answer.index;
+  body.count = answer.count;
+  body.lsn = answer.lsn.value;
+  body.reach = answer.reach.value;
+  body.bytes = answer.bytes;
+  body.payload_xxh3 = xxh3(answer.payload.bytes());
+  body.code = static_cast<std::uint16_t>(answer.code);
+  body.mask = answer.mask;
+  return body;
+}
+
+Result<Question> question_of(const QuestionBody& body) {
+  if (body.kind < 1 || body.kind > static_cast<std::uint16_t>(QuestionKind::block)) return bad("a question of an unknown kind");
+  return Question{body.id, static_cast<QuestionKind>(body.kind), VolumeId(body.volume_id), body.index, body.detail};
+}
+
+Result<Answer> answer_of(const AnswerBody& body, Buffer payload) {
+  if (body.code > static_cast<std::uint16_t>(Errc::overloaded) || body.reserved != 0) return bad("an answer makes no sense");
+  if (payload.size() > kAnswerBlocksMax * kBlockBytes || body.bytes > payload.size()) return bad("an answer's length is impossible");
+  if (xxh3(payload.bytes()) != body.payload_xxh3) return bad("an answer's checksum is wrong");
+  Answer answer;
+  answer.id = body.id;
+  answer.code = static_cast<Errc>(body.code);
+  answer.index = body.index;
+  answer.count = body.count;
+  answer.lsn = Lsn(body.lsn);
+  answer.reach = Lsn(body.reach);
+  answer.mask = body.mask;
+  answer.bytes = body.bytes;
+  answer.payload = std::move(payload);
+  return answer;
+}
+
+std::vector<std::byte> encode_image(const Image& image) {
+  std::vector<std::byte> out;
+  put(out, ImageHeader{image.chain_xxh3, image.next_volume_id, image.history.epochs().size(), image.volumes.size()});
+  for (const wal::EpochBegin& e : image.history.epochs()) put(out, snapshot::EpochStart{e.epoch.value, e.first.value});
+  for (const snapshot::CatalogueEntry& entry : image.volumes) put(out, entry);
+  ENSURE(out.size() <= kImageBytesMax);
+  return out;
+}
+
+Result<Image> decode_image(Bytes bytes, Lsn lsn) {
+  ImageHeader header;
+  if (!take(bytes, header)) return bad("an image is too short");
+  if (header.epoch_count > snapshot::kEpochsKept || header.volume_count > kVolumesMax) return bad("an image has too much in it");
+  Image image;
+  image.lsn = lsn;
+  image.chain_xxh3 = header.chain_xxh3;
+  image.next_volume_id = header.next_volume_id;
+  std::vector<wal::EpochBegin> epochs;
+  for (std::uint64_t i = 0; i < header.epoch_count; ++i) {
+    snapshot::EpochStart one;
+    if (!take(bytes, one)) return bad("an image's history is cut off");
+    const bool grows = epochs.empty() || (one.epoch > epochs.back().epoch.value && one.first_lsn > epochs.back().first.value);
+    if (one.epoch == 0 || one.first_lsn == 0 || one.first_lsn > lsn.value || !grows) return bad("an image's history makes no sense");
+    epochs.push_back({Epoch(one.epoch), Lsn(one.first_lsn)});
+  }
+  image.history = wal::EpochHistory(std::move(epochs));
+  for (std::uint64_t i = 0; i < header.volume_count; ++i) {
+    snapshot::CatalogueEntry entry;
+    if (!take(bytes, entry) || !is_sane(entry)) return bad("an image's catalogue makes no sense");
+    image.volumes.push_back(entry);
+  }
+  if (!bytes.empty()) return bad("something follows an image");
+  return image;
+}
+
+}  // namespace holdfast::rebuild
