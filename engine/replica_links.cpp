@@ -121,13 +121,14 @@ Task<void> Replica::send_all(Session* session) {
       co_await session->work.wait();
       continue;
     }
-    Buffer head = frame_of(session->outbox.front());
-    if (!head) {
+    Frame frame;
+    frame.head = frame_of(session->outbox.front());
+    if (!frame.head) {
       co_await session->work.wait();
       continue;
     }
     session->outbox.pop_front();
-    auto sent = co_await session->link->send(Frame{std::move(head), {}});
+    auto sent = co_await session->link->send(std::move(frame));
     if (!sent) close_session(session->id);
   }
 }

@@ -99,7 +99,10 @@ Task<Result<void>> Replica::ship(Session* session, Buffer head, wal::RecordOnWir
   session->next = session->next.next();
   ++shipped_records_;
   shipped_bytes_ += bytes;
-  auto sent = co_await session->link->send(Frame{std::move(head), std::move(payload)});
+  Frame frame;  // Named: GCC 12 destroys such a temporary twice.
+  frame.head = std::move(head);
+  frame.payload = std::move(payload);
+  auto sent = co_await session->link->send(std::move(frame));
   co_return sent;
 }
 
