@@ -67,7 +67,15 @@ Task<void> Replica::ship_all(Session* session) {
       continue;
     }
     const TailRecord* record = group_->tail().find(session->next);
-    auto shipped = record && record->in_memory() ? co_await ship_from_memory(session) : co_await ship_from_log(session);
+    // Two statements: GCC 12 destroys what a co_await inside of a conditional expression returns twice.
+    Result<void> shipped;
+    if (record && record->in_memory()) {
+      auto done = co_await ship_from_memory(session);
+      shipped = std::move(done);
+    } else {
+      auto done = co_await ship_from_log(session);
+      shipped = std::move(done);
+    }
     if (!shipped) close_session(session->id);
   }
 }

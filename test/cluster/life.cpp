@@ -13,7 +13,7 @@ constexpr std::uint64_t kOperationsInPeace = 5;
 class Life {
  public:
   Life(std::uint64_t seed, const LifeOptions& options)
-      : cluster_(draw_plan(seed, with_retention(options))), swarm_(cluster_, options.faults), seed_(seed) {}
+      : cluster_(draw_plan(seed, with_retention(options))), swarm_(cluster_, possible(options.faults)), seed_(seed) {}
 
   LifeReport run() {
     if (cluster_.set_up() && chaos() && healing() && peace()) judgement();
@@ -25,6 +25,12 @@ class Life {
     PlanChoices choices = options.choices;
     choices.beyond_retention = options.faults[static_cast<std::size_t>(Fault::beyond_retention)];
     return choices;
+  }
+
+  // A checkpoint frees log, and so may take from an absent member what it needs.
+  static Swarm::Enabled possible(Swarm::Enabled faults) {
+    if (!faults[static_cast<std::size_t>(Fault::beyond_retention)]) faults[static_cast<std::size_t>(Fault::checkpoint)] = false;
+    return faults;
   }
 
   bool chaos() {

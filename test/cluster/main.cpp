@@ -8,6 +8,7 @@
 #include <cstring>
 #include <string>
 
+#include "base/log.h"
 #include "base/planted.h"
 #include "test/cluster/life.h"
 #include "test/crash/jobs.h"
@@ -166,7 +167,10 @@ int run(int argc, char** argv) {
   }
   if (arguments.faults) return list_faults(arguments);
   if (arguments.seeds == 0) arguments.seeds = arguments.planted ? 2'000 : 600;
-  if (arguments.life.choices.narrate) arguments.jobs = 1;
+  if (arguments.life.choices.narrate) {
+    arguments.jobs = 1;
+    set_log_sink([](LogLevel, std::string_view line) { std::printf("            log: %.*s\n", static_cast<int>(line.size()), line.data()); });
+  }
   return arguments.planted ? run_planted(arguments) : run_seeds(arguments);
 }
 

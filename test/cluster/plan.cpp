@@ -70,7 +70,7 @@ Plan draw_plan(std::uint64_t seed, PlanChoices choices) {
   if (random.one_in(4)) plan.disk_slow_ppm = 10'000;
   plan.clients = draw_clients(random);
   plan.log_bytes = (640 + random.below(384)) * kBlockBytes;
-  // Whoever is away must find in the log what it missed.
+  plan.beyond_retention = choices.beyond_retention;
   if (!choices.beyond_retention) {
     plan.log_bytes = 8ULL << 20;
     plan.clients.write_bytes_max = 3ULL << 20;
@@ -99,6 +99,10 @@ GroupOptions draw_group_options(const Plan& plan, NodeId node, SimRandom& random
   o.log_batch_bytes_max = 1u << random.between(12, 20);
   o.checkpoint_interval_ms = random.one_in(3) ? static_cast<std::int64_t>(random.between(20, 300)) : 30'000;
   o.checkpoint_log_percent = static_cast<std::uint32_t>(random.between(5, 80));
+  if (!plan.beyond_retention) {  // A checkpoint frees what an absent member may need.
+    o.checkpoint_interval_ms = 120'000;
+    o.checkpoint_log_percent = 90;
+  }
   o.tail_bytes_max = 65536ULL << random.between(4, 6);
   o.ship_window_bytes = 65536ULL << random.between(4, 6);
   return o;

@@ -25,11 +25,11 @@ struct Plan {
   ClientOptions clients;
   std::vector<std::int64_t> clock_drift;     // By node: nanoseconds in a second.
   DurationNs chaos = milliseconds(4'000);
+  bool beyond_retention = true;              // A member may come back after the log has gone on without it.
   bool narrate = false;
 };
 
-// A plan for a seed of the swarm. nodes: zero draws them. beyond_retention: a member may come back after the log has gone on
-// without it.
+// A plan for a seed of the swarm. nodes: zero draws them.
 struct PlanChoices {
   unsigned nodes = 0;
   bool beyond_retention = false;
