@@ -166,7 +166,14 @@ Task<Result<void>> Receiver::prepare(TailRecord* record) {
   if (record->kind == RecordKind::write || record->kind == RecordKind::unmap) {
     if (!range_fits(BlockRange{record->first, BlockCount(record->count)}, volume->capacity()))
       co_return fail(Errc::protocol, "a record reaches beyond the volume's end");
-    auto done = record->kind == RecordKind::write ? co_await volume->admit(record) : co_await volume->prepare_unmap(record);
+    Result<void> done;
+    if (record->kind == RecordKind::write) {
+      auto admitted = co_await volume->admit(record);
+      done = std::move(admitted);
+    } else {
+      auto prepared = co_await volume->prepare_unmap(record);
+      done = std::move(prepared);
+    }
     co_return done;
   }
   if (record->kind == RecordKind::reservations) {

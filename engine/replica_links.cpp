@@ -139,12 +139,13 @@ Buffer Replica::next_frame(Session& session) {
 
 Task<void> Replica::send_all(Session* session) {
   while (!session->ended) {
-    Buffer head = next_frame(*session);
-    if (!head) {
+    Frame frame;  // Named: GCC 12 destroys such a temporary twice.
+    frame.head = next_frame(*session);
+    if (!frame.head) {
       co_await session->work.wait();
       continue;
     }
-    auto sent = co_await session->link->send(Frame{std::move(head), {}});
+    auto sent = co_await session->link->send(std::move(frame));
     if (!sent) close_session(session->id);
   }
 }

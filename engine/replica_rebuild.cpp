@@ -77,7 +77,10 @@ Task<void> Replica::answer(Session* session, rebuild::Question question) {
   head = head.slice(0, encoded_.size());
   --session->answering;
   if (session->ended) co_return;
-  auto sent = co_await session->link->send(Frame{std::move(head), std::move(answer.payload)});
+  Frame frame;  // Named: GCC 12 destroys such a temporary twice.
+  frame.head = std::move(head);
+  frame.payload = std::move(answer.payload);
+  auto sent = co_await session->link->send(std::move(frame));
   if (!sent) close_session(session->id);
 }
 

@@ -203,7 +203,8 @@ void RoleMachine::judge_members(BootNs now) {
   for (const Copy& copy : view_.in_sync) {
     if (copy.node == self().node) continue;
     const Peer* p = find_peer(copy.node);
-    const bool silent = !p || is_silent(*p, now);
+    // Whoever has not connected since is given the same time from the beginning of the reign.
+    const bool silent = is_silent(p ? *p : Peer{}, now);
     const bool replaced = p && p->hello && p->hello->copy.incarnation != copy.incarnation && !planted(Bug::wiped_disk_keeps_membership);
     const bool rolled_back = p && p->rebuild_asked;
     if (!silent && !replaced && !rolled_back && view_.is_member(copy.node)) continue;

@@ -67,7 +67,15 @@ Task<void> Replica::ship_all(Session* session) {
       continue;
     }
     const TailRecord* record = group_->tail().find(session->next);
-    auto shipped = record && record->in_memory() ? co_await ship_from_memory(session) : co_await ship_from_log(session);
+    // Two statements: GCC 12 destroys what a co_await inside of a conditional expression returns twice.
+    Result<void> shipped;
+    if (record && record->in_memory()) {
+      auto done = co_await ship_from_memory(session);
+      shipped = std::move(done);
+    } else {
+      auto done = co_await ship_from_log(session);
+      shipped = std::move(done);
+    }
     if (!shipped) close_session(session->id);
   }
 }
@@ -99,7 +107,10 @@ Task<Result<void>> Replica::ship(Session* session, Buffer head, wal::RecordOnWir
   session->next = session->next.next();
   ++shipped_records_;
   shipped_bytes_ += bytes;
-  auto sent = co_await session->link->send(Frame{std::move(head), std::move(payload)});
+  Frame frame;  // Named: GCC 12 destroys such a temporary twice.
+  frame.head = std::move(head);
+  frame.payload = std::move(payload);
+  auto sent = co_await session->link->send(std::move(frame));
   co_return sent;
 }
 

@@ -97,8 +97,8 @@ class Log {
     Lsn last;  // Of its records that count: later ones were cut.
   };
   std::optional<Place> find(Lsn lsn) const;
-  // The oldest record that is still in the ring.
-  Lsn first_kept() const { return starts_size_ > 0 ? Lsn(starts_[starts_head_].first_lsn) : Lsn(next_lsn_); }
+  // The oldest record that is still in the ring, or on its way there.
+  Lsn first_kept() const { return starts_size_ > 0 ? Lsn(starts_[starts_head_].first_lsn) : Lsn(durable_lsn_ + 1); }
   bool keeps(std::uint64_t position) const { return starts_size_ > 0 && position >= starts_[starts_head_].position; }
   // Frees the ring before the cursor: both superblocks know it. What it holds can be read until it is overwritten.
   void release_until(const LogCursor& tail);

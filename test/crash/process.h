@@ -20,10 +20,16 @@ struct StoreMaker {
 
 enum class Death : std::uint8_t { power_loss, killed };
 
+// The other copies of a group, when there are any.
+struct Wiring {
+  Coordinator* coordinator = nullptr;
+  Connector* connector = nullptr;
+};
+
 class Process {
  public:
-  Process(sim::SimHost& host, sim::SimDisk& disk, const StoreMaker& maker, std::size_t pool_bytes)
-      : host_(&host), disk_(&disk), maker_(&maker), memory_(pool_bytes), pool_(host.executor(), memory_.bytes()),
+  Process(sim::SimHost& host, sim::SimDisk& disk, const StoreMaker& maker, std::size_t pool_bytes, Wiring wiring = {})
+      : host_(&host), disk_(&disk), maker_(&maker), wiring_(wiring), memory_(pool_bytes), pool_(host.executor(), memory_.bytes()),
         scope_(std::make_unique<Scope>(host.executor())) {}
   Process(const Process&) = delete;
   ~Process() { ENSURE(dead_); }
@@ -32,6 +38,9 @@ class Process {
   BufferPool& pool() { return pool_; }
   Scope& scope() { return *scope_; }
   sim::SimHost& host() { return *host_; }
+  GroupPorts ports() {
+    return GroupPorts{host_->executor(), host_->clock(), host_->world().random(), pool_, *disk_, wiring_.coordinator, wiring_.connector};
+  }
 
   // Started here, answered while the world runs.
   void start_format(FormatOptions options, Group::Existing existing) { scope_->spawn(format(this, options, existing)); }
@@ -51,7 +60,6 @@ class Process {
   }
 
  private:
-  GroupPorts ports() { return GroupPorts{host_->executor(), host_->clock(), host_->world().random(), pool_, *disk_}; }
   static Task<void> format(Process* self, FormatOptions options, Group::Existing existing) {
     auto result = co_await self->maker_->format(self->ports(), options, existing);
     self->formatted.emplace(std::move(result));
@@ -73,6 +81,7 @@ class Process {
   sim::SimHost* host_;
   sim::SimDisk* disk_;
   const StoreMaker* maker_;
+  Wiring wiring_;
   sim::PoolMemory memory_;
   BufferPool pool_;
   std::unique_ptr<Group> group_;

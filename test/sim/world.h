@@ -1,6 +1,7 @@
 // The simulated world: one thread, virtual BOOTTIME, and a queue of what happens next, ordered by (due, random tie, sequence).
 // A host is one process: its executor, its clock, and everything that was promised to it. A crash of a host forgets
 // all of that; its disks live on. After crash() the caller destroys the host's scopes and groups: destructors do no I/O.
+// A host may be paused, as by SIGSTOP: what happens to it meanwhile waits, in its order. Its clock goes on, at its own rate.
 #pragma once
 
 #include <cstdint>
@@ -33,9 +34,23 @@ class SimClock final : public Clock {
  public:
   SimClock(const SimWorld& world, Executor& executor) : Clock(executor), world_(&world) {}
   BootNs now() const override;
+  // From now on this clock gains so many nanoseconds in a true second, or loses them.
+  void set_drift(std::int64_t ns_per_second);
+  // A clock starts where its machine was booted. Before its first timer.
+  void set_offset(DurationNs ahead);
+  // The true time at which this clock will show `local`, or the first after it.
+  BootNs true_time(BootNs local) const;
+  // When the earliest timer is due, in true time. There is one.
+  BootNs next_due();
 
  private:
+  BootNs local_time(BootNs true_time) const;
   const SimWorld* world_;
+  bool exact_ = true;              // Shows the true time: the common case, without arithmetic.
+  std::int64_t drift_ = 0;         // Nanoseconds in a true second.
+  BootNs anchor_true_{};           // Where the drift counts from …
+  BootNs anchor_local_{};          // … and what the clock showed there.
+  BootNs cached_local_{}, cached_true_{};
 };
 
 class SimHost {
@@ -51,16 +66,20 @@ class SimHost {
   // Counts this host's lives. An event of an earlier life never happens.
   std::uint64_t life() const { return life_; }
   // Forgets pending events and ready flows. The caller then crashes the disks and destroys what the process held.
-  void crash() {
-    ++life_;
-    executor_.drop_all();
-  }
+  void crash();
+  // Frozen until resume(): no flow of it runs, no timer fires, nothing arrives.
+  void pause() { paused_ = true; }
+  void resume();
+  bool paused() const { return paused_; }
 
  private:
+  friend class SimWorld;
   SimWorld* world_;
   SimExecutor executor_;
   SimClock clock_;
   std::uint64_t life_ = 1;
+  bool paused_ = false;
+  bool holds_ = false;  // Events of it are held back by the world.
 };
 
 class SimWorld {
@@ -103,12 +122,16 @@ class SimWorld {
   }
   bool run_ready();
   bool run_timers();
+  void push_event(Event event);
+  void release_held(SimHost& host);
+  void forget_held(SimHost& host);
   void drop_stale_events();
   void pop_event(Event& into);
 
   SimRandom random_;
   BootNs now_{1'000'000'000};
   std::vector<Event> queue_;  // A heap by `later`.
+  std::vector<Event> held_;   // Of paused hosts, in the order in which they would have happened.
   std::vector<SimHost*> hosts_;
   std::size_t turn_ = 0;  // The host whose ready flow runs next.
   std::uint64_t next_sequence_ = 0;

@@ -85,5 +85,64 @@ TEST(SimRandom, SameSeed_SameNumbers_OtherSeedOthers) {
   for (int i = 0; i < 1000; ++i) EXPECT_LT(a.below(3), 3u);
 }
 
+// A clock that gains a thousandth fires its timers so much early, in true time.
+TEST(SimClock, Drift_OfATimer_IsInItsOwnTime) {
+  SimWorld world(1);
+  SimHost host(world);
+  host.clock().set_drift(1'000'000);
+  host.clock().set_offset(milliseconds(50'000));
+  const BootNs begin = world.now();
+  const BootNs shown = host.clock().now();
+  EXPECT_EQ(shown, begin + milliseconds(50'000));
+  Scope scope(host.executor());
+  bool fired = false;
+  struct Wait {
+    static Task<void> run(Clock* clock, BootNs due, bool* out) {
+      Timer timer(*clock);
+      (void)co_await timer.until(due);
+      *out = true;
+    }
+  };
+  scope.spawn(Wait::run(&host.clock(), shown + milliseconds(1'001), &fired));
+  while (!fired && world.step()) {
+  }
+  EXPECT_EQ(world.now(), begin + milliseconds(1'000));
+  EXPECT_GE(host.clock().now(), shown + milliseconds(1'001));
+}
+
+TEST(SimHost, Paused_EventsAndTimers_WaitInOrder) {
+  SimWorld world(1);
+  SimHost host(world), other(world);
+  std::vector<int> seen;
+  host.pause();
+  world.after(microseconds(10), host, [&] { seen.push_back(1); });
+  world.after(microseconds(20), host, [&] { seen.push_back(2); });
+  world.after(microseconds(30), other, [&] { seen.push_back(3); });
+  while (world.step()) {
+  }
+  EXPECT_EQ(seen, (std::vector<int>{3}));
+  host.resume();
+  while (world.step()) {
+  }
+  EXPECT_EQ(seen, (std::vector<int>{3, 1, 2}));
+  EXPECT_EQ(world.now(), BootNs{1'000'030'000});
+}
+
+TEST(SimHost, CrashedWhilePaused_ForgetsWhatWaited) {
+  SimWorld world(1);
+  SimHost host(world);
+  bool happened = false;
+  host.pause();
+  world.after(microseconds(10), host, [&] { happened = true; });
+  while (world.step()) {
+  }
+  host.crash();
+  EXPECT_FALSE(host.paused());
+  host.resume();
+  while (world.step()) {
+  }
+  EXPECT_FALSE(happened);
+}
+
 }  // namespace
 }  // namespace holdfast::sim

@@ -1,0 +1,117 @@
+#include "test/cluster/door.h"
+
+#include <algorithm>
+
+#include "test/crash/content.h"
+
+namespace holdfast::cluster {
+
+void Door::accept(ExchangePtr exchange) {
+  open_.push_back(exchange);
+  process_->scope().spawn(serve(this, std::move(exchange)));
+}
+
+void Door::drop_all(Errc why) {
+  for (const ExchangePtr& exchange : std::exchange(open_, {})) {
+    exchange->outcome = Outcome::unknown;
+    exchange->error = why;
+    owner_->answer(node_, exchange);
+  }
+}
+
+void Door::volume_event(VolumeEvent event) {
+  if (event != VolumeEvent::stopped_serving) return;
+  ++times_dropped_;
+  drop_all(Errc::fenced);
+}
+
+void Door::observe(Volume& volume) {
+  if (std::find(observed_.begin(), observed_.end(), &volume) != observed_.end()) return;
+  observed_.push_back(&volume);
+  volume.add_observer(*this);
+}
+
+void Door::finish(const ExchangePtr& exchange, Outcome outcome, Errc error) {
+  const auto found = std::find(open_.begin(), open_.end(), exchange);
+  if (found == open_.end()) return;  // Its connection was dropped meanwhile.
+  open_.erase(found);
+  exchange->outcome = outcome;
+  exchange->error = error;
+  if (outcome == Outcome::done) owner_->acknowledged(node_, *exchange);
+  owner_->answer(node_, exchange);
+}
+
+Task<void> Door::serve(Door* self, ExchangePtr exchange) {
+  Group* group = self->process_->group();
+  Volume* volume = group->find(exchange->volume_name);
+  if (!volume) co_return self->finish(exchange, Outcome::refused, Errc::not_found);
+  self->observe(*volume);
+  if (volume->local_state() != PortGroupState::active_optimized) co_return self->finish(exchange, Outcome::refused, Errc::fenced);
+  auto done = co_await self->carry_out(volume, exchange.get());
+  if (done) co_return self->finish(exchange, Outcome::done, Errc{});
+  const Errc code = done.error().code;
+  const bool harmless = code == Errc::no_space || code == Errc::miscompare || code == Errc::overloaded || code == Errc::out_of_range;
+  self->finish(exchange, harmless ? Outcome::refused : Outcome::unknown, code);
+}
+
+Task<Result<void>> Door::carry_out(Volume* volume, Exchange* exchange) {
+  if (exchange->kind == OpKind::read) {
+    auto done = co_await read(volume, exchange);
+    co_return done;
+  }
+  if (exchange->kind == OpKind::unmap) {
+    auto done = co_await volume->unmap(exchange->range);
+    co_return done;
+  }
+  if (exchange->kind == OpKind::compare_and_write) {
+    auto done = co_await compare_and_write(volume, exchange);
+    co_return done;
+  }
+  auto done = co_await write(volume, exchange);
+  co_return done;
+}
+
+Task<Result<void>> Door::read(Volume* volume, Exchange* exchange) {
+  Buffer into = co_await process_->pool().acquire(exchange->range.count.value * kBlockBytes);
+  auto done = co_await volume->read(exchange->range, into);
+  if (!done) co_return done;
+  if (auto wrong = owner_->history().recognise(exchange->volume, exchange->range, into, &exchange->seen)) owner_->violation("a read: " + *wrong);
+  co_return Result<void>{};
+}
+
+Task<Result<void>> Door::write(Volume* volume, Exchange* exchange) {
+  const std::uint64_t blocks = exchange->kind == OpKind::write_same ? 1 : exchange->range.count.value;
+  Buffer from = co_await process_->pool().acquire(blocks * kBlockBytes);
+  owner_->history().fill(exchange->id, from);
+  if (exchange->kind == OpKind::write_same) {
+    auto same = co_await volume->write_same(exchange->range, from);
+    co_return same;
+  }
+  auto done = co_await volume->write(exchange->range, from);
+  co_return done;
+}
+
+Task<Result<void>> Door::compare_and_write(Volume* volume, Exchange* exchange) {
+  const std::uint64_t bytes = exchange->range.count.value * kBlockBytes;
+  Buffer expected = co_await process_->pool().acquire(bytes);
+  Buffer desired = co_await process_->pool().acquire(bytes);
+  for (std::uint64_t i = 0; i < exchange->range.count.value; ++i) {
+    std::byte* block = expected.data() + i * kBlockBytes;
+    const OpId writer = exchange->expected[i];
+    if (writer == 0) {
+      std::memset(block, 0, kBlockBytes);
+      continue;
+    }
+    const ClientOp& by = owner_->history().ops()[writer];
+    const std::uint64_t index = by.kind == OpKind::write_same ? 0 : exchange->range.first.value + i - by.range.first.value;
+    crash::stamp_block(block, writer, index);
+  }
+  owner_->history().fill(exchange->id, desired);
+  auto done = co_await volume->compare_and_write(exchange->range, expected, desired);
+  if (!done) co_return fail(done.error());
+  if (!done->matched) co_return fail(Errc::miscompare);
+  exchange->seen = exchange->expected;
+  co_return Result<void>{};
+}
+
+}  // namespace holdfast::cluster

@@ -1,0 +1,76 @@
+// The initiator's door of one node's process, as far as a cluster needs one: it carries out what clients send, and drops
+// them all when its group ceases to serve.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "engine/group.h"
+#include "test/cluster/history.h"
+#include "test/crash/process.h"
+
+namespace holdfast::cluster {
+
+// What a client asks of a node, and hears of it. Shared by the two, and by what is on the way between them.
+struct Exchange {
+  OpId id = 0;
+  OpKind kind = OpKind::read;
+  std::string volume_name;
+  std::uint32_t volume = 0;
+  BlockRange range{};
+  std::vector<OpId> expected;        // Of a compare-and-write.
+  Timer* waiter = nullptr;           // Nothing: the client has given up.
+  bool answered = false;
+  Outcome outcome = Outcome::unknown;
+  Errc error{};
+  std::vector<OpId> seen;
+};
+using ExchangePtr = std::shared_ptr<Exchange>;
+
+// What a door needs of the world around it.
+class DoorOwner {
+ public:
+  // The answer goes back to the client.
+  virtual void answer(NodeId node, const ExchangePtr& exchange) = 0;
+  // At the instant at which the node says yes.
+  virtual void acknowledged(NodeId node, const Exchange& exchange) = 0;
+  virtual void violation(std::string what) = 0;
+  virtual History& history() = 0;
+
+ protected:
+  ~DoorOwner() = default;
+};
+
+class Door final : public VolumeObserver {
+ public:
+  Door(DoorOwner& owner, NodeId node, crash::Process& process) : owner_(&owner), node_(node), process_(&process) {}
+  Door(const Door&) = delete;
+  Door& operator=(const Door&) = delete;
+
+  // A request has arrived.
+  void accept(ExchangePtr exchange);
+  // All connections end: what is under way is never answered by this process.
+  void drop_all(Errc why);
+  std::size_t open() const { return open_.size(); }
+  std::uint64_t times_dropped() const { return times_dropped_; }
+
+ private:
+  void volume_event(VolumeEvent event) override;
+  static Task<void> serve(Door* self, ExchangePtr exchange);
+  Task<Result<void>> carry_out(Volume* volume, Exchange* exchange);
+  Task<Result<void>> read(Volume* volume, Exchange* exchange);
+  Task<Result<void>> write(Volume* volume, Exchange* exchange);
+  Task<Result<void>> compare_and_write(Volume* volume, Exchange* exchange);
+  void finish(const ExchangePtr& exchange, Outcome outcome, Errc error);
+  void observe(Volume& volume);
+
+  DoorOwner* owner_;
+  NodeId node_;
+  crash::Process* process_;
+  std::vector<ExchangePtr> open_;
+  std::vector<Volume*> observed_;
+  std::uint64_t times_dropped_ = 0;
+};
+
+}  // namespace holdfast::cluster

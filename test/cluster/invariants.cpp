@@ -1,0 +1,69 @@
+#include "test/cluster/invariants.h"
+
+#include "test/sim/text.h"
+
+namespace holdfast::cluster {
+
+void Invariants::register_changed(const engine::Register& now) {
+  if (now.epoch < truth_.epoch) fail_("the register's epoch went backwards");
+  if (now.epoch == truth_.epoch && truth_.claim != 0 && now.claim != truth_.claim) fail_(sim::format("two claims of epoch {}", now.epoch.value));
+  if (now.seq <= truth_.seq) fail_("the register's seq did not grow");
+  if (now.in_sync.empty()) fail_("the register has nobody in sync");
+  truth_ = now;
+}
+
+void Invariants::check() {
+  ++checks_;
+  std::optional<NodeId> serving;
+  std::array<std::pair<const ClusterNode*, ReplicaStatus>, engine::kMembersMax> open;
+  std::size_t count = 0;
+  for (const auto& node : *nodes_) {
+    if (!node->is_open()) continue;
+    const GroupStatus status = node->group()->status();
+    ReplicaStatus replica = node->group()->replica_status();
+    if (replica.serving) {
+      if (serving) fail_(sim::format("nodes {} and {} serve at one instant", serving->value, node->id().value));
+      serving = node->id();
+    }
+    if (replica.commit > committed_) committed_ = replica.commit;
+    check_node(*node, status, replica);
+    open[count++] = {node.get(), std::move(replica)};
+  }
+  serving_ = serving;
+  for (std::size_t i = 0; i < count; ++i) check_in_sync(*open[i].first, open[i].second);
+}
+
+void Invariants::check_node(const ClusterNode& node, const GroupStatus& status, const ReplicaStatus& replica) {
+  Seen& seen = seen_[node.id()];
+  const auto n = node.id().value;
+  if (status.epoch < seen.epoch) fail_(sim::format("node {} went back from epoch {} to {}", n, seen.epoch.value, status.epoch.value));
+  if (seen.life == node.lives() && replica.commit < seen.commit)
+    fail_(sim::format("node {} knew {} to be committed, now only {}", n, seen.commit.value, replica.commit.value));
+  if (status.applied_lsn > replica.commit) fail_(sim::format("node {} has applied {}, and {} is committed", n, status.applied_lsn.value, replica.commit.value));
+  if (replica.commit > replica.end) fail_(sim::format("node {} takes {} for committed, and its log ends at {}", n, replica.commit.value, replica.end.value));
+  if (replica.durable > replica.end) fail_(sim::format("node {} has {} durable, and its log ends at {}", n, replica.durable.value, replica.end.value));
+  const bool news = seen.life != node.lives() || seen.role != replica.role || seen.serving != replica.serving || seen.epoch != status.epoch;
+  seen = Seen{node.lives(), status.epoch, replica.commit, replica.role, replica.serving};
+  if (news && on_role) on_role(node.id(), replica, status.epoch);
+}
+
+void Invariants::check_in_sync(const ClusterNode& node, const ReplicaStatus& replica) {
+  if (!truth_.has_in_sync(engine::Copy{node.id(), node.incarnation()})) return;
+  if (replica.durable < committed_)
+    fail_(sim::format("node {} is in sync and has {} durable; {} is committed", node.id().value, replica.durable.value, committed_.value));
+}
+
+void Invariants::acknowledged(NodeId by) {
+  check();
+  const ClusterNode& node = *(*nodes_)[by.value - 1];
+  const Epoch epoch = node.group()->status().epoch;
+  if (epoch < acknowledged_epoch_)
+    fail_(sim::format("node {} acknowledges in epoch {}, after node {} did in epoch {}", by.value, epoch.value, acknowledged_by_.value, acknowledged_epoch_.value));
+  if (epoch == acknowledged_epoch_ && by != acknowledged_by_)
+    fail_(sim::format("nodes {} and {} both acknowledge in epoch {}", by.value, acknowledged_by_.value, epoch.value));
+  if (serving_ && *serving_ != by) fail_(sim::format("node {} acknowledges while node {} serves", by.value, serving_->value));
+  acknowledged_epoch_ = epoch;
+  acknowledged_by_ = by;
+}
+
+}  // namespace holdfast::cluster

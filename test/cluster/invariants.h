@@ -1,0 +1,62 @@
+// What must hold of a cluster at every instant, in one place. Compared with what held before.
+//   - Who acknowledges serves alone, and never in an older epoch than one that has acknowledged before (P3, C8).
+//   - A node's epoch, and what it knows to be committed, only grow; the epoch also across its crashes (C1).
+//   - What anybody knows to be committed is durable on every member of the register's in-sync set (P1, C17).
+//   - Nothing is applied that is not committed, nothing is committed that is not logged.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+
+#include "engine/register.h"
+#include "test/cluster/cluster_node.h"
+
+namespace holdfast::cluster {
+
+class Invariants {
+ public:
+  using Nodes = std::vector<std::unique_ptr<ClusterNode>>;
+  using Fail = std::function<void(std::string)>;
+  Invariants(const Nodes& nodes, Fail fail) : nodes_(&nodes), fail_(std::move(fail)) {}
+
+  void register_changed(const engine::Register& now);
+  // After an event.
+  void check();
+  // At the instant at which a node acknowledges.
+  void acknowledged(NodeId node);
+
+  // Of this instant, from the last check.
+  std::optional<NodeId> serving() const { return serving_; }
+  const engine::Register& truth() const { return truth_; }
+  Lsn committed() const { return committed_; }
+  std::uint64_t checks() const { return checks_; }
+  // A disk was replaced: what its node knew is gone.
+  void forget(NodeId node) { seen_.erase(node); }
+  // Told what a node's role has become, for the story.
+  std::function<void(NodeId, const ReplicaStatus&, Epoch)> on_role;
+
+ private:
+  struct Seen {
+    std::uint64_t life = 0;
+    Epoch epoch;
+    Lsn commit;
+    GroupRole role = GroupRole::follower;
+    bool serving = false;
+  };
+  void check_node(const ClusterNode& node, const GroupStatus& status, const ReplicaStatus& replica);
+  void check_in_sync(const ClusterNode& node, const ReplicaStatus& replica);
+
+  const Nodes* nodes_;
+  Fail fail_;
+  std::map<NodeId, Seen> seen_;
+  engine::Register truth_;
+  std::optional<NodeId> serving_;
+  Lsn committed_;               // The highest that any node knew to be committed.
+  Epoch acknowledged_epoch_;    // The highest in which a node has acknowledged.
+  NodeId acknowledged_by_;
+  std::uint64_t checks_ = 0;
+};
+
+}  // namespace holdfast::cluster

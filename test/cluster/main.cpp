@@ -1,0 +1,180 @@
+// holdfast-sim: lives of whole clusters of real groups, one a seed. See usage().
+#include <unistd.h>
+
+#include <chrono>
+#include <cinttypes>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+
+#include "base/log.h"
+#include "base/planted.h"
+#include "test/cluster/life.h"
+#include "test/crash/jobs.h"
+#include "test/sim/text.h"
+
+namespace holdfast::cluster {
+namespace {
+
+int usage() {
+  std::fprintf(stderr,
+               "holdfast-sim [--seeds N] [--first S] [--jobs J] [--nodes 1..5] [--keep-going] [--twice] [--narrate]\n"
+               "             [--with FAULT] [--without FAULT] [--only-fault FAULT]\n"
+               "    Each seed is the life of a cluster: faults, then calm, then it must be well and have lost nothing.\n"
+               "    --twice runs each seed twice and compares the traces; --narrate tells the story as it happens.\n"
+               "holdfast-sim --faults\n"
+               "    The kinds of faults, and which are on.\n"
+               "holdfast-sim --planted [--seeds N] [--jobs J] [--only BUG]\n"
+               "    For each planted bug the number of seeds until it is found (needs the preset `planted`).\n");
+  return 2;
+}
+
+struct Arguments {
+  std::uint64_t first = 1;
+  std::uint64_t seeds = 0;
+  unsigned jobs = 2;
+  bool keep_going = false, twice = false, planted = false, faults = false;
+  std::string only;
+  LifeOptions life;
+};
+
+double seconds_now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+// Figures besides the faults, in the order in which they are tallied.
+constexpr const char* kFigures[] = {"simulated ms", "healing ms", "events", "checks", "operations", "done", "refused", "unknown",
+                                    "blocks undecided", "process lives", "times a node began to serve", "switchovers asked for",
+                                    "switchovers done", "frames", "frames and requests held by a cut", "connections broken"};
+constexpr std::size_t kFigureCount = std::size(kFigures);
+static_assert(kFigureCount + kFaults <= crash::Tally::kCounts);
+
+void add_to(crash::Tally& tally, const LifeReport& r) {
+  const std::uint64_t values[] = {static_cast<std::uint64_t>(r.lived_ms), static_cast<std::uint64_t>(r.healed_ms), r.steps, r.checks,
+                                  r.operations, r.done, r.refused, r.unknown, r.undecided, r.lives, r.figures.primaries,
+                                  r.figures.switchovers, r.figures.switchovers_done, r.network.frames, r.network.held, r.network.resets};
+  static_assert(std::size(values) == kFigureCount);
+  for (std::size_t i = 0; i < kFigureCount; ++i) tally.counts[i] += values[i];
+  for (std::size_t i = 0; i < kFaults; ++i) tally.counts[kFigureCount + i] += r.faults[i];
+}
+
+std::string try_seed(std::uint64_t seed, const Arguments& arguments, crash::Tally& tally) {
+  const LifeReport report = live(seed, arguments.life);
+  add_to(tally, report);
+  if (!report.ok) {
+    const std::string told = arguments.life.choices.narrate ? "" : arguments.keep_going ? "" : report.story;
+    return sim::format("seed {} FAILED: {}\n{}  replay: holdfast-sim --first {} --seeds 1 --narrate", seed, report.failure, told, seed);
+  }
+  if (!arguments.twice || live(seed, arguments.life).trace == report.trace) return {};
+  return sim::format("seed {} FAILED: it does not replay the same", seed);
+}
+
+int run_seeds(const Arguments& arguments) {
+  const double begin = seconds_now();
+  const auto result = crash::run_jobs(
+      arguments.first, arguments.seeds, arguments.jobs, arguments.keep_going,
+      [&](std::uint64_t seed, crash::Tally& tally) { return try_seed(seed, arguments, tally); }, [](std::uint64_t, const crash::Tally&) {});
+  const double took = seconds_now() - begin;
+  std::printf("%" PRIu64 " seeds in %.1f s (%.0f a minute), %.2f simulated hours, %" PRIu64 " failed\n", result.done, took,
+              static_cast<double>(result.done) * 60 / took, static_cast<double>(result.tally.counts[0]) / 3.6e6, result.failures);
+  for (std::size_t i = 0; i < kFigureCount; ++i) std::printf("  %12" PRIu64 " %s\n", result.tally.counts[i], kFigures[i]);
+  std::printf("  faults:\n");
+  for (std::size_t i = 0; i < kFaults; ++i)
+    if (arguments.life.faults[i])
+      std::printf("  %12" PRIu64 " %s\n", result.tally.counts[kFigureCount + i], std::string(kFaultKinds[i].name).c_str());
+  if (result.failures > 0) std::printf("the smallest failing seed: %" PRIu64 "\n", result.first_failure);
+  return result.failures == 0 ? 0 : 1;
+}
+
+#ifdef HOLDFAST_PLANTED_BUGS
+crash::JobsResult run_quietly(const Arguments& arguments) {
+  std::fflush(stdout);
+  const int out = dup(STDOUT_FILENO), errors = dup(STDERR_FILENO);
+  if (!freopen("/dev/null", "w", stdout) || !freopen("/dev/null", "w", stderr)) std::abort();
+  const auto result = crash::run_jobs(
+      arguments.first, arguments.seeds, arguments.jobs, false,
+      [&](std::uint64_t seed, crash::Tally& tally) { return try_seed(seed, arguments, tally); }, [](std::uint64_t, const crash::Tally&) {});
+  std::fflush(stdout);
+  dup2(out, STDOUT_FILENO);
+  dup2(errors, STDERR_FILENO);
+  close(out);
+  close(errors);
+  return result;
+}
+
+int run_planted(const Arguments& arguments) {
+  int missed = 0;
+  for (std::size_t bug = 0; bug < kBugNames.size(); ++bug) {
+    if (!arguments.only.empty() && arguments.only != kBugNames[bug]) continue;
+    planted_bugs = std::uint64_t{1} << bug;
+    const auto result = run_quietly(arguments);
+    missed += result.failures == 0;
+    if (result.failures > 0)
+      std::printf("%-36s found after %5" PRIu64 " seeds\n", kBugNames[bug].data(), result.first_failure - arguments.first + 1);
+    else
+      std::printf("%-36s NOT FOUND in %" PRIu64 " seeds\n", kBugNames[bug].data(), result.done);
+    std::fflush(stdout);
+  }
+  return missed ? 1 : 0;
+}
+#else
+int run_planted(const Arguments&) {
+  std::fprintf(stderr, "holdfast-sim: no bugs are planted in this build; use the preset `planted`\n");
+  return 2;
+}
+#endif
+
+int list_faults(const Arguments& arguments) {
+  for (std::size_t i = 0; i < kFaults; ++i) std::printf("%-4s %s\n", arguments.life.faults[i] ? "on" : "off", std::string(kFaultKinds[i].name).c_str());
+  return 0;
+}
+
+bool set_fault(Arguments& arguments, const std::string& how, const std::string& name) {
+  for (std::size_t i = 0; i < kFaults; ++i) {
+    if (kFaultKinds[i].name != name) continue;
+    if (how == "--only-fault") arguments.life.faults.fill(false);
+    arguments.life.faults[i] = how != "--without";
+    return true;
+  }
+  std::fprintf(stderr, "holdfast-sim: there is no fault named \"%s\"; see --faults\n", name.c_str());
+  return false;
+}
+
+bool parse_valued(Arguments& out, const std::string& name, const std::string& value) {
+  if (name == "--with" || name == "--without" || name == "--only-fault") return set_fault(out, name, value);
+  if (name == "--only") return out.only = value, true;
+  char* end = nullptr;
+  const std::uint64_t number = std::strtoull(value.c_str(), &end, 10);
+  if (value.empty() || *end != 0) return false;
+  if (name == "--first") out.first = number;
+  else if (name == "--seeds") out.seeds = number;
+  else if (name == "--jobs" && number >= 1 && number <= 64) out.jobs = static_cast<unsigned>(number);
+  else if (name == "--nodes" && number >= 1 && number <= 5) out.life.choices.nodes = static_cast<unsigned>(number);
+  else return false;
+  return true;
+}
+
+int run(int argc, char** argv) {
+  Arguments arguments;
+  for (int i = 1; i < argc; ++i) {
+    const std::string name = argv[i];
+    if (name == "--narrate") arguments.life.choices.narrate = true;
+    else if (name == "--keep-going") arguments.keep_going = true;
+    else if (name == "--twice") arguments.twice = true;
+    else if (name == "--planted") arguments.planted = true;
+    else if (name == "--faults") arguments.faults = true;
+    else if (i + 1 == argc || !parse_valued(arguments, name, argv[i + 1])) return usage();
+    else ++i;
+  }
+  if (arguments.faults) return list_faults(arguments);
+  if (arguments.seeds == 0) arguments.seeds = arguments.planted ? 2'000 : 600;
+  if (arguments.life.choices.narrate) {
+    arguments.jobs = 1;
+    set_log_sink([](LogLevel, std::string_view line) { std::printf("            log: %.*s\n", static_cast<int>(line.size()), line.data()); });
+  }
+  return arguments.planted ? run_planted(arguments) : run_seeds(arguments);
+}
+
+}  // namespace
+}  // namespace holdfast::cluster
+
+int main(int argc, char** argv) { return holdfast::cluster::run(argc, argv); }

@@ -1,0 +1,272 @@
+#include "test/cluster/swarm.h"
+
+#include <cmath>
+
+#include "test/sim/text.h"
+
+namespace holdfast::cluster {
+namespace {
+
+constexpr std::int64_t kTurnMs = 10;
+constexpr std::uint64_t kPlenty = ~std::uint64_t{0} >> 1;
+
+constexpr std::size_t index(Fault fault) { return static_cast<std::size_t>(fault); }
+
+}  // namespace
+
+Swarm::Enabled Swarm::as_the_table_says() {
+  Enabled enabled{};
+  for (std::size_t i = 0; i < kFaults; ++i) enabled[i] = kFaultKinds[i].on;
+  return enabled;
+}
+
+Swarm::Swarm(Cluster& cluster, const Enabled& enabled) : cluster_(&cluster), host_(cluster.world()), enabled_(enabled), bad_disk_(any_node()) {
+  for (std::size_t i = 0; i < kFaults; ++i) {
+    // A seed that meets everything meets nothing for long: most kinds stay away.
+    if (!enabled_[i] || random().below(5) < 3) continue;
+    const FaultKind& kind = kFaultKinds[i];
+    one_in_[i] = static_cast<std::uint32_t>(random().between(kind.gap_ms_min, kind.gap_ms_max) / kTurnMs);
+  }
+  const auto may = [&](Fault fault) { return enabled_[index(fault)]; };
+  cluster.tolerance.failed_stores = may(Fault::read_error) || may(Fault::write_error) || may(Fault::sync_error) || may(Fault::bit_rot) ||
+                                    may(Fault::lost_write) || may(Fault::misdirected_write);
+  cluster.tolerance.no_space = may(Fault::disk_full);
+}
+
+void Swarm::start() {
+  cluster_->world().after(milliseconds(kTurnMs), host_, [this] {
+    if (calm_) return;
+    turn();
+    start();
+  });
+}
+
+bool Swarm::strikes(Fault fault) {
+  if (one_in_[index(fault)] == 0 || !random().one_in(one_in_[index(fault)])) return false;
+  ++counts_[index(fault)];
+  return true;
+}
+
+void Swarm::turn() {
+  strike_nodes();
+  strike_network();
+  strike_coordinator();
+  strike_disks();
+}
+
+void Swarm::mend_later(std::function<void()> mend) {
+  const std::int64_t ms = static_cast<std::int64_t>(random().one_in(3) ? random().between(500, 3'000) : random().between(5, 500));
+  cluster_->world().after(milliseconds(ms), host_, [this, era = era_, mend = std::move(mend)] {
+    if (era == era_) mend();
+  });
+}
+
+NodeId Swarm::interesting_node() {
+  const auto serving = cluster_->invariants().serving();
+  return serving && random().coin() ? *serving : any_node();
+}
+
+void Swarm::die_and_return(NodeId id, Death how, std::int64_t away_ms_max) {
+  cluster_->die(id, how);
+  cluster_->restart_after(id, milliseconds(static_cast<std::int64_t>(random().below(static_cast<std::uint64_t>(away_ms_max)))));
+}
+
+void Swarm::strike_nodes() {
+  const auto away = [this] { return static_cast<std::int64_t>(random().one_in(3) ? 3'000 : 100); };
+  if (strikes(Fault::kill)) die_and_return(interesting_node(), Death::killed, away());
+  if (strikes(Fault::power_loss)) die_and_return(interesting_node(), Death::power_loss, away());
+  if (strikes(Fault::power_loss_all))
+    for (const auto& n : cluster_->nodes()) die_and_return(n->id(), Death::power_loss, 1'000);
+  if (strikes(Fault::pause)) {
+    const NodeId id = interesting_node();
+    cluster_->pause(id);
+    mend_later([this, id] { cluster_->resume(id); });
+  }
+  if (strikes(Fault::switchover))
+    if (const auto primary = cluster_->invariants().serving()) cluster_->switchover(*primary, any_node());
+  if (strikes(Fault::checkpoint)) cluster_->checkpoint(any_node());
+  if (strikes(Fault::data_port)) {
+    const NodeId id = interesting_node();
+    cluster_->set_data_port(id, false);
+    isolate(id, 1);
+    mend_later([this, id] { cluster_->set_data_port(id, true); });
+  }
+  if (strikes(Fault::wipe)) replace_disk(any_node());
+}
+
+void Swarm::cut_for_a_while(NodeId from, NodeId to) {
+  cluster_->network().cut(from, to);
+  mend_later([this, from, to] { cluster_->network().mend(from, to); });
+}
+
+void Swarm::isolate(NodeId id, std::uint32_t one_in) {
+  cluster_->note(sim::format("node {}: cut off from peers", id.value));
+  for (const auto& n : cluster_->nodes()) {
+    if (n->id() == id || !random().one_in(one_in)) continue;
+    cut_for_a_while(id, n->id());
+    cut_for_a_while(n->id(), id);
+  }
+}
+
+// The primary loses the register and some of the others, and does not learn that it is deposed.
+void Swarm::depose() {
+  const auto primary = cluster_->invariants().serving();
+  if (!primary) return;
+  isolate(*primary, 2);
+  cluster_->coordinator().set_reachable(*primary, false);
+  mend_later([this, id = *primary] { cluster_->coordinator().set_reachable(id, true); });
+}
+
+void Swarm::slow_for_a_while(Fault fault, std::int64_t delay_ms, std::int64_t jitter_ms) {
+  if (!strikes(fault)) return;
+  const NodeId a = any_node();
+  cluster_->note(sim::format("node {}: its paths are slow by {} ms, up to {} ms more", a.value, delay_ms, jitter_ms));
+  const auto set = [this, a](DurationNs delay, DurationNs jitter) {
+    for (const auto& n : cluster_->nodes()) {
+      if (n->id() == a) continue;
+      for (const bool out : {true, false}) {
+        const NodeId from = out ? a : n->id(), to = out ? n->id() : a;
+        sim::NetworkPath path = cluster_->network().path(from, to);
+        path.delay = delay;
+        path.jitter = jitter;
+        cluster_->network().set_path(from, to, path);
+      }
+    }
+  };
+  set(milliseconds(delay_ms), milliseconds(jitter_ms));
+  mend_later([set] { set(DurationNs{}, DurationNs{}); });
+}
+
+void Swarm::strike_network() {
+  if (cluster_->size() == 1) return;
+  NodeId a = any_node(), b = any_node();
+  while (b == a) b = any_node();
+  if (strikes(Fault::link_reset)) cluster_->network().reset(a, b);
+  if (strikes(Fault::partition)) {
+    cluster_->note(sim::format("partition of {} and {}", a.value, b.value));
+    cut_for_a_while(a, b);
+    cut_for_a_while(b, a);
+  }
+  if (strikes(Fault::one_way)) {
+    cluster_->note(sim::format("nothing comes from {} to {}", a.value, b.value));
+    cut_for_a_while(a, b);
+  }
+  if (strikes(Fault::isolate)) isolate(interesting_node(), 1);
+  if (strikes(Fault::deposed)) depose();
+  slow_for_a_while(Fault::slow_200_ms, 200, 0);
+  slow_for_a_while(Fault::slow_2_s, 2'000, 0);
+  slow_for_a_while(Fault::jitter, 0, 100);
+}
+
+void Swarm::strike_coordinator() {
+  sim::SimCoordinator& coordinator = cluster_->coordinator();
+  if (strikes(Fault::cut_from_coordinator)) {
+    const NodeId id = interesting_node();
+    cluster_->note(sim::format("node {}: does not reach the coordinator", id.value));
+    coordinator.set_reachable(id, false);
+    mend_later([&coordinator, id] { coordinator.set_reachable(id, true); });
+  }
+  if (strikes(Fault::coordinator_outage)) {
+    cluster_->note("the coordinator is out");
+    coordinator.faults.stopped = true;
+    mend_later([&coordinator] { coordinator.faults.stopped = false; });
+  }
+  if (strikes(Fault::coordinator_slow)) {
+    coordinator.faults.slow = milliseconds(static_cast<std::int64_t>(random().between(20, 400)));
+    mend_later([&coordinator] { coordinator.faults.slow = DurationNs{}; });
+  }
+  if (strikes(Fault::unknown_swaps)) {
+    coordinator.faults.unknown_swap_ppm = static_cast<std::uint32_t>(random().between(100'000, 800'000));
+    mend_later([&coordinator] { coordinator.faults.unknown_swap_ppm = 0; });
+  }
+  if (strikes(Fault::lost_notices)) {
+    coordinator.faults.lost_notice_ppm = 700'000;
+    mend_later([&coordinator] { coordinator.faults.lost_notice_ppm = 0; });
+  }
+}
+
+void Swarm::fail_disk_once(Fault fault, bool sim::DiskFaults::*next) {
+  if (!strikes(fault)) return;
+  cluster_->note(sim::format("node {}: {}", bad_disk_.value, kFaultKinds[index(fault)].name));
+  cluster_->node(bad_disk_).disk().faults.*next = true;
+}
+
+void Swarm::strike_disks() {
+  if (strikes(Fault::disk_slow)) {
+    const NodeId id = any_node();
+    sim::SimDisk& disk = cluster_->node(id).disk();
+    const auto us = static_cast<std::uint32_t>(random().between(20, 600) * 1'000);
+    cluster_->note(sim::format("node {}: the disk takes {} ms", id.value, us / 1'000));
+    disk.latency.durable_us = disk.latency.sync_us = us;
+    mend_later([this, &disk] { disk.latency = cluster_->plan().disk_latency; });
+  }
+  if (strikes(Fault::disk_full)) {
+    const NodeId id = any_node();
+    sim::SimDisk& disk = cluster_->node(id).disk();
+    cluster_->note(sim::format("node {}: the disk is full", id.value));
+    disk.set_capacity(disk.backed_bytes() + random().below(32) * kChunkBytes / 4);
+    mend_later([&disk] { disk.set_capacity(kPlenty); });
+  }
+  fail_disk_once(Fault::read_error, &sim::DiskFaults::fail_next_read);
+  fail_disk_once(Fault::write_error, &sim::DiskFaults::fail_next_write);
+  fail_disk_once(Fault::sync_error, &sim::DiskFaults::fail_next_sync);
+  if (strikes(Fault::bit_rot)) rot();
+  sim::SimDisk& bad = cluster_->node(bad_disk_).disk();
+  if (strikes(Fault::lost_write)) {
+    bad.faults.lost_write_ppm = 50'000;
+    mend_later([&bad] { bad.faults.lost_write_ppm = 0; });
+  }
+  if (strikes(Fault::misdirected_write)) {
+    bad.faults.misdirected_ppm = 50'000;
+    mend_later([&bad] { bad.faults.misdirected_ppm = 0; });
+  }
+}
+
+void Swarm::rot() {
+  sim::SimDisk& disk = cluster_->node(bad_disk_).disk();
+  const std::uint64_t blocks = disk.size_bytes() / kBlockBytes;
+  for (int tries = 0; tries < 200 && blocks > 0; ++tries) {
+    const std::uint64_t block = random().below(blocks);
+    if (disk.media().visible(block).is_zero()) continue;
+    cluster_->note(sim::format("node {}: a bit flips in block {}", bad_disk_.value, block));
+    disk.flip_bit(block * kBlockBytes + random().below(kBlockBytes), static_cast<unsigned>(random().below(8)));
+    return;
+  }
+}
+
+// Never the last intact copy of what is acknowledged.
+void Swarm::replace_disk(NodeId id) {
+  const engine::Register& now = cluster_->truth();
+  std::size_t others = 0;
+  for (const engine::Copy& copy : now.in_sync)
+    others += copy.node != id && cluster_->node(copy.node).incarnation() == copy.incarnation;
+  if (others == 0) {
+    --counts_[index(Fault::wipe)];
+    return;
+  }
+  cluster_->wipe(id);
+}
+
+void Swarm::heal() {
+  calm_ = true;
+  ++era_;
+  cluster_->note("calm");
+  sim::SimCoordinator& coordinator = cluster_->coordinator();
+  coordinator.faults = sim::CoordinatorFaults{};
+  for (const auto& n : cluster_->nodes()) {
+    coordinator.set_reachable(n->id(), true);
+    for (const auto& other : cluster_->nodes())
+      if (other != n) cluster_->network().set_path(n->id(), other->id(), sim::NetworkPath{});
+    cluster_->set_data_port(n->id(), true);
+    cluster_->resume(n->id());
+    n->disk().faults = sim::DiskFaults{};
+    n->disk().faults.slow_ppm = cluster_->plan().disk_slow_ppm;
+    n->disk().latency = cluster_->plan().disk_latency;
+    n->disk().set_capacity(kPlenty);
+    // A store that is out of service stays so until somebody starts it again.
+    if (n->is_open() && n->group()->status().failed && cluster_->tolerance.failed_stores) cluster_->die(n->id(), Death::killed);
+    cluster_->start(n->id());
+  }
+}
+
+}  // namespace holdfast::cluster
