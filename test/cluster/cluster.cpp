@@ -84,9 +84,10 @@ std::string Cluster::describe() const {
     text += sim::format("; node {}{}: role {}, epoch {}, end {}, durable {}, commit {}, applied {}{}", each->id().value, r.serving ? " serves" : "",
                         static_cast<int>(r.role), s.epoch.value, r.end.value, r.durable.value, r.commit.value, s.applied_lsn.value,
                         s.failed ? ", failed: " + s.failure : "");
+    if (r.rebuilding) text += " rebuilding";
     for (const auto& m : r.members)
-      text += sim::format(" [{}{}{}{}{} acked {}]", m.node.value, m.connected ? " connected" : "", m.matched ? " matched" : "",
-                          m.in_sync ? " in-sync" : "", m.rebuilding ? " rebuilding" : "", m.acked.value);
+      text += sim::format(" [{}{}{}{} acked {}]", m.node.value, m.connected ? " connected" : "", m.matched ? " matched" : "",
+                          m.in_sync ? " in-sync" : "", m.acked.value);
   }
   return sim::format("register epoch {} primary {} in sync {}{}", truth().epoch.value, truth().primary.value, truth().in_sync.size(), text);
 }
