@@ -155,8 +155,12 @@ Task<Result<void>> GroupImpl::switchover(NodeId candidate) {
 // Somebody else leads before this copy goes, when there is somebody.
 Task<void> GroupImpl::leave_in_order() {
   if (obstacle() != Errc{}) co_return;
-  for (const Copy& copy : replica_->machine().view().in_sync)
-    if (copy.node != options_.node && replica_->machine().is_in_step(copy.node) && co_await switchover(copy.node)) co_return;
+  const std::vector<Copy> in_sync = replica_->machine().view().in_sync;
+  for (const Copy& copy : in_sync) {
+    if (copy.node == options_.node || !replica_->machine().is_in_step(copy.node)) continue;
+    auto handed_over = co_await switchover(copy.node);
+    if (handed_over) co_return;
+  }
 }
 
 ReplicaStatus GroupImpl::replica_status() const {

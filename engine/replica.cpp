@@ -116,6 +116,7 @@ Task<void> Replica::tick_loop() {
     last = now();
     machine_.initiators_attached(group_->initiators());
     event([&](RoleMachine& m) { m.tick(last); });
+    close_silent_sessions();
     dial_members();
   }
 }

@@ -92,6 +92,7 @@ class Replica {
   Task<void> send_all(Session* session);
   Session* find_session(NodeId node) const;
   void close_session(SessionId id);
+  void close_silent_sessions();
   Buffer next_frame(Session& session);
   static bool refuse_frame(const Session& session, const std::string& why);
 

@@ -13,6 +13,7 @@ namespace {
 using wal::FrameKind;
 
 constexpr std::int64_t kRedialMs = 50;
+constexpr std::int64_t kSilentTimeouts = 3;  // Of the time after which a member counts as silent.
 
 }  // namespace
 
@@ -51,6 +52,7 @@ Task<void> Replica::run_session(NodeId node, std::unique_ptr<Link> link) {
   event([&](RoleMachine& m) { m.connected(now(), node, session.id); });
   Scope flows(group_->ports().executor);
   session.flows = &flows;
+  session.heard = now();
   flows.spawn(send_all(&session));
   flows.spawn(ship_all(&session));
   const auto end = co_await receive_all(&session);
@@ -76,6 +78,13 @@ void Replica::close_session(SessionId id) {
   }
 }
 
+// The other side may have given a connection up without our learning of it.
+void Replica::close_silent_sessions() {
+  const DurationNs most = milliseconds(kSilentTimeouts * start_.timing.replica_timeout_ms);
+  for (Session* session : sessions_)
+    if (!session->ended && now() - session->heard > most) close_session(session->id);
+}
+
 Task<RoleMachine::LinkEnd> Replica::receive_all(Session* session) {
   while (!session->ended) {
     auto frame = co_await session->link->receive();
@@ -83,6 +92,7 @@ Task<RoleMachine::LinkEnd> Replica::receive_all(Session* session) {
       const bool reset = frame.error().code == Errc::io_error;
       co_return reset ? RoleMachine::LinkEnd::reset : RoleMachine::LinkEnd::closed;
     }
+    session->heard = now();
     if (!session->ended && !failed_ && !take_frame(*session, std::move(*frame))) break;
   }
   co_return RoleMachine::LinkEnd::closed;

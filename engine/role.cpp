@@ -45,6 +45,7 @@ void RoleMachine::tick(BootNs now) {
     judge_members(now);
     if (role_ == Role::primary) consider_joins(now);
   } else {
+    send_signs_of_life(now);
     consider_claim(now);
   }
 }
@@ -56,6 +57,7 @@ void RoleMachine::connected(BootNs, NodeId node, SessionId session) {
   p.session = session;
   // What I heard and was promised outlives a connection; what the log of the other side was does not.
   p.heard = before.heard;
+  p.led = before.led;
   p.promise_until = before.promise_until;
   p.promise_of = before.promise_of;
   p.ever_acked = before.ever_acked;
@@ -92,6 +94,7 @@ void RoleMachine::received(BootNs now, NodeId node, SessionId session, const Mes
   } else if (const auto* beat = std::get_if<Beat>(&message)) {
     from.newest_sent = std::max(from.newest_sent, beat->sent);
     from.heard = std::max(from.heard, beat->echo);
+    if (beat->leads) from.led = std::max(from.led, beat->echo);
     from.coordinator_reached = beat->coordinator_reached;
     if (beat->leads) follow(now, from, *beat);
     else if (role_ == Role::primary) on_promise(from, *beat);

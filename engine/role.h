@@ -120,6 +120,7 @@ class RoleMachine {
     std::optional<Hello> hello;      // Of this session.
     BootNs newest_sent{};            // In the peer's clock: what the next beat echoes.
     BootNs heard{};                  // My newest sending that the peer is known to have received.
+    BootNs led{};                    // The same, told by a beat that leads.
     bool was_reset = false;          // The last connection was reset: a hint at a dead process.
     bool coordinator_reached = false;
     // As primary, for this epoch.
@@ -173,6 +174,8 @@ class RoleMachine {
   void send_ack();
   void abandon_claim();
   void grant(BootNs now, Peer& leader, const Beat& beat);
+  void send_signs_of_life(BootNs now);
+  bool reaches_coordinator(BootNs now) const;
 
   // role_primary.cpp
   void become_primary(BootNs now);

@@ -35,10 +35,30 @@ void RoleMachine::grant(BootNs now, Peer& leader, const Beat& beat) {
   answer.sent = now;
   answer.echo = beat.sent;
   answer.lease_ms = beat.lease_ms;
-  answer.coordinator_reached = now - coordinator_heard_ < milliseconds(2 * start_.timing.register_poll_ms);
+  answer.coordinator_reached = reaches_coordinator(now);
   answer.grants = (role_ == Role::follower && !claim_pending()) || planted(Bug::granted_while_claiming);
   if (answer.grants) granted_until_ = std::max(granted_until_, now + lease_granted(beat.lease_ms, start_.timing));
   send(leader, answer);
+}
+
+// Between copies that do not lead: that I am here, and whether I reach the coordinator. Whoever hears nothing at all over a
+// connection for long makes a new one.
+void RoleMachine::send_signs_of_life(BootNs now) {
+  for (Peer& p : peers_) {
+    if (p.session == SessionId() || now < p.next_beat) continue;
+    p.next_beat = now + milliseconds(start_.timing.replica_timeout_ms / 2);
+    Beat sign;
+    sign.epoch = bound_.epoch;
+    sign.claim = bound_.claim;
+    sign.sent = now;
+    sign.echo = p.newest_sent;
+    sign.coordinator_reached = reaches_coordinator(now);
+    send(p, sign);
+  }
+}
+
+bool RoleMachine::reaches_coordinator(BootNs now) const {
+  return now - coordinator_heard_ < milliseconds(2 * start_.timing.register_poll_ms);
 }
 
 // The nonce is forgotten: if the claim lands, it is nobody's, and whoever wants to lead claims anew (5).
@@ -114,7 +134,7 @@ bool RoleMachine::has_reason_to_claim(BootNs now) const {
   if (released_ != Epoch() && released_ == bound_.epoch && released_ == view_.epoch) return true;
   const Peer* leader = find_peer(view_.primary);
   if (leader && leader->was_reset && leader->session == SessionId()) return true;
-  const BootNs heard = leader && leader->node == leader_ ? std::max(leader->heard, quiet_since_) : quiet_since_;
+  const BootNs heard = leader && leader->node == leader_ ? std::max(leader->led, quiet_since_) : quiet_since_;
   return now - heard > milliseconds(start_.timing.takeover_patience_ms);
 }
 

@@ -21,6 +21,7 @@ struct Session {
   SessionId id;
   std::unique_ptr<Link> link;
   bool ended = false;
+  BootNs heard{};              // When something came last.
 
   std::deque<Message> outbox;  // Not sent yet.
   WaitList work;               // Something to send, a record to ship, an ack, or the end.
