@@ -228,6 +228,7 @@ void SimNetwork::break_side(const Shared& connection, int at, DurationNs delay) 
     side.arrived.clear();
     side.readable.notify_all();
     side.writable.notify_all();
+    if (!connection->side[1 - at].is_over()) ask_after_peer(connection, 1 - at);
   });
 }
 
@@ -247,12 +248,13 @@ void SimNetwork::process_died(NodeId node, Death how) {
       const NodeId other = connection->side[1 - at].node;
       if (was_over) continue;
       if (how == Death::killed && !path(node, other).cut) break_side(connection, 1 - at, draw_latency(node, other));
-      if (options_.keepalive.value > 0) ask_after_peer(connection, 1 - at);
+      ask_after_peer(connection, 1 - at);
     }
 }
 
-// A side that sends nothing learns of its dead peer only by asking, when the peer's machine answers again.
+// A side that sends nothing learns only by asking that its peer has ended, once the peer's machine answers again.
 void SimNetwork::ask_after_peer(const Shared& connection, int at) {
+  if (options_.keepalive.value == 0) return;
   later(options_.keepalive, [this, connection, at] {
     Connection::Side& side = connection->side[at];
     if (side.is_over()) return;
