@@ -146,13 +146,15 @@ Task<Result<void>> GroupImpl::rebuild(rebuild::Peer* peer, bool whole) {
   log_info(concat("this copy is being rebuilt: ", whole ? "all of it is compared" : concat("what changed since LSN ", commit_lsn_)));
   rebuild::Target target(store_, *peer, *this, ports_.clock, rebuild_progress_);
   auto done = co_await target.run(whole ? Lsn() : Lsn(commit_lsn_));
+  Result<void> result;  // Not by a conditional expression: GCC 12 destroys what a co_await in it returns twice.
   if (done) {
     auto adopted = co_await adopt_image(&*done);
-    rebuilding_ = false;
-    co_return adopted;
+    result = std::move(adopted);
+  } else {
+    result = fail(done.error());
   }
   rebuilding_ = false;
-  co_return fail(done.error());
+  co_return result;
 }
 
 // The log starts anew where the image is.

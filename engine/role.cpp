@@ -106,7 +106,7 @@ void RoleMachine::received(BootNs now, NodeId node, SessionId session, const Mes
   } else if (const auto* release = std::get_if<Release>(&message)) {
     if (release->epoch == bound_.epoch && role_ == Role::follower && !binding_to_) {
       released_ = release->epoch;
-      granted_until_ = BootNs{};
+      granted_until_ = no_claim_before_ = BootNs{};  // I am the one who is to go first.
       consider_claim(now);
     }
   } else if (const auto* lagging = std::get_if<Lagging>(&message)) {

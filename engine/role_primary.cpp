@@ -6,6 +6,17 @@
 #include "engine/role.h"
 
 namespace holdfast::engine {
+namespace {
+
+// What a fresh primary knows to be committed lags behind what its predecessor knew, and what the register says already.
+void raise_floor(Register& next, Epoch epoch, Lsn commit) {
+  if (commit <= next.floor_commit) return;
+  next.floor_epoch = epoch;
+  next.floor_commit = commit;
+}
+
+}  // namespace
+
 
 void RoleMachine::become_primary(BootNs now) {
   const bool still = view_.epoch == bound_.epoch && view_.claim == bound_.claim && view_.primary == self().node;
@@ -218,8 +229,7 @@ void RoleMachine::judge_members(BootNs now) {
   const bool alone = next.in_sync.size() == 1 && view_.in_sync.size() > 1 && silence;
   const bool useful = initiators_ == 0 || now - initiator_heard_ < milliseconds(start_.timing.replica_timeout_ms);
   if (alone && !useful) return give_way(now);
-  next.floor_epoch = log_->history.at(commit_);
-  next.floor_commit = commit_;
+  raise_floor(next, log_->history.at(commit_), commit_);
   swap(now, false, std::move(next));
 }
 
@@ -245,8 +255,7 @@ void RoleMachine::consider_joins(BootNs now) {
     if (!owes(p.hello->copy) && !planted(Bug::joined_without_acks)) obligations_.push_back(p.hello->copy);
     Register next = view_;
     next.add_in_sync(p.hello->copy);
-    next.floor_epoch = log_->history.at(commit_);
-    next.floor_commit = commit_;
+    raise_floor(next, log_->history.at(commit_), commit_);
     return swap(now, false, std::move(next));
   }
 }

@@ -81,8 +81,10 @@ std::string Cluster::describe() const {
     }
     const ReplicaStatus r = each->group()->replica_status();
     const GroupStatus s = each->group()->status();
-    text += sim::format("; node {}{}: role {}, epoch {}, end {}, durable {}, commit {}, applied {}{}", each->id().value, r.serving ? " serves" : "",
-                        static_cast<int>(r.role), s.epoch.value, r.end.value, r.durable.value, r.commit.value, s.applied_lsn.value,
+    text += sim::format("; node {}{}: role {}, epoch {}, end {}, durable {}, commit {}, applied {}, log {} of {} KiB", each->id().value,
+                        r.serving ? " serves" : "", static_cast<int>(r.role), s.epoch.value, r.end.value, r.durable.value, r.commit.value,
+                        s.applied_lsn.value, s.log_used_bytes >> 10, s.log_bytes >> 10);
+    text += sim::format(", {} disk requests, {} KiB of memory free{}", each->disk().in_flight(), each->process().pool().free_bytes() >> 10,
                         s.failed ? ", failed: " + s.failure : "");
     if (r.rebuilding) text += " rebuilding";
     for (const auto& m : r.members)

@@ -8,6 +8,7 @@ void Invariants::register_changed(const engine::Register& now) {
   if (now.epoch < truth_.epoch) fail_("the register's epoch went backwards");
   if (now.epoch == truth_.epoch && truth_.claim != 0 && now.claim != truth_.claim) fail_(sim::format("two claims of epoch {}", now.epoch.value));
   if (now.seq <= truth_.seq) fail_("the register's seq did not grow");
+  if (now.floor_commit < truth_.floor_commit) fail_(sim::format("the register's floor went from {} back to {}", truth_.floor_commit.value, now.floor_commit.value));
   if (now.in_sync.empty()) fail_("the register has nobody in sync");
   truth_ = now;
 }

@@ -6,6 +6,7 @@ namespace holdfast::cluster {
 namespace {
 
 constexpr DurationNs kHealing = milliseconds(20'000);
+constexpr DurationNs kLastSlowRequest = milliseconds(1'000);
 constexpr DurationNs kPeace = milliseconds(300);
 constexpr DurationNs kEnding = milliseconds(10'000);
 constexpr std::uint64_t kOperationsInPeace = 5;
@@ -55,6 +56,8 @@ class Life {
   bool peace() {
     // Ghosts of the chaos may still be under way.
     cluster_.run_for(cluster_.plan().clients.patience_max);
+    for (const auto& n : cluster_.nodes()) n->disk().faults.slow_ppm = 0;
+    cluster_.run_for(kLastSlowRequest);
     const std::uint64_t before = cluster_.clients().counters().done;
     cluster_.clients().options().think_max = milliseconds(5);
     cluster_.expects_answers = true;

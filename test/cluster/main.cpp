@@ -86,13 +86,23 @@ int run_seeds(const Arguments& arguments) {
 }
 
 #ifdef HOLDFAST_PLANTED_BUGS
+// A seed that fails without the planted bug, too, has found something else.
+std::string try_planted(std::uint64_t seed, const Arguments& arguments, crash::Tally& tally) {
+  std::string wrong = try_seed(seed, arguments, tally);
+  if (wrong.empty()) return wrong;
+  const std::uint64_t bugs = std::exchange(planted_bugs, 0);
+  const bool fails_anyway = !live(seed, arguments.life).ok;
+  planted_bugs = bugs;
+  return fails_anyway ? std::string() : wrong;
+}
+
 crash::JobsResult run_quietly(const Arguments& arguments) {
   std::fflush(stdout);
   const int out = dup(STDOUT_FILENO), errors = dup(STDERR_FILENO);
   if (!freopen("/dev/null", "w", stdout) || !freopen("/dev/null", "w", stderr)) std::abort();
   const auto result = crash::run_jobs(
       arguments.first, arguments.seeds, arguments.jobs, false,
-      [&](std::uint64_t seed, crash::Tally& tally) { return try_seed(seed, arguments, tally); }, [](std::uint64_t, const crash::Tally&) {});
+      [&](std::uint64_t seed, crash::Tally& tally) { return try_planted(seed, arguments, tally); }, [](std::uint64_t, const crash::Tally&) {});
   std::fflush(stdout);
   dup2(out, STDOUT_FILENO);
   dup2(errors, STDERR_FILENO);

@@ -198,7 +198,11 @@ void Swarm::strike_disks() {
     const auto us = static_cast<std::uint32_t>(random().between(20, 600) * 1'000);
     cluster_->note(sim::format("node {}: the disk takes {} ms", id.value, us / 1'000));
     disk.latency.durable_us = disk.latency.sync_us = us;
-    mend_later([this, &disk] { disk.latency = cluster_->plan().disk_latency; });
+    disk.faults.slow_ppm = 0;  // A hundred times this would outlast the healing.
+    mend_later([this, &disk] {
+      disk.latency = cluster_->plan().disk_latency;
+      disk.faults.slow_ppm = cluster_->plan().disk_slow_ppm;
+    });
   }
   if (strikes(Fault::disk_full)) {
     const NodeId id = any_node();

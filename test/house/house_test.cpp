@@ -112,6 +112,14 @@ TEST(House, LambdaCoroutines_ThatCapture_AreAbsent) {
       for (const Line& line : lines_of(file)) EXPECT_FALSE(std::regex_search(code_of(line.text), lambda)) << where(line);
 }
 
+// GCC 12 destroys what a co_await inside of a conditional expression returns twice: two statements are safe.
+TEST(House, ConditionalExpressions_WithCoAwait_AreAbsent) {
+  const std::regex conditional(R"(\?[^?;]*\bco_await\b[^;]*:|\?[^?;]*[^:]:\s*co_await\b)");
+  for (const auto& [room, arrows] : kArrows)
+    for (const fs::path& file : sources(room))
+      for (const Line& line : lines_of(file)) EXPECT_FALSE(std::regex_search(code_of(line.text), conditional)) << where(line);
+}
+
 TEST(House, Files_TooLong_AreListed) {
   for (const auto& [room, arrows] : kArrows)
     for (const fs::path& file : sources(room)) {

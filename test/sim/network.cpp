@@ -228,6 +228,7 @@ void SimNetwork::break_side(const Shared& connection, int at, DurationNs delay) 
     side.arrived.clear();
     side.readable.notify_all();
     side.writable.notify_all();
+    if (!connection->side[1 - at].is_over()) ask_after_peer(connection, 1 - at);
   });
 }
 
@@ -245,8 +246,23 @@ void SimNetwork::process_died(NodeId node, Death how) {
       side.ended = Errc::closed;
       side.arrived.clear();
       const NodeId other = connection->side[1 - at].node;
-      if (how == Death::killed && !was_over && !path(node, other).cut) break_side(connection, 1 - at, draw_latency(node, other));
+      if (was_over) continue;
+      if (how == Death::killed && !path(node, other).cut) break_side(connection, 1 - at, draw_latency(node, other));
+      ask_after_peer(connection, 1 - at);
     }
+}
+
+// A side that sends nothing learns only by asking that its peer has ended, once the peer's machine answers again.
+void SimNetwork::ask_after_peer(const Shared& connection, int at) {
+  if (options_.keepalive.value == 0) return;
+  later(options_.keepalive, [this, connection, at] {
+    Connection::Side& side = connection->side[at];
+    if (side.is_over()) return;
+    const NodeId peer = connection->side[1 - at].node;
+    const bool answers = machines_.at(peer).powered && !path(side.node, peer).cut && !path(peer, side.node).cut;
+    if (answers) return break_side(connection, at, draw_latency(peer, side.node));
+    ask_after_peer(connection, at);
+  });
 }
 
 // The machine is back: it knows nothing of old connections, and says so to who still sends on them.

@@ -23,6 +23,7 @@ struct NetworkOptions {
   DurationNs latency_max = microseconds(150);
   std::size_t window_bytes = 2 << 20;             // On the way in one direction; a larger frame goes alone.
   DurationNs connect_timeout = milliseconds(500);
+  DurationNs keepalive = milliseconds(10'000);    // An idle connection asks after its peer so often; zero: never.
   DurationNs unacknowledged_max{};                // After so long behind a cut a connection breaks at its sender; zero: never.
 };
 
@@ -97,6 +98,7 @@ class SimNetwork {
   void close_side(const Shared& connection, int side);
   void break_side(const Shared& connection, int side, DurationNs delay);
   void reset_half_open(NodeId node);
+  void ask_after_peer(const Shared& connection, int at);
   void forget_ended();
 
   SimWorld* world_;
