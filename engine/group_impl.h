@@ -129,7 +129,8 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
 
   // TargetOwner
   Task<Result<void>> keep() override { return checkpoint(); }
-  bool gives_up() const override { return failed_ || stopping_; }
+  // Also when something else waits to be done: a binding to a newer epoch, whose primary is the one to ask.
+  bool gives_up() const override { return failed_ || stopping_ || replica_->has_jobs(); }
   void volume_added(snapshot::StoredVolume* volume) override;
   Task<Result<void>> drop_volume(snapshot::StoredVolume* volume) override;
   Lsn applied() const override { return Lsn(checkpoint_lsn_); }

@@ -26,7 +26,8 @@ Task<Result<Answer>> GroupImpl::answer(Question question) {
   Operation operation(*this);
   if (failed_ || stopping_) co_return fail(Errc::closed);
   // Only who serves knows for certain what is committed.
-  if (question.kind != QuestionKind::block && !replica_->is_open()) co_return fail(Errc::busy);
+  const bool leads = replica_->machine().role() == Role::primary;
+  if (question.kind != QuestionKind::block && !replica_->is_open()) co_return fail(leads ? Errc::busy : Errc::fenced);
   if (question.kind == QuestionKind::image) {
     auto image = co_await answer_image();
     co_return image;

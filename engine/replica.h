@@ -42,6 +42,7 @@ class Replica {
 
   const RoleMachine& machine() const { return machine_; }
   bool is_open() const { return machine_.is_open(); }
+  bool has_jobs() const { return !jobs_.empty(); }
   bool may_admit() const;
   bool may_acknowledge() const;
   bool may_serve() const;
