@@ -187,7 +187,9 @@ void Cluster::wipe(NodeId id) {
 Task<void> Cluster::hand_over(Cluster* self, ClusterNode* from, NodeId to) {
   const BootNs begin = self->now();
   ++self->figures.switchovers;
+  self->figures.last_switchover.reset();
   auto done = co_await from->group()->switchover(to);
+  self->figures.last_switchover = done ? Errc{} : done.error().code;
   if (done) {
     ++self->figures.switchovers_done;
     self->figures.longest_switchover_ns = std::max(self->figures.longest_switchover_ns, (self->now() - begin).value);
@@ -199,6 +201,7 @@ void Cluster::switchover(NodeId from, NodeId to) {
   ClusterNode& n = node(from);
   if (!n.is_open() || n.host().paused()) return;
   note(sim::format("node {}: is to hand over to node {}", from.value, to.value));
+  figures.last_switchover.reset();
   n.process().scope().spawn(hand_over(this, &n, to));
 }
 
