@@ -177,6 +177,8 @@ void Cluster::wipe(NodeId id) {
   if (node(id).is_up()) die(id, Death::power_loss);
   note(sim::format("node {}: a new disk", id.value));
   invariants_.forget(id);
+  node(id).disk().faults = sim::DiskFaults{};  // What was wrong with the old one has gone with it.
+  node(id).disk().set_capacity(~std::uint64_t{0} >> 1);
   powered_[id.value - 1] = true;
   node(id).start_format(FormatOptions{plan_.log_bytes, group_}, Group::Existing::overwrite);
   if (!run_until([&] { return node(id).state() == ClusterNode::State::formatted; }, kSetUpTime)) return violation("a disk cannot be formatted");
