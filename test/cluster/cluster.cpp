@@ -177,6 +177,8 @@ void Cluster::wipe(NodeId id) {
   if (node(id).is_up()) die(id, Death::power_loss);
   note(sim::format("node {}: a new disk", id.value));
   invariants_.forget(id);
+  node(id).disk().faults = sim::DiskFaults{};  // What was wrong with the old one has gone with it.
+  node(id).disk().set_capacity(~std::uint64_t{0} >> 1);
   powered_[id.value - 1] = true;
   node(id).start_format(FormatOptions{plan_.log_bytes, group_}, Group::Existing::overwrite);
   if (!run_until([&] { return node(id).state() == ClusterNode::State::formatted; }, kSetUpTime)) return violation("a disk cannot be formatted");
@@ -187,7 +189,9 @@ void Cluster::wipe(NodeId id) {
 Task<void> Cluster::hand_over(Cluster* self, ClusterNode* from, NodeId to) {
   const BootNs begin = self->now();
   ++self->figures.switchovers;
+  self->figures.last_switchover.reset();
   auto done = co_await from->group()->switchover(to);
+  self->figures.last_switchover = done ? Errc{} : done.error().code;
   if (done) {
     ++self->figures.switchovers_done;
     self->figures.longest_switchover_ns = std::max(self->figures.longest_switchover_ns, (self->now() - begin).value);
@@ -199,6 +203,7 @@ void Cluster::switchover(NodeId from, NodeId to) {
   ClusterNode& n = node(from);
   if (!n.is_open() || n.host().paused()) return;
   note(sim::format("node {}: is to hand over to node {}", from.value, to.value));
+  figures.last_switchover.reset();
   n.process().scope().spawn(hand_over(this, &n, to));
 }
 

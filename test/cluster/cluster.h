@@ -92,6 +92,7 @@ class Cluster final : private DoorOwner, private ClientNetwork {
   struct Figures {
     std::uint64_t switchovers = 0, switchovers_done = 0, failed_opens = 0, failed_stores = 0, primaries = 0;
     std::int64_t longest_switchover_ns = 0;
+    std::optional<Errc> last_switchover;   // How the last one ended; zero: well. Nothing: it is under way.
   } figures;
 
  private:

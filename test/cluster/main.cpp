@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/planted.h"
 #include "test/cluster/life.h"
+#include "test/cluster/story.h"
 #include "test/crash/jobs.h"
 #include "test/sim/text.h"
 
@@ -25,6 +26,8 @@ int usage() {
                "    --twice runs each seed twice and compares the traces; --narrate tells the story as it happens.\n"
                "holdfast-sim --faults\n"
                "    The kinds of faults, and which are on.\n"
+               "holdfast-sim --scenario ID|all|list [--first S] [--seeds N] [--narrate]\n"
+               "    Plays the scenario of docs/scenarios.md with that id, or all of them, once for each seed.\n"
                "holdfast-sim --planted [--seeds N] [--jobs J] [--only BUG]\n"
                "    For each planted bug the number of seeds until it is found (needs the preset `planted`).\n");
   return 2;
@@ -35,7 +38,7 @@ struct Arguments {
   std::uint64_t seeds = 0;
   unsigned jobs = 2;
   bool keep_going = false, twice = false, planted = false, faults = false;
-  std::string only;
+  std::string only, scenario;
   LifeOptions life;
 };
 
@@ -138,6 +141,35 @@ int list_faults(const Arguments& arguments) {
   return 0;
 }
 
+// True when each seed of it passed.
+bool play_scenario(const Scenario& scenario, const Arguments& arguments) {
+  std::uint64_t passed = 0;
+  std::string first_failure;
+  for (std::uint64_t seed = arguments.first; seed < arguments.first + arguments.seeds; ++seed) {
+    const StoryReport report = play(scenario, seed, arguments.life.choices.narrate);
+    passed += report.ok;
+    if (!report.ok && first_failure.empty()) first_failure = sim::format("seed {}: {}", seed, report.failure);
+  }
+  const bool all = passed == arguments.seeds;
+  std::printf("%-4s %-5s %-62s %" PRIu64 " of %" PRIu64 "\n", all ? "ok" : "FAIL", std::string(scenario.id).c_str(),
+              std::string(scenario.title).c_str(), passed, arguments.seeds);
+  if (!all) std::printf("          %.400s\n", first_failure.c_str());
+  std::fflush(stdout);
+  return all;
+}
+
+int run_scenarios(const Arguments& arguments) {
+  bool known = false, ok = true;
+  for (const Scenario& scenario : all_stories()) {
+    if (arguments.scenario == "list") std::printf("%-5s %s\n", std::string(scenario.id).c_str(), std::string(scenario.title).c_str());
+    const bool wanted = arguments.scenario == "all" || arguments.scenario == scenario.id;
+    known = known || wanted || arguments.scenario == "list";
+    if (wanted && !play_scenario(scenario, arguments)) ok = false;
+  }
+  if (!known) std::fprintf(stderr, "holdfast-sim: there is no scenario \"%s\"; see --scenario list\n", arguments.scenario.c_str());
+  return !known ? 2 : ok ? 0 : 1;
+}
+
 bool set_fault(Arguments& arguments, const std::string& how, const std::string& name) {
   for (std::size_t i = 0; i < kFaults; ++i) {
     if (kFaultKinds[i].name != name) continue;
@@ -152,6 +184,7 @@ bool set_fault(Arguments& arguments, const std::string& how, const std::string& 
 bool parse_valued(Arguments& out, const std::string& name, const std::string& value) {
   if (name == "--with" || name == "--without" || name == "--only-fault") return set_fault(out, name, value);
   if (name == "--only") return out.only = value, true;
+  if (name == "--scenario") return out.scenario = value, true;
   char* end = nullptr;
   const std::uint64_t number = std::strtoull(value.c_str(), &end, 10);
   if (value.empty() || *end != 0) return false;
@@ -176,11 +209,13 @@ int run(int argc, char** argv) {
     else ++i;
   }
   if (arguments.faults) return list_faults(arguments);
+  if (arguments.seeds == 0 && !arguments.scenario.empty()) arguments.seeds = 1;
   if (arguments.seeds == 0) arguments.seeds = arguments.planted ? 2'000 : 600;
   if (arguments.life.choices.narrate) {
     arguments.jobs = 1;
     set_log_sink([](LogLevel, std::string_view line) { std::printf("            log: %.*s\n", static_cast<int>(line.size()), line.data()); });
   }
+  if (!arguments.scenario.empty()) return run_scenarios(arguments);
   return arguments.planted ? run_planted(arguments) : run_seeds(arguments);
 }
 

@@ -71,10 +71,8 @@ Plan draw_plan(std::uint64_t seed, PlanChoices choices) {
   plan.clients = draw_clients(random);
   plan.log_bytes = (640 + random.below(384)) * kBlockBytes;
   plan.beyond_retention = choices.beyond_retention;
-  if (!choices.beyond_retention) {
-    plan.log_bytes = 8ULL << 20;
-    plan.clients.write_bytes_max = 3ULL << 20;
-  }
+  if (!choices.beyond_retention) plan.log_bytes = 8ULL << 20;
+  plan.clients.write_bytes_max = choices.beyond_retention ? 8ULL << 20 : 3ULL << 20;
   // Two clocks differ by up to drift_percent: each is off by up to half of it.
   const std::int64_t half = plan.timing.drift_percent * 10'000'000 / 2 * 9 / 10;
   for (unsigned i = 0; i < plan.nodes; ++i) plan.clock_drift.push_back(static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(2 * half))) - half);

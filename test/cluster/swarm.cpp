@@ -244,7 +244,8 @@ void Swarm::replace_disk(NodeId id) {
   std::size_t others = 0;
   for (const engine::Copy& copy : now.in_sync)
     others += copy.node != id && cluster_->node(copy.node).incarnation() == copy.incarnation;
-  if (others == 0) {
+  // A claim that lands later would make the disk that is gone the only one in sync.
+  if (others == 0 || cluster_->coordinator().swap_under_way(id)) {
     --counts_[index(Fault::wipe)];
     return;
   }

@@ -135,7 +135,18 @@ DurationNs SimCoordinator::draw_latency() {
   return DurationNs{options_.latency_min.value + usual.value + draw_up_to(faults.slow).value};
 }
 
+bool SimCoordinator::swap_under_way(NodeId node) const {
+  return std::any_of(swaps_.begin(), swaps_.end(), [node](const auto& each) {
+    const Shared call = each.lock();
+    return call && call->node == node;
+  });
+}
+
 void SimCoordinator::request(const Shared& call) {
+  if (call->kind == Call::Kind::swap) {
+    std::erase_if(swaps_, [](const auto& each) { return each.expired(); });
+    swaps_.push_back(call);
+  }
   if (call->kind == Call::Kind::swap && world_->random().per_million(faults.unknown_swap_ppm)) return swap_in_the_dark(call);
   later(draw_latency(), [this, call] { arrive(call); });
 }

@@ -63,6 +63,8 @@ class SimCoordinator {
   CoordinatorFaults faults;
   void set_reachable(NodeId node, bool reachable) { unreachable_[node] = !reachable; }
   bool reachable(NodeId node) const;
+  // Is a swap of the node's on its way, whether or not anybody still waits for it?
+  bool swap_under_way(NodeId node) const;
   const State& state() const { return state_; }
   void restore(State backup) { state_ = std::move(backup); }
   void empty_out();                       // Started anew, on an empty disk.
@@ -94,6 +96,7 @@ class SimCoordinator {
   std::map<std::uint64_t, std::string> past_;  // Values by revision; only a planted bug looks at them.
   std::map<NodeId, bool> unreachable_;
   std::vector<Shared> watches_;
+  std::vector<std::weak_ptr<Call>> swaps_;  // Those that are on their way, and some that were.
   std::uint64_t clusters_ = 0;
 };
 
