@@ -79,6 +79,7 @@ bool read_line(std::string_view key, std::string_view rest, Register& r) {
   if (key == "previous_lease_ms") return read_into(rest, r.previous_lease_ms);
   if (key == "floor_epoch") return read_into(rest, r.floor_epoch);
   if (key == "floor_commit") return read_into(rest, r.floor_commit);
+  if (key == "forced_epoch") return read_into(rest, r.forced_epoch);
   if (key == "member") {
     r.members.emplace_back();
     return read_into(rest, r.members.back());
@@ -141,7 +142,7 @@ Register first_register(const Uuid& group, const std::vector<Copy>& copies, Firs
   return value;
 }
 
-std::string register_key(const Uuid& group) { return concat("groups/", hex(group)); }
+std::string register_key(const Uuid& group) { return concat("group-", hex(group)); }
 
 std::string encode_register(const Register& r) {
   std::string out = concat(kFirstLine, "\ngroup ", hex(r.group), "\nseq ", r.seq, "\nepoch ", r.epoch.value, "\nprimary ",
@@ -149,7 +150,7 @@ std::string encode_register(const Register& r) {
   for (const Copy& copy : r.in_sync) out += concat("in_sync ", copy.node.value, " ", hex(copy.incarnation), "\n");
   for (const NodeId node : r.members) out += concat("member ", node.value, "\n");
   out += concat("min_in_sync ", r.min_in_sync, "\nlease_ms ", r.lease_ms, "\nprevious_lease_ms ", r.previous_lease_ms,
-                "\nfloor_epoch ", r.floor_epoch.value, "\nfloor_commit ", r.floor_commit.value, "\n", kLastLine, "\n");
+                "\nfloor_epoch ", r.floor_epoch.value, "\nfloor_commit ", r.floor_commit.value, "\nforced_epoch ", r.forced_epoch.value, "\n", kLastLine, "\n");
   return out;
 }
 
