@@ -47,9 +47,16 @@ enum class Bug : std::uint8_t {
   any_claim_adopted,                   // A node leads an epoch that an earlier life of it claimed.
   wiped_disk_keeps_membership,         // A new disk answers for the old one.
   stale_view_used,                     // An older view replaces a newer one.
+  // The rebuild, and copies' stores.
+  delta_without_holes,                 // What was emptied since the base is not mentioned.
+  delta_from_log_end,                  // A delta's base is the end of the receiver's log, committed or not.
+  rebuilt_copy_fit_at_once,            // A rebuilt copy may lead before the log has made its chunks meet.
+  cut_not_durable,                     // A cut of the log is not written.
+  elided_copy_fit,                     // A copy that was sent superseded blocks may lead before it has what follows.
+  reservation_not_replicated,          // A follower does not keep reservations.
 };
 
-inline constexpr std::array<std::string_view, 37> kBugNames{
+inline constexpr std::array<std::string_view, 43> kBugNames{
     "log_write_not_durable",
     "checkpoint_superblock_before_pages",
     "batch_checksum_ignored",
@@ -86,8 +93,15 @@ inline constexpr std::array<std::string_view, 37> kBugNames{
     "granted_while_claiming",
     "any_claim_adopted",
     "wiped_disk_keeps_membership",
-    "stale_view_used"};
-inline constexpr std::size_t kStoreBugs = 9;  // The first ones: what one node's crash harness must find.
+    "stale_view_used",
+    "delta_without_holes",
+    "delta_from_log_end",
+    "rebuilt_copy_fit_at_once",
+    "cut_not_durable",
+    "elided_copy_fit",
+    "reservation_not_replicated"};
+inline constexpr std::size_t kStoreBugs = 9;      // The first ones: what one node's crash harness must find.
+inline constexpr std::size_t kProtocolBugs = 28;  // Those that follow: what machines alone must find. The rest: whole clusters.
 
 #ifdef HOLDFAST_PLANTED_BUGS
 inline std::uint64_t planted_bugs = 0;  // One bit a bug; set before any store is opened.

@@ -5,6 +5,7 @@
 #include "base/checksum.h"
 #include "base/ensure.h"
 #include "base/log.h"
+#include "base/planted.h"
 #include "base/text.h"
 #include "engine/group_impl.h"
 #include "engine/operation.h"
@@ -139,6 +140,7 @@ Task<Result<Answer>> GroupImpl::answer_block(VolumeImpl* volume, std::uint64_t b
 Task<Result<void>> GroupImpl::rebuild(rebuild::Peer* peer, bool whole) {
   // What is not committed is dropped, and what is committed goes into the map: from there on only the rebuild changes it.
   CO_TRY(co_await become_unfit(Lsn()));
+  const Lsn log_end = log_.last_lsn();
   CO_TRY(co_await cut_log(Lsn(commit_lsn_)));
   co_await applier_.wait_until_applied(Lsn(commit_lsn_));
   CO_TRY(co_await checkpoint());
@@ -146,7 +148,8 @@ Task<Result<void>> GroupImpl::rebuild(rebuild::Peer* peer, bool whole) {
   rebuilding_ = true;
   log_info(concat("this copy is being rebuilt: ", whole ? "all of it is compared" : concat("what changed since LSN ", commit_lsn_)));
   rebuild::Target target(store_, *peer, *this, ports_.clock, rebuild_progress_);
-  auto done = co_await target.run(whole ? Lsn() : Lsn(commit_lsn_));
+  const Lsn base = planted(Bug::delta_from_log_end) ? log_end : Lsn(commit_lsn_);
+  auto done = co_await target.run(whole ? Lsn() : base);
   Result<void> result;  // Not by a conditional expression: GCC 12 destroys what a co_await in it returns twice.
   if (done) {
     auto adopted = co_await adopt_image(&*done);
@@ -178,7 +181,7 @@ Task<Result<void>> GroupImpl::adopt_image(const rebuild::Target::Done* done) {
   commit_lsn_ = checkpoint_lsn_ = image.lsn.value;
   commit_chain_ = image.chain_xxh3;
   facts_.history = image.history;
-  reach_ = std::max(done->reach, image.lsn);
+  reach_ = planted(Bug::rebuilt_copy_fit_at_once) ? image.lsn : std::max(done->reach, image.lsn);
   update_facts();
   for (auto& stored : store_.volumes())
     if (stored->deleting()) scope_.spawn(purge(stored->id()));

@@ -55,7 +55,7 @@ Task<Result<void>> GroupImpl::cut_log(Lsn end) {
   Turn turn(checkpoint_turn_);
   const std::uint64_t chain = end.value == commit_lsn_ ? commit_chain_ : tail_.find(end)->chain_xxh3;
   const std::uint64_t generation = log_.generation() + 1, position = log_.durable_position();
-  CO_TRY(co_await store_.update_superblock([=](snapshot::Superblock& next) {
+  if (!planted(Bug::cut_not_durable)) CO_TRY(co_await store_.update_superblock([=](snapshot::Superblock& next) {
     next.log_generation = generation;
     next.cut_lsn = end.value + 1;
     next.durable_lsn = end.value;
@@ -91,6 +91,7 @@ Task<Result<Lsn>> GroupImpl::begin_epoch(Epoch epoch) {
 }
 
 Task<Result<void>> GroupImpl::become_unfit(Lsn until) {
+  if (planted(Bug::elided_copy_fit) && until != Lsn()) co_return Result<void>{};
   while (fitting_) co_await progress_.wait();
   reach_ = std::max(reach_, until);
   if (unfit_) co_return Result<void>{};

@@ -2,6 +2,7 @@
 
 #include "base/checksum.h"
 #include "base/log.h"
+#include "base/planted.h"
 #include "base/text.h"
 #include "engine/group_impl.h"
 #include "engine/volume_impl.h"
@@ -178,7 +179,7 @@ Task<Result<void>> Receiver::prepare(TailRecord* record) {
   }
   if (record->kind == RecordKind::reservations) {
     CO_TRY(co_await group_->store().prepare_reservations(record->target));
-    record->state.assign(record->payload.data(), record->payload.data() + record->count);
+    if (!planted(Bug::reservation_not_replicated)) record->state.assign(record->payload.data(), record->payload.data() + record->count);
   }
   co_return Result<void>{};
 }

@@ -160,10 +160,19 @@ Task<Result<Frame*>> Checkpoint::pinned_page(PageTree* tree, unsigned level, std
   if (known != pages->end()) co_return known->second;
   auto page = co_await tree->load_page(level, index);
   if (!page) co_return page;
-  Frame* frame = *page ? *page : tree->create_page(level, index);
-  pin(frame);
-  pages->emplace(index, frame);
-  co_return frame;
+  if (*page) {
+    pin(*page);
+    pages->emplace(index, *page);
+    co_return *page;
+  }
+  // What was emptied with the page that was here stays known as such: a member may still have it.
+  auto emptied = co_await tree->hole_lsn(level, index);
+  if (!emptied) co_return fail(emptied.error());
+  Frame* made = tree->create_page(level, index);
+  for (std::size_t i = 0; i < kFanout && !planted(Bug::delta_without_holes); ++i) refs_of(made)[i].modified_lsn = *emptied;
+  pin(made);
+  pages->emplace(index, made);
+  co_return made;
 }
 
 Task<Result<void>> Checkpoint::flush_leaf(PageTree* tree, Frame* leaf, Level* parents) {

@@ -119,6 +119,18 @@ Frame* PageTree::create_page(unsigned level, std::uint64_t index) {
   return frame;
 }
 
+Task<Result<std::uint64_t>> PageTree::hole_lsn(unsigned level, std::uint64_t index) {
+  PageRef ref = root;
+  for (unsigned above = depth_; ref.page != 0 && above > level; --above) {
+    std::uint64_t span = 1;  // Pages of `level` below one page of `above - 1`.
+    for (unsigned i = level; i + 1 < above; ++i) span *= kFanout;
+    auto page = co_await load_page(above, index / span / kFanout);
+    if (!page) co_return fail(page.error());
+    ref = *page ? refs_of(*page)[index / span % kFanout] : PageRef{};
+  }
+  co_return ref.modified_lsn;
+}
+
 Frame* PageTree::create_leaf(std::uint64_t index) {
   ENSURE(cached_leaf(index) == nullptr);
   Frame* frame = create_page(0, index);

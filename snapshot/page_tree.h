@@ -99,6 +99,8 @@ class PageTree {
   // An interior page, or nullptr for a hole.
   Task<Result<Frame*>> load_page(unsigned level, std::uint64_t index);
   Frame* create_page(unsigned level, std::uint64_t index);
+  // When what would be below a page that is not there was last changed: it was emptied then, or never used (zero).
+  Task<Result<std::uint64_t>> hole_lsn(unsigned level, std::uint64_t index);
   // The first leaf on disk at or after `from`, below `end`; `end` when there is none. After an error *behind is the first
   // leaf that is not below the page that cannot be read.
   Task<Result<std::uint64_t>> next_leaf(std::uint64_t from, std::uint64_t end, std::uint64_t* behind);

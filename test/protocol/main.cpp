@@ -64,7 +64,7 @@ int run_seeds(const Arguments& arguments) {
 #ifdef HOLDFAST_PLANTED_BUGS
 int run_planted(const Arguments& arguments) {
   int missed = 0;
-  for (std::size_t bug = kStoreBugs; bug < kBugNames.size(); ++bug) {
+  for (std::size_t bug = kStoreBugs; bug < kStoreBugs + kProtocolBugs; ++bug) {
     if (!arguments.only.empty() && arguments.only != kBugNames[bug]) continue;
     planted_bugs = std::uint64_t{1} << bug;
     std::uint64_t seed = arguments.first;
