@@ -100,7 +100,10 @@ bool Cluster::step() {
   if (!world_.step()) violation("the world stands still");
   for (const auto& each : nodes_)
     if (each->poll()) after_open(*each);
-  if (world_.steps() % kStepsBetweenChecks == 0) invariants_.check();
+  if (world_.steps() % kStepsBetweenChecks == 0) {
+    invariants_.check();
+    if (operator_is_there) restart_failed();
+  }
   return !violation_;
 }
 
@@ -142,6 +145,15 @@ void Cluster::after_open(ClusterNode& n) {
   if (!tolerance.failed_stores) return violation(sim::format("node {} cannot start: {}", n.id().value, n.failure()));
   die(n.id(), Death::killed);
   restart_after(n.id(), milliseconds(500));
+}
+
+void Cluster::restart_failed() {
+  for (const auto& each : nodes_) {
+    if (!each->is_open() || !each->group()->status().failed) continue;
+    ++figures.failed_stores;
+    die(each->id(), Death::killed);
+    start(each->id());
+  }
 }
 
 void Cluster::die(NodeId id, Death how) {

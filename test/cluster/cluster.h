@@ -87,6 +87,8 @@ class Cluster final : private DoorOwner, private ClientNetwork {
     bool failed_stores = false;   // I/O errors and rot: a process may refuse to open, a store may go out of service.
     bool no_space = false;
   } tolerance;
+  // From now on somebody restarts a node whose store is out of service, as its log line asks for.
+  bool operator_is_there = false;
   // From now on every operation must succeed, and soon.
   bool expects_answers = false;
   struct Figures {
@@ -108,6 +110,7 @@ class Cluster final : private DoorOwner, private ClientNetwork {
   void register_changed(const CoordinatorEntry& entry);
   void role_changed(NodeId node, const ReplicaStatus& replica, Epoch epoch);
   void after_open(ClusterNode& node);
+  void restart_failed();
   DurationNs hop();
   static Task<void> create(Cluster* self, ClusterNode* node, std::uint32_t volume, bool* done);
   static Task<void> hand_over(Cluster* self, ClusterNode* node, NodeId to);

@@ -268,10 +268,10 @@ void Swarm::heal() {
     n->disk().faults.slow_ppm = cluster_->plan().disk_slow_ppm;
     n->disk().latency = cluster_->plan().disk_latency;
     n->disk().set_capacity(kPlenty);
-    // A store that is out of service stays so until somebody starts it again.
-    if (n->is_open() && n->group()->status().failed && cluster_->tolerance.failed_stores) cluster_->die(n->id(), Death::killed);
     cluster_->start(n->id());
   }
+  // A store that is out of service stays so until somebody starts it again; an error may still be on its way.
+  cluster_->operator_is_there = cluster_->tolerance.failed_stores;
 }
 
 }  // namespace holdfast::cluster

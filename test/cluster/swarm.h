@@ -52,7 +52,7 @@ inline constexpr std::array<FaultKind, kFaults> kFaultKinds{{
     {"flipped bits", false, 500, 4'000},
     {"times of lost writes", false, 1'500, 8'000},
     {"times of misdirected writes", false, 1'500, 8'000},
-    {"disks replaced", false, 1'500, 8'000},
+    {"disks replaced", true, 1'500, 8'000},
     {"logs shorter than absences", false, 1, 1},
 }};
 
