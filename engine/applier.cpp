@@ -7,6 +7,7 @@
 
 #include "base/checksum.h"
 #include "base/ensure.h"
+#include "base/marks.h"
 #include "base/text.h"
 
 namespace holdfast::engine {
@@ -166,7 +167,10 @@ Task<Result<void>> Applier::apply_set(PendingChunk* chunk) {
   if (!*leaf) co_return Result<void>{};
   drop_stale(chunk, entry);
   PendingSet& set = chunk->applying;
-  if (set.last_lsn <= entry.modified_lsn) co_return Result<void>{};
+  if (set.last_lsn <= entry.modified_lsn) {
+    mark(Mark::apply_stale_dropped);
+    co_return Result<void>{};
+  }
   auto location = co_await place_for(chunk, set.whole_location != 0 ? set.whole_location : entry.location);
   if (!location) co_return fail(location.error());
   CO_TRY(co_await write_blocks(&chunk->applying, *location));
@@ -218,6 +222,7 @@ Task<Result<void>> Applier::copy_from_log(PendingBlock* block, std::uint64_t to)
     ~Slot() { free->push_back(index); }
   } slot{&free_slots_, free_slots_.back()};
   free_slots_.pop_back();
+  mark(Mark::apply_from_log);
   const MutableBytes bytes = copy_space_.bytes().subspan(slot.index * kBlockBytes, kBlockBytes);
   CO_TRY(co_await store_->disk().read(owner_->log_offset_of(block->position), bytes));
   if (xxh3(bytes) != block->checksum)
@@ -271,6 +276,7 @@ void Applier::update_entry(PendingChunk* chunk, Frame* leaf, std::uint64_t locat
     entry.valid_mask = static_cast<std::uint16_t>(zero ? entry.valid_mask & ~bit : entry.valid_mask | bit);
     entry.checksums[block->block] = zero ? 0 : block->checksum;
   }
+  if (entry.valid_mask == 0 && location != 0 && (chunk->intents > 0 || !chunk->waiting.empty())) mark(Mark::apply_place_kept);
   // An emptied chunk goes, unless a write that was admitted meanwhile counts on it.
   if (entry.valid_mask == 0 && location != 0 && chunk->intents == 0 && chunk->waiting.empty()) {
     if (location != old) store_->space().give_chunk(location, by, Given::discarded);

@@ -3,6 +3,7 @@
 
 #include "base/ensure.h"
 #include "base/log.h"
+#include "base/marks.h"
 #include "engine/group_impl.h"
 #include "engine/volume_impl.h"
 
@@ -65,6 +66,7 @@ Task<Result<void>> GroupImpl::reserve_space(std::uint64_t chunks, std::uint64_t 
   auto reserved = co_await store_.space().reserve(chunks, new_pages);
   const bool full = !reserved && reserved.error().code == Errc::no_space;
   if (!full || store_.space().quarantined() + pending_.superseded() == 0) co_return reserved;
+  mark(Mark::space_checkpoint_for_room);
   store_.space().keep_backed();  // What comes free now is wanted here, not in the file system.
   CO_TRY(co_await checkpoint());
   auto again = co_await store_.space().reserve(chunks, new_pages);

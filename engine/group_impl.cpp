@@ -6,6 +6,7 @@
 #include "base/checksum.h"
 #include "base/ensure.h"
 #include "base/log.h"
+#include "base/marks.h"
 #include "base/planted.h"
 #include "base/text.h"
 #include "engine/volume_impl.h"
@@ -47,7 +48,10 @@ Task<Result<void>> GroupImpl::await_admission(std::uint64_t reign, std::uint64_t
     if (obstacle(reign) != Errc{}) co_return fail(obstacle(reign));
     if (!applier_.has_room()) co_await applier_.wait_for_room();
     else if ((tail_.empty() || tail_.bytes() + bytes <= options_.tail_bytes_max) && replica_->may_admit()) co_return Result<void>{};
-    else co_await progress_.wait();
+    else {
+      if (replica_->may_admit()) mark(Mark::tail_full);
+      co_await progress_.wait();
+    }
   }
 }
 
@@ -60,6 +64,7 @@ Task<Result<void>> GroupImpl::log_and_commit(Tail::Handle record, std::uint64_t 
 
 Task<Result<void>> GroupImpl::commit(Tail::Handle record, std::uint64_t room, std::uint64_t reign) {
   if (obstacle(reign) != Errc{}) {
+    mark(Mark::reign_over);
     log_.give_back(room);
     co_return fail(obstacle(reign));
   }
@@ -76,7 +81,10 @@ Task<Result<void>> GroupImpl::commit(Tail::Handle record, std::uint64_t room, st
   co_await Known{&outcome};
   if (outcome.code != Errc{}) co_return fail(outcome.code);
   // Committed, whatever comes; but only a primary with its lease and with enough copies says so.
-  while (obstacle(reign) == Errc{} && !replica_->may_acknowledge()) co_await progress_.wait();
+  while (obstacle(reign) == Errc{} && !replica_->may_acknowledge()) {
+    mark(Mark::commit_waits_to_answer);
+    co_await progress_.wait();
+  }
   if (reign != reign_) co_return fail(Errc::fenced);
   co_return Result<void>{};
 }
@@ -85,6 +93,7 @@ Task<Result<void>> GroupImpl::await_lease(std::uint64_t reign) {
   for (;;) {
     if (reign != reign_ || !replica_->is_open()) co_return fail(Errc::fenced);
     if (replica_->may_serve()) co_return Result<void>{};
+    mark(Mark::read_waits_for_lease);
     co_await progress_.wait();
   }
 }

@@ -3,6 +3,7 @@
 
 #include "base/checksum.h"
 #include "base/log.h"
+#include "base/marks.h"
 #include "base/planted.h"
 #include "base/text.h"
 #include "engine/group_impl.h"
@@ -161,6 +162,7 @@ Task<Result<void>> GroupImpl::replay_all(Lsn committed) {
     auto record = co_await recovered_record(&replay_[i]);
     if (!record) co_return fail(record.error());
     if (h.lsn > committed.value) {
+      mark(Mark::tail_recovered);
       tail_.push(std::move(*record));
       continue;
     }

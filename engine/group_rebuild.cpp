@@ -5,6 +5,7 @@
 #include "base/checksum.h"
 #include "base/ensure.h"
 #include "base/log.h"
+#include "base/marks.h"
 #include "base/planted.h"
 #include "base/text.h"
 #include "engine/group_impl.h"
@@ -145,6 +146,7 @@ Task<Result<void>> GroupImpl::rebuild(rebuild::Peer* peer, bool whole) {
   co_await applier_.wait_until_applied(Lsn(commit_lsn_));
   CO_TRY(co_await checkpoint());
   if (checkpoint_lsn_ != commit_lsn_) co_return fail(Errc::busy, "what is committed cannot be applied now");
+  mark(whole ? Mark::rebuild_whole : Mark::rebuild_begins);
   rebuilding_ = true;
   log_info(concat("this copy is being rebuilt: ", whole ? "all of it is compared" : concat("what changed since LSN ", commit_lsn_)));
   rebuild::Target target(store_, *peer, *this, ports_.clock, rebuild_progress_);

@@ -5,6 +5,7 @@
 #include "base/checksum.h"
 #include "base/ensure.h"
 #include "base/log.h"
+#include "base/marks.h"
 #include "base/planted.h"
 #include "base/text.h"
 #include "engine/group_impl.h"
@@ -26,6 +27,7 @@ void GroupImpl::begin_serving() {
 
 // What was not committed may be yet, by the next primary; whoever waits for it here is not told.
 void GroupImpl::end_serving() {
+  if (!tail_.empty()) mark(Mark::tail_lost_role);
   ++reign_;
   for (std::uint64_t lsn = commit_lsn_ + 1; TailRecord* record = tail_.find(Lsn(lsn)); ++lsn) settle(*record, Errc::fenced);
   progress_.notify_all();
@@ -80,6 +82,7 @@ Task<Result<Lsn>> GroupImpl::begin_epoch(Epoch epoch) {
   if (!room) co_return fail(room.error());
   const RoleMachine& machine = replica_->machine();
   if (machine.role() != Role::primary || machine.epoch() != epoch || facts_.history.last() >= epoch) {
+    mark(Mark::epoch_start_too_late);
     log_.give_back(*room);
     co_return Lsn();
   }
@@ -95,6 +98,7 @@ Task<Result<void>> GroupImpl::become_unfit(Lsn until) {
   while (fitting_) co_await progress_.wait();
   reach_ = std::max(reach_, until);
   if (unfit_) co_return Result<void>{};
+  mark(Mark::unfit);
   unfit_ = true;
   update_facts();
   auto done = co_await store_.update_superblock([](snapshot::Superblock& next) { next.flags |= snapshot::kFlagUnfit; });
@@ -106,6 +110,7 @@ Task<void> GroupImpl::become_fit() {
   fitting_ = false;
   progress_.notify_all();
   if (!done) co_return store_failed(done.error());
+  mark(Mark::fit_again);
   unfit_ = false;
   reach_ = Lsn();
   update_facts();

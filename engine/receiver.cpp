@@ -2,6 +2,7 @@
 
 #include "base/checksum.h"
 #include "base/log.h"
+#include "base/marks.h"
 #include "base/planted.h"
 #include "base/text.h"
 #include "engine/group_impl.h"
@@ -113,8 +114,10 @@ Task<bool> Receiver::pause(SessionId session, Epoch epoch) {
 }
 
 Task<Result<void>> Receiver::admit(Incoming* in) {
-  while (group_->commit_lsn() < barrier_)
+  while (group_->commit_lsn() < barrier_) {
+    mark(Mark::receive_barrier);
     if (!co_await pause(in->session, in->epoch)) co_return Result<void>{};
+  }
   while (!group_->applier().has_room()) {
     group_->applier().kick();
     if (!co_await pause(in->session, in->epoch)) co_return Result<void>{};
@@ -126,13 +129,16 @@ Task<Result<void>> Receiver::admit(Incoming* in) {
     auto prepared = co_await prepare(record.get());
     if (prepared) break;
     if (prepared.error().code != Errc::no_space) co_return prepared;
+    mark(Mark::receive_no_space);
     record.reset();
     if (!co_await pause(in->session, in->epoch)) co_return Result<void>{};
   }
   const std::size_t header = wal::record_bytes(record->data_blocks(), record->chunk_count);
   std::optional<std::uint64_t> room;
-  while (!(room = group_->log().try_reserve(record->logged_blocks(), header)))
+  while (!(room = group_->log().try_reserve(record->logged_blocks(), header))) {
+    mark(Mark::receive_no_room);
     if (!co_await pause(in->session, in->epoch)) co_return Result<void>{};
+  }
   if (changes_catalogue(record->kind)) barrier_ = in->lsn;
   const bool placed = record->chunk_count > 0;
   ready_.push_back(Ready{in->session, in->epoch, in->record.chain_xxh3, *room, std::move(record), !placed});
@@ -185,6 +191,7 @@ Task<Result<void>> Receiver::prepare(TailRecord* record) {
 }
 
 Task<void> Receiver::write_chunks(Ready* ready) {
+  mark(Mark::receive_chunks);
   VolumeImpl* volume = group_->volume_of(ready->record->volume);
   auto written = co_await volume->write_chunks(ready->record.get());
   if (!written) co_return;  // The store is out of service.
@@ -201,6 +208,7 @@ void Receiver::append_ready() {
       group_->append(std::move(next.record), next.room);
       continue;
     }
+    mark(Mark::receive_dropped);
     group_->log().give_back(next.room);
     if (wanted(next.session, next.epoch)) refuse(next.session, "a record does not continue this copy's log");
   }
@@ -208,6 +216,7 @@ void Receiver::append_ready() {
 }
 
 void Receiver::refuse(SessionId session, std::string why) {
+  mark(Mark::receive_refused);
   log_warning(concat("records of the primary are refused: ", why, "; the connection is made anew"));
   session_ = SessionId();
   replica_->close_session(session);

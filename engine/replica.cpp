@@ -4,6 +4,7 @@
 
 #include "base/ensure.h"
 #include "base/log.h"
+#include "base/marks.h"
 #include "base/text.h"
 #include "engine/group_impl.h"
 #include "engine/solo_coordinator.h"
@@ -112,7 +113,10 @@ Task<void> Replica::tick_loop() {
     if (stopping_) break;
     // After a stall of the process, what arrived meanwhile is heard before anybody is called silent.
     const bool stalled = now() - last > DurationNs{interval.value * 4};
-    if (stalled) co_await tick_timer_.after(milliseconds(2));
+    if (stalled) {
+      mark(Mark::session_stalled);
+      co_await tick_timer_.after(milliseconds(2));
+    }
     last = now();
     machine_.initiators_attached(group_->initiators());
     event([&](RoleMachine& m) { m.tick(last); });
@@ -148,6 +152,7 @@ Task<void> Replica::swap_register(SwapRegister swap) {
     co_return event([&](RoleMachine& m) { m.swap_done(now(), Done::applied, outcome.entry.revision, swap.value); });
   Result<Register> value = outcome.status == CasStatus::conflict ? decode_register(outcome.entry.value) : fail(Errc::not_found);
   event([&](RoleMachine& m) {
+    mark(value ? Mark::register_conflict : Mark::register_unknown);
     if (value) m.swap_done(now(), Done::conflict, outcome.entry.revision, *value);
     else m.swap_done(now(), Done::unknown, 0, Register{});
   });

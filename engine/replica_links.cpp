@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "base/log.h"
+#include "base/marks.h"
 #include "base/text.h"
 #include "engine/group_impl.h"
 #include "engine/replica.h"
@@ -47,7 +48,10 @@ void Replica::accept(NodeId from, std::unique_ptr<Link> link) {
 
 Task<void> Replica::run_session(NodeId node, std::unique_ptr<Link> link) {
   Session session(node, SessionId(next_session_++), std::move(link), group_->ports().executor);
-  if (Session* older = find_session(node)) close_session(older->id);
+  if (Session* older = find_session(node)) {
+    mark(Mark::session_replaced);
+    close_session(older->id);
+  }
   sessions_.push_back(&session);
   event([&](RoleMachine& m) { m.connected(now(), node, session.id); });
   Scope flows(group_->ports().executor);
@@ -82,7 +86,10 @@ void Replica::close_session(SessionId id) {
 void Replica::close_silent_sessions() {
   const DurationNs most = milliseconds(kSilentTimeouts * start_.timing.replica_timeout_ms);
   for (Session* session : sessions_)
-    if (!session->ended && now() - session->heard > most) close_session(session->id);
+    if (!session->ended && now() - session->heard > most) {
+      mark(Mark::session_silent);
+      close_session(session->id);
+    }
 }
 
 Task<RoleMachine::LinkEnd> Replica::receive_all(Session* session) {

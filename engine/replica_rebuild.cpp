@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "base/log.h"
+#include "base/marks.h"
 #include "base/text.h"
 #include "engine/group_impl.h"
 #include "engine/replica.h"
@@ -91,6 +92,7 @@ Task<Result<void>> Replica::rebuild_from(RebuildFrom what) {
   if (!alive()) co_return Result<void>{};
   SessionPeer peer(*this, what.session);
   auto done = co_await group_->rebuild(&peer, what.whole);
+  if (!done) mark(Mark::rebuild_interrupted);
   if (done) event([&](RoleMachine& m) { m.rebuilt(now()); });
   else log_warning(concat("the rebuild of this copy is interrupted: ", done.error().text(), "; it goes on with the next connection"));
   close_session(what.session);

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/ensure.h"
+#include "base/marks.h"
 #include "base/planted.h"
 
 namespace holdfast::engine {
@@ -105,6 +106,7 @@ void RoleMachine::received(BootNs now, NodeId node, SessionId session, const Mes
     on_ack(from, *ack);
   } else if (const auto* release = std::get_if<Release>(&message)) {
     if (release->epoch == bound_.epoch && role_ == Role::follower && !binding_to_) {
+      mark(Mark::role_released);
       released_ = release->epoch;
       granted_until_ = no_claim_before_ = BootNs{};  // I am the one who is to go first.
       consider_claim(now);
@@ -210,6 +212,7 @@ void RoleMachine::log_changed(BootNs) {
 void RoleMachine::bind(Bound target) {
   ENSURE(target.epoch > bound_.epoch || planted(Bug::stale_epoch_accepted));
   if (binding_to_) {
+    mark(Mark::role_bind_behind_bind);
     if (target.epoch > binding_to_->epoch && (!bind_next_ || target.epoch > bind_next_->epoch)) bind_next_ = target;
     return;
   }

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "base/ensure.h"
+#include "base/marks.h"
 #include "base/planted.h"
 #include "engine/role.h"
 
@@ -63,6 +64,7 @@ bool RoleMachine::reaches_coordinator(BootNs now) const {
 
 // The nonce is forgotten: if the claim lands, it is nobody's, and whoever wants to lead claims anew (5).
 void RoleMachine::abandon_claim() {
+  mark(Mark::role_claim_abandoned);
   pending_->abandoned = true;
   if (role_ == Role::claiming) role_ = Role::follower;
 }

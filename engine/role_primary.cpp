@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "base/ensure.h"
+#include "base/marks.h"
 #include "base/planted.h"
 #include "engine/role.h"
 
@@ -89,6 +90,7 @@ void RoleMachine::on_hello(BootNs now, Peer& from) {
   auto shared = wal::common_end(log_->history, log_->end, hello.history, hello.end);
   if (planted(Bug::matched_by_lsn)) shared = std::min(log_->end, hello.end);
   const bool went_back = from.promise_of == hello.copy.incarnation && hello.end < from.ever_acked;
+  if (went_back) mark(Mark::role_disk_went_back);
   const bool beyond_log = shared && shared->next() < log_->first_kept;
   if (!shared || *shared < hello.applied || went_back || beyond_log) {
     from.rebuild_asked = true;
@@ -104,6 +106,7 @@ void RoleMachine::on_hello(BootNs now, Peer& from) {
 
 void RoleMachine::store_failed(BootNs now) {
   if (role_ != Role::primary) return;
+  mark(Mark::role_store_failed);
   const Epoch ceased = bound_.epoch;
   const Register last = view_;
   demote(now);
@@ -224,6 +227,7 @@ void RoleMachine::judge_members(BootNs now) {
     next.remove_in_sync(copy.node);
   }
   if (next.in_sync.size() == view_.in_sync.size()) return;
+  if (next.in_sync.size() + 1 < view_.in_sync.size()) mark(Mark::role_removed_several);
   if (planted(Bug::removed_without_cas)) return update_commit();
   // Cut off from all others: it may be me. Whoever serves nobody must not lock the volume up.
   const bool alone = next.in_sync.size() == 1 && view_.in_sync.size() > 1 && silence;
@@ -234,6 +238,7 @@ void RoleMachine::judge_members(BootNs now) {
 }
 
 void RoleMachine::give_way(BootNs now) {
+  mark(Mark::role_gave_way);
   no_claim_before_ = now + milliseconds(start_.timing.step_down_pause_ms);
   demote(now);
 }
@@ -253,6 +258,7 @@ void RoleMachine::consider_joins(BootNs now) {
     if (!p.hello || !view_.is_member(p.node) || view_.find_in_sync(p.node) || !ready_to_join(p, now)) continue;
     // First its acks and its promise are needed, then the register may say so.
     if (!owes(p.hello->copy) && !planted(Bug::joined_without_acks)) obligations_.push_back(p.hello->copy);
+    mark(Mark::role_joined);
     Register next = view_;
     next.add_in_sync(p.hello->copy);
     raise_floor(next, log_->history.at(commit_), commit_);
@@ -276,6 +282,7 @@ bool RoleMachine::prepare_hand_over(NodeId candidate) {
 
 bool RoleMachine::hand_over(BootNs now, NodeId candidate) {
   if (pending_ || !handing_over_ || !is_in_step(candidate) || commit_ != log_->end) return false;
+  mark(Mark::role_handed_over);
   const Epoch ceased = bound_.epoch;
   no_claim_before_ = now + milliseconds(start_.timing.takeover_patience_ms);
   if (planted(Bug::resumed_after_release)) handing_over_ = false;

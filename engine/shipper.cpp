@@ -4,6 +4,7 @@
 
 #include "base/checksum.h"
 #include "base/log.h"
+#include "base/marks.h"
 #include "base/text.h"
 #include "engine/group_impl.h"
 #include "engine/replica.h"
@@ -55,7 +56,10 @@ bool Replica::may_ship(Session& session) {
   if (session.next == Lsn()) session.next = after->next();
   const LogFacts& facts = group_->facts();
   if (session.next > facts.end) return false;
-  if (session.in_flight_bytes >= start_.ship_window_bytes && !session.in_flight.empty()) return false;
+  if (session.in_flight_bytes >= start_.ship_window_bytes && !session.in_flight.empty()) {
+    mark(Mark::ship_window_full);
+    return false;
+  }
   const TailRecord* record = group_->tail().find(session.next);
   return (record && record->in_memory()) || session.next <= facts.durable;
 }
@@ -116,10 +120,12 @@ Task<Result<void>> Replica::ship(Session* session, Buffer head, wal::RecordOnWir
 
 // All that is left of one batch of the log.
 Task<Result<void>> Replica::ship_from_log(Session* session) {
+  mark(Mark::ship_from_log);
   const Epoch epoch = session->epoch;
   auto read = co_await wal::read_batch(&group_->ports().disk, &group_->ports().buffers, &group_->log(), session->next);
   if (!read && read.error().code == Errc::io_error) co_return fail(read.error());
   if (!read) {
+    mark(Mark::ship_fell_behind);
     event([&](RoleMachine& m) { m.fell_behind(session->node, session->id); });
     co_return Result<void>{};
   }
@@ -134,7 +140,10 @@ Task<Result<void>> Replica::ship_from_log(Session* session) {
       payload = co_await group_->ports().buffers.acquire(record.payload_blocks * kBlockBytes);
       auto whole = co_await read_chunks(&header, numbers, read->payload, payload);
       if (!whole) co_return fail(whole.error());
-      if (!*whole) record.flags |= wal::kRecordElided;
+      if (!*whole) {
+        mark(Mark::ship_superseded);
+        record.flags |= wal::kRecordElided;
+      }
       if (!*whole && header.lsn > machine_.commit().value) co_return fail(Errc::corrupt, "a chunk of an uncommitted record is damaged");
     } else if (record.payload_blocks > 0) {
       payload = read->payload.slice(header.payload_block * kBlockBytes, record.payload_blocks * kBlockBytes);

@@ -4,6 +4,7 @@
 
 #include "base/checksum.h"
 #include "base/ensure.h"
+#include "base/marks.h"
 #include "base/planted.h"
 #include "base/scope.h"
 #include "engine/volume_impl.h"
@@ -61,6 +62,7 @@ Task<Result<void>> VolumeImpl::admit(TailRecord* record) {
     const std::size_t count = whole_end - whole_first;
     auto reserved = co_await group_->store().space().reserve(count, 0);
     if (!reserved && reserved.error().code != Errc::no_space) co_return reserved;
+    if (!reserved) mark(Mark::space_full_overwrite);
     if (reserved) {
       record->first_whole = whole_first;
       record->reserved_chunks = count;

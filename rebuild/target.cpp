@@ -6,6 +6,7 @@
 
 #include "base/checksum.h"
 #include "base/ensure.h"
+#include "base/marks.h"
 #include "base/scope.h"
 #include "base/text.h"
 
@@ -47,6 +48,7 @@ Task<Result<Answer>> Target::ask(Question question) {
     auto answer = co_await peer_->ask(question);
     if (answer && answer->code == Errc{}) co_return answer;
     if (!answer) co_return fail(answer.error());
+    if (answer->code == Errc::busy) mark(Mark::rebuild_busy);
     if (answer->code != Errc::busy) co_return fail(answer->code, "the other copy cannot answer");
     co_await pause.after(milliseconds(kBusyPauseMs));
   }
@@ -81,10 +83,14 @@ Task<Result<void>> Target::match_catalogue() {
     });
     if (found == image_.volumes.end() || mine->entry.block_count > found->block_count) gone.push_back(mine.get());
   }
-  for (StoredVolume* volume : gone) CO_TRY(co_await owner_->drop_volume(volume));
+  for (StoredVolume* volume : gone) {
+    mark(Mark::rebuild_volume_dropped);
+    CO_TRY(co_await owner_->drop_volume(volume));
+  }
   for (const snapshot::CatalogueEntry& theirs : image_.volumes) {
     StoredVolume* mine = store_->find(VolumeId(theirs.volume_id));
     if (!mine) {
+      mark(Mark::rebuild_volume_made);
       CO_TRY(co_await store_->prepare_volume());
       snapshot::VolumeDescription description{};
       description.block_count = theirs.block_count;
@@ -146,6 +152,7 @@ Task<Result<void>> Target::match_leaf(StoredVolume* volume, std::uint64_t index,
       fetches.spawn(fetch(volume, chunk));
     } else if (frame && mine.modified_lsn != their.modified_lsn) {
       // The same content by another way: records that follow are held against their LSN, not this copy's.
+      mark(Mark::rebuild_same_content);
       mine.modified_lsn = their.modified_lsn;
       set_entry(volume, frame, chunk, mine);
     }
@@ -169,7 +176,9 @@ Task<Result<void>> Target::empty_leaves(StoredVolume* volume, std::uint64_t from
     if (!leaf) co_return fail(leaf.error());
     for (std::uint64_t i = 0; *leaf && i < snapshot::kLeafChunks; ++i) {
       const std::uint64_t chunk = *next * snapshot::kLeafChunks + i;
-      if (snapshot::entry_of(*leaf, chunk).location != 0) set_entry(volume, *leaf, chunk, MapEntry{});
+      if (snapshot::entry_of(*leaf, chunk).location == 0) continue;
+      mark(Mark::rebuild_hole);
+      set_entry(volume, *leaf, chunk, MapEntry{});
     }
     from = *next + 1;
   }

@@ -5,6 +5,7 @@
 
 #include "base/checksum.h"
 #include "base/ensure.h"
+#include "base/marks.h"
 #include "base/planted.h"
 
 namespace holdfast::snapshot {
@@ -168,6 +169,7 @@ Task<Result<Frame*>> Checkpoint::pinned_page(PageTree* tree, unsigned level, std
   // What was emptied with the page that was here stays known as such: a member may still have it.
   auto emptied = co_await tree->hole_lsn(level, index);
   if (!emptied) co_return fail(emptied.error());
+  if (*emptied != 0) mark(Mark::page_interior_anew);
   Frame* made = tree->create_page(level, index);
   for (std::size_t i = 0; i < kFanout && !planted(Bug::delta_without_holes); ++i) refs_of(made)[i].modified_lsn = *emptied;
   pin(made);
@@ -187,6 +189,7 @@ Task<Result<void>> Checkpoint::flush_leaf(PageTree* tree, Frame* leaf, Level* pa
   const bool unused = leaf->pins == 1 && !leaf->dirty && !leaf->frozen;
   if (tree->kind() == TreeKind::map && unused && map_leaf_is_empty(leaf->body())) {
     tree->moved();
+    mark(Mark::page_dropped);
     *ref = PageRef{0, 0, modified, 0};
     replace_page(old_page);
     if (old_page) ++pages_dropped_;

@@ -6,6 +6,7 @@
 
 #include "base/checksum.h"
 #include "base/ensure.h"
+#include "base/marks.h"
 #include "base/text.h"
 
 namespace holdfast::snapshot {
@@ -83,7 +84,10 @@ Task<Result<Frame*>> PageTree::read_page(PageRef ref, unsigned level, std::uint6
   if (!done) co_return fail(done.error());
   if (Frame* other = ports_.cache.find(key)) co_return other;  // Somebody was faster.
   // Somebody may also have been so much faster that the page was changed, written elsewhere and forgotten again.
-  if (moves != moves_) co_return nullptr;
+  if (moves != moves_) {
+    mark(Mark::page_moved_while_read);
+    co_return nullptr;
+  }
   PageHeader header;
   std::memcpy(&header, memory.bytes, sizeof header);
   if (xxh3(Bytes(memory.bytes, kPageBytes)) != ref.xxh3 || header.magic != kPageMagic || header.level != level ||
@@ -141,6 +145,7 @@ Frame* PageTree::create_leaf(std::uint64_t index) {
 
 std::byte* PageTree::writable(Frame* leaf, Lsn by) {
   if (leaf->flushing && !leaf->frozen) {
+    mark(Mark::page_frozen_copy);
     leaf->frozen = std::make_unique<PageMemory>();
     std::memcpy(leaf->frozen->bytes, leaf->page.bytes, kPageBytes);
   }

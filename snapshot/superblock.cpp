@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/checksum.h"
+#include "base/marks.h"
 #include "base/planted.h"
 #include "base/text.h"
 
@@ -70,6 +71,7 @@ Task<Result<SuperblockPair>> read_superblocks(Disk& disk, BufferPool& buffers) {
   if (!copies[0] || !copies[1]) {
     pair.newest = copies[0] ? *copies[0] : *copies[1];
     pair.lost_copy = copies[0] ? 1 : 0;
+    mark(Mark::superblock_copy_lost);
   } else {
     pair.newest = copies[0]->generation >= copies[1]->generation ? *copies[0] : *copies[1];
   }

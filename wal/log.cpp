@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "base/checksum.h"
+#include "base/marks.h"
 #include "base/planted.h"
 
 namespace holdfast::wal {
@@ -44,6 +45,7 @@ Task<Result<std::uint64_t>> Log::reserve(std::size_t logged_blocks, std::size_t 
   const std::uint64_t blocks = logged_blocks + header_blocks_for(header_bytes);
   ENSURE(blocks <= geometry_.blocks / 2);
   if (!room_.try_acquire(blocks)) {
+    mark(Mark::log_room_waited);
     listener_->log_full();
     co_await room_.acquire(blocks);
   }
@@ -198,6 +200,7 @@ void Log::finish_header(Batch& batch, std::size_t header_used, std::uint32_t rec
 void Log::split_at_ring_end(Batch& batch) {
   const std::uint64_t room_blocks = geometry_.blocks - batch.start.position % geometry_.blocks;
   if (batch.header_blocks + batch.payload_blocks <= room_blocks) return;
+  mark(Mark::log_batch_wraps);
   std::uint64_t left = room_blocks * kBlockBytes;
   std::size_t i = 0;
   while (left >= batch.segments[i].iov_len) left -= batch.segments[i++].iov_len;
@@ -280,6 +283,7 @@ std::optional<Log::Place> Log::find(Lsn lsn) const {
 void Log::cut(Lsn last_kept, std::uint64_t chain_xxh3, std::uint64_t generation) {
   ENSURE(in_flight_ == 0 && queued_.empty() && last_kept.value < next_lsn_ && generation > generation_);
   ENSURE(last_kept.value + 1 >= tail_.first_lsn);
+  mark(Mark::log_cut);
   while (starts_size_ > 0 && starts_[(starts_head_ + starts_size_ - 1) % starts_.size()].first_lsn > last_kept.value) --starts_size_;
   next_lsn_ = head_.first_lsn = last_kept.value + 1;
   durable_lsn_ = last_kept.value;
@@ -289,6 +293,7 @@ void Log::cut(Lsn last_kept, std::uint64_t chain_xxh3, std::uint64_t generation)
 
 void Log::restart(const LogCursor& at) {
   ENSURE(in_flight_ == 0 && queued_.empty() && at.position == head_.position);
+  mark(Mark::log_restart);
   room_.release(used_blocks());
   tail_ = head_ = at;
   starts_size_ = 0;

@@ -1,3 +1,5 @@
+
+#include "base/marks.h"
 #include "wal/log_reader.h"
 
 namespace holdfast::wal {
@@ -38,7 +40,10 @@ Task<Result<BatchRead>> read_batch(Disk* disk, BufferPool* buffers, const Log* l
     read.payload = co_await buffers->acquire(bytes);
     CO_TRY(co_await read_ring(disk, log, position + decoded->header.header_blocks, read.payload.bytes()));
   }
-  if (!log->keeps(position)) co_return fail(Errc::not_found);
+  if (!log->keeps(position)) {
+    mark(Mark::log_overwritten_while_read);
+    co_return fail(Errc::not_found);
+  }
   if (!decoded || decoded->header.position != position) co_return fail(Errc::corrupt);
   read.batch = std::move(*decoded);
   co_return read;

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/checksum.h"
+#include "base/marks.h"
 #include "base/planted.h"
 #include "base/text.h"
 
@@ -83,7 +84,10 @@ class Scanner {
     }
     // A cut that nothing was written after is in the superblock alone.
     const std::uint64_t cut_lsn = std::max(input_.cut_lsn, input_.tail.first_lsn);
-    if (generation_ < input_.generation && cursor_.first_lsn > cut_lsn) cut_from(cut_lsn);
+    if (generation_ < input_.generation && cursor_.first_lsn > cut_lsn) {
+      mark(Mark::scan_cut_by_superblock);
+      cut_from(cut_lsn);
+    }
     CO_TRY(co_await judge_end());
     output_.head = cursor_;
     output_.proven_lsn = std::max(output_.proven_lsn, input_.durable_lsn);
@@ -121,7 +125,10 @@ class Scanner {
     batch_ = std::move(*decoded);
     if (!continues_here(batch_.header)) co_return false;
     // A new generation goes on where the old one was cut.
-    if (batch_.header.first_lsn < cursor_.first_lsn) cut_from(batch_.header.first_lsn);
+    if (batch_.header.first_lsn < cursor_.first_lsn) {
+      mark(Mark::scan_cut_by_batch);
+      cut_from(batch_.header.first_lsn);
+    }
     auto payload = co_await payload_matches();
     co_return payload;
   }
@@ -209,7 +216,10 @@ class Scanner {
       auto evidence = co_await evidence_at(cursor_.position + i, *fixed);
       if (!evidence) co_return fail(evidence.error());
       if (*evidence >= cursor_.first_lsn) co_return damage(*evidence);
-      if (*evidence > 0) output_.tail_was_torn = true;
+      if (*evidence > 0) {
+        mark(Mark::scan_torn_tail);
+        output_.tail_was_torn = true;
+      }
     }
     co_return Result<void>{};
   }
@@ -312,6 +322,7 @@ Task<Result<void>> rewrite_unproven(Disk& disk, BufferPool& buffers, LogGeometry
     const std::uint64_t blocks = std::min({scanned.head.position - position, geometry.blocks - slot, kRewriteBytes / kBlockBytes});
     const MutableBytes bytes = buffer.bytes().first(blocks * kBlockBytes);
     const std::uint64_t offset = geometry.offset_bytes + slot * kBlockBytes;
+    mark(Mark::scan_rewrites);
     CO_TRY(co_await disk.read(offset, bytes));
     CO_TRY(co_await disk.write(offset, bytes, Durability::durable));
     position += blocks;

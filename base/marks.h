@@ -1,0 +1,99 @@
+// Marks of rare branches: a proof that tests come by here. The simulator counts them (holdfast-sim --coverage); without the
+// compile definition HOLDFAST_PLANTED_BUGS, which its build has, a mark is nothing.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace holdfast {
+
+// One line a mark: name, and what it stands for.
+#define HOLDFAST_MARKS(M)                                                                             \
+  M(log_batch_wraps, "a batch goes on at the ring's start")                                           \
+  M(log_room_waited, "a record waits for room in the ring")                                           \
+  M(log_cut, "records are cut")                                                                       \
+  M(log_restart, "the log starts anew after a rebuild")                                               \
+  M(log_overwritten_while_read, "a batch is overwritten while it is read back")                       \
+  M(scan_cut_by_batch, "recovery: a newer generation begins before the end of the older one")         \
+  M(scan_cut_by_superblock, "recovery: only the superblock knows of a cut")                           \
+  M(scan_torn_tail, "recovery: something unreadable follows the end")                                 \
+  M(scan_rewrites, "recovery: what is not proven durable is written again")                           \
+  M(superblock_copy_lost, "one copy of the superblock is unreadable")                                 \
+  M(page_moved_while_read, "a map page moved while it was read")                                      \
+  M(page_frozen_copy, "a map page changes under a checkpoint")                                        \
+  M(page_dropped, "a map page becomes a hole")                                                        \
+  M(page_interior_anew, "an interior page comes anew and remembers what was emptied")                 \
+  M(space_full_overwrite, "no fresh chunk: a whole chunk is overwritten in place")                    \
+  M(space_checkpoint_for_room, "a write waits for a checkpoint to set chunks free")                   \
+  M(apply_stale_dropped, "the map is ahead of a record")                                              \
+  M(apply_from_log, "a block is applied from the log")                                                \
+  M(apply_place_kept, "an emptied chunk keeps its place for a write under way")                       \
+  M(tail_recovered, "a restart finds records that are not known to be committed")                     \
+  M(tail_lost_role, "a primary loses its role with records in the tail")                              \
+  M(tail_full, "a writer waits because the tail is long")                                             \
+  M(commit_waits_to_answer, "what is committed may not be acknowledged yet")                          \
+  M(read_waits_for_lease, "what was read may not be answered yet")                                    \
+  M(reign_over, "a write meets another reign than it began in")                                       \
+  M(epoch_start_too_late, "an epoch is over before its start is logged")                              \
+  M(ship_from_log, "a record is read back for another copy")                                          \
+  M(ship_superseded, "blocks of it were overwritten since")                                           \
+  M(ship_window_full, "a copy has much to acknowledge")                                               \
+  M(ship_fell_behind, "what a copy lacks is not in the log any more")                                 \
+  M(receive_barrier, "a record waits for the catalogue's change before it")                           \
+  M(receive_no_room, "a follower waits for room in its log")                                          \
+  M(receive_no_space, "a follower waits for space")                                                   \
+  M(receive_dropped, "a received record is not wanted any more")                                      \
+  M(receive_refused, "a received record does not continue the log")                                   \
+  M(receive_chunks, "a follower writes whole chunks")                                                 \
+  M(session_replaced, "a new connection replaces an older one")                                       \
+  M(session_silent, "a silent connection is given up")                                                \
+  M(session_stalled, "the process was stalled")                                                       \
+  M(register_conflict, "somebody else changed the register")                                          \
+  M(register_unknown, "nobody knows whether the register changed")                                    \
+  M(role_claim_abandoned, "a claim's nonce is forgotten")                                             \
+  M(role_bind_behind_bind, "a newer epoch comes while one is being bound")                            \
+  M(role_gave_way, "a primary that serves nobody gives way")                                          \
+  M(role_removed_several, "several members are dropped at once")                                      \
+  M(role_joined, "a member joins")                                                                    \
+  M(role_handed_over, "a primary hands over")                                                         \
+  M(role_released, "a follower is released from its promise")                                         \
+  M(role_disk_went_back, "a member has less than it acknowledged")                                    \
+  M(role_store_failed, "a primary's store fails")                                                     \
+  M(unfit, "a copy becomes unfit")                                                                    \
+  M(fit_again, "a copy becomes fit again")                                                            \
+  M(rebuild_begins, "a rebuild begins")                                                               \
+  M(rebuild_whole, "all of a copy is compared")                                                       \
+  M(rebuild_interrupted, "a rebuild is interrupted")                                                  \
+  M(rebuild_same_content, "a chunk is the same by another way")                                       \
+  M(rebuild_hole, "pages are emptied by a rebuild")                                                   \
+  M(rebuild_volume_made, "a rebuild makes a volume")                                                  \
+  M(rebuild_volume_dropped, "a rebuild drops a volume")                                               \
+  M(rebuild_busy, "the other copy cannot answer yet")
+
+enum class Mark : std::uint8_t {
+#define HOLDFAST_MARK_ENUM(name, text) name,
+  HOLDFAST_MARKS(HOLDFAST_MARK_ENUM)
+#undef HOLDFAST_MARK_ENUM
+  count
+};
+inline constexpr std::size_t kMarks = static_cast<std::size_t>(Mark::count);
+
+struct MarkText {
+  std::string_view name, text;
+};
+inline constexpr std::array<MarkText, kMarks> kMarkTexts{{
+#define HOLDFAST_MARK_TEXT(name, text) {#name, text},
+    HOLDFAST_MARKS(HOLDFAST_MARK_TEXT)
+#undef HOLDFAST_MARK_TEXT
+}};
+
+#ifdef HOLDFAST_PLANTED_BUGS
+inline std::array<std::uint64_t, kMarks> mark_counts{};
+inline void mark(Mark m) { ++mark_counts[static_cast<std::size_t>(m)]; }
+#else
+constexpr void mark(Mark) {}
+#endif
+
+}  // namespace holdfast
