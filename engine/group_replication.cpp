@@ -16,6 +16,8 @@ namespace holdfast::engine {
 namespace {
 
 constexpr std::int64_t kHandOverMs = 5'000;  // For everything that is under way to be committed.
+constexpr std::int64_t kLeaveMs = 1'000;      // For the primary to take this copy out of in_sync …
+constexpr std::int64_t kLeaveAgainMs = 10;    // … asked as often.
 
 }  // namespace
 
@@ -158,14 +160,22 @@ Task<Result<void>> GroupImpl::switchover(NodeId candidate) {
   co_return fail(Errc::timed_out, concat("node ", candidate.value, " did not confirm what is under way; this node goes on"));
 }
 
-// Somebody else leads before this copy goes, when there is somebody.
+// Somebody else leads before this copy goes, when there is somebody; and nobody waits for it once it is gone.
 Task<void> GroupImpl::leave_in_order() {
-  if (obstacle() != Errc{}) co_return;
-  const std::vector<Copy> in_sync = replica_->machine().view().in_sync;
+  if (!ports_.coordinator || failed_ || stopping_) co_return;
+  const RoleMachine& machine = replica_->machine();
+  const std::vector<Copy> in_sync = machine.view().in_sync;
   for (const Copy& copy : in_sync) {
-    if (copy.node == options_.node || !replica_->machine().is_in_step(copy.node)) continue;
+    if (obstacle() != Errc{} || copy.node == options_.node || !machine.is_in_step(copy.node)) continue;
     auto handed_over = co_await switchover(copy.node);
-    if (handed_over) co_return;
+    if (handed_over) break;
+  }
+  if (machine.role() == Role::primary) co_return;
+  Timer pause(ports_.clock);
+  const BootNs latest = ports_.clock.now() + milliseconds(kLeaveMs);
+  while (!failed_ && machine.view().find_in_sync(options_.node) && ports_.clock.now() < latest) {
+    replica_->leave();
+    co_await pause.after(milliseconds(kLeaveAgainMs));
   }
 }
 

@@ -223,6 +223,10 @@ bool Replica::hand_over(NodeId candidate) {
   return done;
 }
 
+void Replica::leave() {
+  event([](RoleMachine& m) { m.leave(); });
+}
+
 std::vector<NodeId> Replica::connected() const {
   std::vector<NodeId> nodes;
   for (const Session* session : sessions_)

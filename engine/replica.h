@@ -58,6 +58,7 @@ class Replica {
   bool prepare_hand_over(NodeId candidate) { return machine_.prepare_hand_over(candidate); }
   void cancel_hand_over();
   bool hand_over(NodeId candidate);
+  void leave();
 
   std::vector<NodeId> connected() const;
   std::uint64_t shipped_records() const { return shipped_records_; }

@@ -44,6 +44,7 @@ void RoleMachine::tick(BootNs now) {
   if (role_ == Role::primary) {
     send_beats(now);
     judge_members(now);
+    release_if_helpless(now);
     if (role_ == Role::primary) consider_joins(now);
   } else {
     send_signs_of_life(now);
@@ -113,6 +114,9 @@ void RoleMachine::received(BootNs now, NodeId node, SessionId session, const Mes
     }
   } else if (const auto* lagging = std::get_if<Lagging>(&message)) {
     on_lagging(from, *lagging);
+  } else if (const auto* leaving = std::get_if<Leaving>(&message)) {
+    if (leaving->epoch == bound_.epoch) from.leaving = true;
+    if (role_ == Role::primary) judge_members(now);
   } else if (const auto* fenced = std::get_if<Fenced>(&message)) {
     if (role_ == Role::primary && fenced->bound > bound_.epoch) demote(now);
   }

@@ -70,6 +70,8 @@ class RoleMachine {
   void told_commit(BootNs now, SessionId session, Lsn commit);
   // The store is out of service: whoever led leads no more, and says so.
   void store_failed(BootNs now);
+  // This copy is about to stop: as a follower it asks to be taken out of in_sync.
+  void leave();
   // Primary: what the member still lacks is not in the log any more.
   void fell_behind(NodeId node, SessionId session);
   void initiator_heard(BootNs now) { initiator_heard_ = now; }
@@ -121,6 +123,7 @@ class RoleMachine {
     BootNs newest_sent{};            // In the peer's clock: what the next beat echoes.
     BootNs heard{};                  // My newest sending that the peer is known to have received.
     BootNs led{};                    // The same, told by a beat that leads.
+    bool leaving = false;            // It stops in order.
     bool was_reset = false;          // The last connection was reset: a hint at a dead process.
     bool coordinator_reached = false;
     // As primary, for this epoch.
@@ -188,7 +191,8 @@ class RoleMachine {
   void beat_to(BootNs now, Peer& to);
   void judge_members(BootNs now);
   bool is_silent(const Peer& member, BootNs now) const;
-  void give_way(BootNs now);
+  bool serves_somebody(BootNs now) const;
+  void release_if_helpless(BootNs now);
   void consider_joins(BootNs now);
   bool ready_to_join(const Peer& learner, BootNs now) const;
   bool owes(const Copy& copy) const;
@@ -232,6 +236,7 @@ class RoleMachine {
   bool open_ = false;
   bool handing_over_ = false;         // The owner drains: nothing new, and no change of the set.
   BootNs leading_since_{};
+  BootNs helpless_since_{};           // Neither lease nor coordinator.
   BootNs initiator_heard_{};
   std::size_t initiators_ = 0;
 };

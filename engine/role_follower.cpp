@@ -85,6 +85,11 @@ void RoleMachine::on_lagging(Peer& leader, const Lagging& lagging) {
   ask(RebuildFrom{leader.session, lagging.shared < log_->applied});
 }
 
+void RoleMachine::leave() {
+  if (role_ == Role::primary || leader_session_ == SessionId()) return;
+  send(peer(leader_), Leaving{bound_.epoch});
+}
+
 void RoleMachine::rebuilt(BootNs) {
   if (role_ == Role::primary) return;
   commit_ = log_->applied;

@@ -55,7 +55,9 @@ struct Fenced { Epoch bound; };             // I am bound to a newer epoch than 
 // Primary: my log does not hold what you lack; what we share ends at `shared`. Rebuild, then connect anew.
 struct Lagging { Epoch epoch; Lsn shared; };
 
-using Message = std::variant<Hello, Beat, MatchAt, Ack, Release, Fenced, Lagging>;
+struct Leaving { Epoch epoch; };            // Follower: I stop in order. Take me out of in_sync rather than wait for silence.
+
+using Message = std::variant<Hello, Beat, MatchAt, Ack, Release, Fenced, Lagging, Leaving>;
 
 // ---- What the machine asks for. Each is done in order; those with an answer are answered by the event that is named.
 struct SendTo { NodeId node; SessionId session; Message message; };

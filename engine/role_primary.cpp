@@ -36,7 +36,7 @@ void RoleMachine::become_primary(BootNs now) {
   epoch_start_ = Lsn();
   handing_over_ = false;
   open_ = planted(Bug::opened_before_epoch_start);
-  leading_since_ = now;
+  leading_since_ = helpless_since_ = now;
   ask(BeginEpoch{bound_.epoch});
   send_beats(now);
 }
@@ -221,7 +221,8 @@ void RoleMachine::judge_members(BootNs now) {
     const bool silent = is_silent(p ? *p : Peer{}, now);
     const bool replaced = p && p->hello && p->hello->copy.incarnation != copy.incarnation && !planted(Bug::wiped_disk_keeps_membership);
     const bool rolled_back = p && p->rebuild_asked;
-    if (!silent && !replaced && !rolled_back && view_.is_member(copy.node)) continue;
+    const bool leaves = p && p->leaving;
+    if (!silent && !replaced && !rolled_back && !leaves && view_.is_member(copy.node)) continue;
     if (planted(Bug::removed_without_cas) || planted(Bug::removed_at_send)) std::erase(obligations_, copy);
     silence = silence || silent;
     next.remove_in_sync(copy.node);
@@ -229,23 +230,44 @@ void RoleMachine::judge_members(BootNs now) {
   if (next.in_sync.size() == view_.in_sync.size()) return;
   if (next.in_sync.size() + 1 < view_.in_sync.size()) mark(Mark::role_removed_several);
   if (planted(Bug::removed_without_cas)) return update_commit();
-  // Cut off from all others: it may be me. Whoever serves nobody must not lock the volume up.
+  // Cut off from all others: it may be me. Whoever serves nobody must not lock the volume up: without the others' promises
+  // nothing is served here, and one of them may claim.
   const bool alone = next.in_sync.size() == 1 && view_.in_sync.size() > 1 && silence;
-  const bool useful = initiators_ == 0 || now - initiator_heard_ < milliseconds(start_.timing.replica_timeout_ms);
-  if (alone && !useful) return give_way(now);
+  if (alone && !serves_somebody(now)) return mark(Mark::role_gave_way);
   raise_floor(next, log_->history.at(commit_), commit_);
   swap(now, false, std::move(next));
 }
 
-void RoleMachine::give_way(BootNs now) {
-  mark(Mark::role_gave_way);
-  no_claim_before_ = now + milliseconds(start_.timing.step_down_pause_ms);
-  demote(now);
+// Has an initiator been heard since the others fell silent? What cuts one off from all of them may cut off the hosts, too.
+bool RoleMachine::serves_somebody(BootNs now) const {
+  if (initiators_ == 0) return true;
+  BootNs others = leading_since_;
+  for (const Copy& copy : view_.in_sync)
+    if (const Peer* p = find_peer(copy.node)) others = std::max(others, p->heard);
+  const DurationNs timeout = milliseconds(start_.timing.replica_timeout_ms);
+  return now - initiator_heard_ < timeout && initiator_heard_ - others > DurationNs{timeout.value / 2};
+}
+
+// Without the lease, and without the coordinator that could end that: somebody else has both within reach. To release is to
+// cease for good (8).
+void RoleMachine::release_if_helpless(BootNs now) {
+  if (holds_lease(now) || reaches_coordinator(now) || handing_over_) helpless_since_ = now;
+  if (now - helpless_since_ <= milliseconds(start_.timing.replica_timeout_ms)) return;
+  for (const Copy& copy : view_.in_sync) {
+    const Peer* p = find_peer(copy.node);
+    const bool fit = copy.node != self().node && p && p->coordinator_reached && !is_silent(*p, now) && durable_on(copy) >= commit_;
+    if (!fit) continue;
+    const Epoch ceased = bound_.epoch;
+    no_claim_before_ = now + milliseconds(start_.timing.takeover_patience_ms);
+    demote(now);
+    mark(Mark::role_released_helpless);
+    return send(peer(copy.node), Release{ceased});
+  }
 }
 
 // Caught up to the commit LSN and to the start of this epoch: a fresh primary's commit lags what was acknowledged before (18).
 bool RoleMachine::ready_to_join(const Peer& learner, BootNs now) const {
-  if (!learner.hello || !learner.matched || learner.rebuild_asked) return false;
+  if (!learner.hello || !learner.matched || learner.rebuild_asked || learner.leaving) return false;
   if (planted(Bug::joined_without_acks)) return true;
   const Lsn start = planted(Bug::joined_at_lagging_commit) ? Lsn() : epoch_start_;
   return learner.acked >= std::max(commit_, start) && learner.promise_of == learner.hello->copy.incarnation &&
@@ -271,7 +293,7 @@ bool RoleMachine::is_in_step(NodeId candidate) const {
   const Copy* copy = view_.find_in_sync(candidate);
   const Peer* p = find_peer(candidate);
   return role_ == Role::primary && open_ && copy && candidate != self().node && owes(*copy) && p && p->matched &&
-         p->hello && p->hello->copy == *copy;
+         p->hello && p->hello->copy == *copy && p->coordinator_reached;
 }
 
 bool RoleMachine::prepare_hand_over(NodeId candidate) {

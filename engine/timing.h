@@ -14,7 +14,6 @@ struct Timing {
   std::int64_t takeover_patience_ms = 750;    // Silence of the primary until a member claims.
   std::int64_t register_poll_ms = 1'000;      // A watch is only a hint.
   std::int64_t register_retry_ms = 20;        // Between reads that a claim waits for, and of an unknown CAS.
-  std::int64_t step_down_pause_ms = 3'000;    // A primary that gave way lets others go first.
   std::int64_t drift_percent = 1;             // Two clocks differ by no more over a lease (rule 6).
 };
 

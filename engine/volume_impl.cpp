@@ -32,6 +32,7 @@ ClusterView VolumeImpl::cluster_view() const {
 }
 
 PortGroupState VolumeImpl::local_state() const {
+  group_->initiator_heard();  // The door asks before it refuses.
   if (closed_ || group_->has_failed()) return PortGroupState::unavailable;
   const Errc why = group_->obstacle();
   return why == Errc{} ? PortGroupState::active_optimized : why == Errc::fenced ? PortGroupState::standby : PortGroupState::unavailable;

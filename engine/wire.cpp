@@ -106,6 +106,11 @@ FrameKind put_body(std::vector<std::byte>& out, const Lagging& lagging) {
   return FrameKind::lagging;
 }
 
+FrameKind put_body(std::vector<std::byte>& out, const Leaving& leaving) {
+  put(out, wal::EpochBody{leaving.epoch.value});
+  return FrameKind::leaving;
+}
+
 std::unexpected<Error> bad(std::string what) { return fail(Errc::protocol, "frame: " + std::move(what)); }
 
 // A history as a log can have it: epochs and LSNs grow, and none begins behind the end.
@@ -211,6 +216,7 @@ Result<Message> decode_message(Bytes head) {
     case FrameKind::release: return read_fixed<wal::EpochBody>(body, [](const auto& b) { return Release{Epoch(b.epoch)}; });
     case FrameKind::fenced: return read_fixed<wal::EpochBody>(body, [](const auto& b) { return Fenced{Epoch(b.epoch)}; });
     case FrameKind::lagging: return read_fixed<wal::MatchBody>(body, [](const auto& b) { return Lagging{Epoch(b.epoch), Lsn(b.lsn)}; });
+    case FrameKind::leaving: return read_fixed<wal::EpochBody>(body, [](const auto& b) { return Leaving{Epoch(b.epoch)}; });
     case FrameKind::append:
     case FrameKind::question:
     case FrameKind::answer: break;

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "base/log.h"
+#include "base/marks.h"
 #include "base/planted.h"
 #include "test/cluster/life.h"
 #include "test/cluster/story.h"
@@ -24,6 +25,8 @@ int usage() {
                "             [--with FAULT] [--without FAULT] [--only-fault FAULT]\n"
                "    Each seed is the life of a cluster: faults, then calm, then it must be well and have lost nothing.\n"
                "    --twice runs each seed twice and compares the traces; --narrate tells the story as it happens.\n"
+               "holdfast-sim --coverage N [--first S] [--jobs J]\n"
+               "    How often N seeds come by each mark of a rare branch; fails when one is never passed (needs the preset `planted`).\n"
                "holdfast-sim --faults\n"
                "    The kinds of faults, and which are on.\n"
                "holdfast-sim --scenario ID|all|list [--first S] [--seeds N] [--narrate]\n"
@@ -37,7 +40,7 @@ struct Arguments {
   std::uint64_t first = 1;
   std::uint64_t seeds = 0;
   unsigned jobs = 2;
-  bool keep_going = false, twice = false, planted = false, faults = false;
+  bool keep_going = false, twice = false, planted = false, faults = false, coverage = false;
   std::string only, scenario;
   LifeOptions life;
 };
@@ -49,7 +52,7 @@ constexpr const char* kFigures[] = {"simulated ms", "healing ms", "events", "che
                                     "blocks undecided", "process lives", "times a node began to serve", "switchovers asked for",
                                     "switchovers done", "frames", "frames and requests held by a cut", "connections broken"};
 constexpr std::size_t kFigureCount = std::size(kFigures);
-static_assert(kFigureCount + kFaults <= crash::Tally::kCounts);
+static_assert(kFigureCount + kFaults + kMarks <= crash::Tally::kCounts);
 
 void add_to(crash::Tally& tally, const LifeReport& r) {
   const std::uint64_t values[] = {static_cast<std::uint64_t>(r.lived_ms), static_cast<std::uint64_t>(r.healed_ms), r.steps, r.checks,
@@ -58,6 +61,9 @@ void add_to(crash::Tally& tally, const LifeReport& r) {
   static_assert(std::size(values) == kFigureCount);
   for (std::size_t i = 0; i < kFigureCount; ++i) tally.counts[i] += values[i];
   for (std::size_t i = 0; i < kFaults; ++i) tally.counts[kFigureCount + i] += r.faults[i];
+#ifdef HOLDFAST_PLANTED_BUGS
+  for (std::size_t i = 0; i < kMarks; ++i) tally.counts[kFigureCount + kFaults + i] += std::exchange(mark_counts[i], 0);
+#endif
 }
 
 std::string try_seed(std::uint64_t seed, const Arguments& arguments, crash::Tally& tally) {
@@ -69,6 +75,18 @@ std::string try_seed(std::uint64_t seed, const Arguments& arguments, crash::Tall
   }
   if (!arguments.twice || live(seed, arguments.life).trace == report.trace) return {};
   return sim::format("seed {} FAILED: it does not replay the same", seed);
+}
+
+// True when every mark was passed.
+bool print_coverage(const crash::Tally& tally) {
+  bool all = true;
+  std::printf("  marks:\n");
+  for (std::size_t i = 0; i < kMarks; ++i) {
+    const std::uint64_t count = tally.counts[kFigureCount + kFaults + i];
+    all = all && count > 0;
+    std::printf("  %12" PRIu64 " %-28s %s\n", count, std::string(kMarkTexts[i].name).c_str(), std::string(kMarkTexts[i].text).c_str());
+  }
+  return all;
 }
 
 int run_seeds(const Arguments& arguments) {
@@ -85,7 +103,8 @@ int run_seeds(const Arguments& arguments) {
     if (arguments.life.faults[i])
       std::printf("  %12" PRIu64 " %s\n", result.tally.counts[kFigureCount + i], std::string(kFaultKinds[i].name).c_str());
   if (result.failures > 0) std::printf("the smallest failing seed: %" PRIu64 "\n", result.first_failure);
-  return result.failures == 0 ? 0 : 1;
+  const bool covered = !arguments.coverage || print_coverage(result.tally);
+  return result.failures == 0 && covered ? 0 : 1;
 }
 
 #ifdef HOLDFAST_PLANTED_BUGS
@@ -190,6 +209,7 @@ bool parse_valued(Arguments& out, const std::string& name, const std::string& va
   if (value.empty() || *end != 0) return false;
   if (name == "--first") out.first = number;
   else if (name == "--seeds") out.seeds = number;
+  else if (name == "--coverage") out.seeds = number, out.coverage = true;
   else if (name == "--jobs" && number >= 1 && number <= 64) out.jobs = static_cast<unsigned>(number);
   else if (name == "--nodes" && number >= 1 && number <= 5) out.life.choices.nodes = static_cast<unsigned>(number);
   else return false;

@@ -16,7 +16,6 @@ engine::Timing draw_timing(SimRandom& random) {
   if (random.one_in(6)) t.replica_timeout_ms = t.lease_ms / 3;
   t.register_poll_ms = random.pick(std::array<std::int64_t, 3>{1'000, 200, 50});
   t.register_retry_ms = static_cast<std::int64_t>(random.between(2, 20));
-  t.step_down_pause_ms = t.lease_ms * 5;
   return t;
 }
 

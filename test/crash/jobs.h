@@ -10,7 +10,7 @@ namespace holdfast::crash {
 
 // Counts that workers share with their parent.
 struct Tally {
-  static constexpr std::size_t kCounts = 48;
+  static constexpr std::size_t kCounts = 160;
   std::uint64_t counts[kCounts];
 };
 

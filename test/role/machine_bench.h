@@ -147,6 +147,7 @@ class MachineBench {
     answer.sent = now;
     answer.echo = now;
     answer.grants = true;
+    answer.coordinator_reached = true;
     answer.lease_ms = 600;
     receive(answer, node, session);
   }

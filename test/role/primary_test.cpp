@@ -171,8 +171,8 @@ TEST(Primary, LearnerWithoutAPromise_DoesNotJoin) {
   EXPECT_EQ(bench.asked<SwapRegister>(), nullptr);
 }
 
-// Cut off from all others it may be the one that is cut off: who serves nobody gives way instead of taking the volume along.
-TEST(Primary, CutOffFromMembersAndInitiators_GivesWay) {
+// Cut off from all others it may be the one that is cut off: who serves nobody leaves the others in sync, for one of them to claim.
+TEST(Primary, CutOffFromMembersAndInitiators_RemovesNobody) {
   MachineBench bench;
   bench.lead(5);
   bench.bring_up();
@@ -180,8 +180,38 @@ TEST(Primary, CutOffFromMembersAndInitiators_GivesWay) {
   bench.machine->initiator_heard(bench.now);
   bench.pass_ms(1'400);
   EXPECT_EQ(bench.asked<SwapRegister>(), nullptr);
-  EXPECT_NE(bench.asked<Cease>(), nullptr);
+  EXPECT_FALSE(bench.machine->may_serve(bench.now));
+  // A host comes, and the others stay away: it was them.
+  bench.machine->initiator_heard(bench.now);
+  bench.pass_ms(50);
+  const SwapRegister* swap = bench.asked<SwapRegister>();
+  ASSERT_NE(swap, nullptr);
+  EXPECT_EQ(swap->value.in_sync.size(), 1u);
+}
+
+// Members and hosts fall silent at the same moment: that a host was heard as late as the members says nothing.
+TEST(Primary, HostHeardOnlyUntilTheMembersFellSilent_RemovesNobody) {
+  MachineBench bench;
+  bench.lead(5);
+  bench.bring_up();
+  bench.machine->initiators_attached(1);
+  bench.machine->initiator_heard(BootNs{bench.now.value + 40'000'000});
+  bench.pass_ms(1'400);
+  EXPECT_EQ(bench.asked<SwapRegister>(), nullptr);
+}
+
+TEST(Primary, WithoutLeaseAndCoordinator_ReleasesToWhoReachesIt) {
+  MachineBench bench;
+  bench.lead(5, {kMe, kOther, kThird});
+  bench.bring_up();
+  for (int i = 0; i < 60 && bench.machine->role() == Role::primary; ++i) {
+    bench.pass_ms(50);
+    bench.machine->register_unreadable(bench.now);
+    bench.promise();
+  }
   EXPECT_EQ(bench.machine->role(), Role::follower);
+  ASSERT_NE(bench.sent<Release>(), nullptr);
+  EXPECT_EQ(bench.sent<Release>()->epoch, Epoch(5));
 }
 
 TEST(Primary, FencedByANewerEpoch_Ceases) {
