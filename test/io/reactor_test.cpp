@@ -60,7 +60,7 @@ TEST(Reactor, Idle_UntilATimer_BlocksInsteadOfTurning) {
   scope.spawn(sleep_and_note(&reactor->clock(), reactor->clock().now() + milliseconds(20), 1, &order));
   run_task(*reactor, join(&scope));
   EXPECT_LE(reactor->stats().turns.get(), 8u);
-  EXPECT_EQ(reactor->stats().enters.get(), 0u);
+  EXPECT_LE(reactor->stats().enters.get(), 4u);
 }
 
 // Timers that are cancelled or moved later leave the timerfd early; the next sleep must still wake up.
