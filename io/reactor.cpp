@@ -6,6 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <mutex>
@@ -31,6 +32,7 @@ class BootClock final : public Clock {
 constexpr std::int64_t kNotArmed = INT64_MAX;
 // However busy the flows are and whatever the ring's flags say: so often the kernel is asked for what has come.
 constexpr unsigned kTurnsWithoutEnterMax = 16;
+constexpr unsigned kSpinsSkippedMax = 63;
 
 // An eventfd or timerfd that ends the reactor's wait. Polled and read, so that no memory of ours is the kernel's meanwhile.
 class Signal final : public RingOp {
@@ -80,6 +82,8 @@ struct Reactor::Impl {
   std::atomic<bool> remote_waiting{false};                   // Set by posters, cleared before the swap.
   std::atomic<bool> sleeping{false};                         // Set around blocking: posters must write the eventfd.
   bool stopping = false;
+  unsigned spins_in_vain = 0;  // In a row: 0, 1, 3, 7 … kSpinsSkippedMax.
+  unsigned spins_to_skip = 0;  // Before the next one.
   unsigned turns_without_enter = 0;
 
   Impl(Executor& executor, ReactorOptions o)
@@ -89,8 +93,8 @@ struct Reactor::Impl {
   void run_remote_jobs();
   void fire_timers(Executor& executor);
   void arm_timer();
-  bool spin();
-  void block();
+  void spin(const Executor& flows);
+  void block(const Executor& flows);
   void look();
 };
 
@@ -163,28 +167,41 @@ void Reactor::Impl::arm_timer() {
   ENSURE(result == 0);
 }
 
-// Looks for completions for a while: a sleeping core takes longer to wake up than a fast disk to answer.
-bool Reactor::Impl::spin() {
-  if (options.spin.value == 0 || ring->in_flight() == 0) return false;
+// Looks for something to do for a while: a sleeping core takes longer to wake up than a fast disk to answer. Each time in vain is
+// followed by twice as many waits without it, so that an idle reactor, or one with slow disks, burns next to nothing.
+void Reactor::Impl::spin(const Executor& flows) {
+  if (options.spin.value == 0) return;
+  if (spins_to_skip > 0) {
+    --spins_to_skip;
+    return;
+  }
+  stats.spins.add();
+  ring->submit_and_collect();
+  if (!flows.idle()) return;
   const BootNs until = clock.now() + options.spin;
   for (unsigned round = 1;; ++round) {
     if (ring->something_to_collect() || remote_waiting.load(std::memory_order_relaxed)) break;
-    if (round % 64 == 0 && clock.now() >= until) return false;
+    if (round % 16 == 0 && clock.now() >= until) {
+      spins_in_vain = std::min(spins_in_vain * 2 + 1, kSpinsSkippedMax);
+      spins_to_skip = spins_in_vain;
+      return;
+    }
     __builtin_ia32_pause();
   }
+  spins_in_vain = 0;
   stats.spin_hits.add();
-  return true;
 }
 
 // Waits for whatever comes first. The kernel's flag that there is something to run may stay when there is nothing (seen on
 // 6.18), so the wait is for a completion, which cannot be claimed.
-void Reactor::Impl::block() {
+void Reactor::Impl::block(const Executor& flows) {
   timer_signal.arm(*ring);
   remote_signal.arm(*ring);
   arm_timer();
+  spin(flows);
   sleeping.store(true);
   // Who came before that store wrote no eventfd: look once more.
-  if (!remote_waiting.load()) {
+  if (flows.idle() && !remote_waiting.load()) {
     stats.blocks.add();
     ring->wait_and_collect();
   } else {
@@ -209,7 +226,7 @@ void Reactor::turn(Waiting waiting) {
   impl.run_remote_jobs();
   impl.fire_timers(*this);
   if (waiting == Waiting::block && idle() && !impl.stopping) {
-    impl.block();
+    impl.block(*this);
     impl.run_remote_jobs();
     impl.fire_timers(*this);
   } else {

@@ -25,7 +25,7 @@ struct ReactorOptions {
   unsigned submission_entries = 256;                 // Power of two; more requests than this in one turn cost a second call.
   unsigned completion_entries = 8192;                // Power of two; requests in flight beyond it are kept by the kernel.
   unsigned flows_per_turn = 256;                     // Flows resumed before the ring and the sockets get their turn.
-  DurationNs spin{};                                 // How long to look for completions before blocking, while I/O is in flight.
+  DurationNs spin{};                                 // How long to look for something to do before blocking; less when it is in vain.
 };
 
 // Written by the reactor's thread, readable from any.
@@ -35,7 +35,8 @@ struct ReactorStats {
   Counter submissions;    // Requests given to the ring.
   Counter completions;
   Counter blocks;         // Waits in the kernel.
-  Counter spin_hits;      // Waits that were saved by spinning.
+  Counter spins;          // Looks before blocking,
+  Counter spin_hits;      // and how many of them found something.
   Counter timer_arms;     // timerfd_settime calls.
   Counter remote_wakes;   // eventfd writes by other threads.
 };
