@@ -1,15 +1,17 @@
 #include "io/reactor.h"
 
+#include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/timerfd.h>
 #include <time.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
-#include <boost/asio/io_context.hpp>
 #include <cerrno>
 #include <mutex>
+#include <utility>
 
-#include "io/fd_watch.h"
 #include "io/ring.h"
 #include "io/system_error.h"
 #include "io/unique_fd.h"
@@ -28,7 +30,40 @@ class BootClock final : public Clock {
 };
 
 constexpr std::int64_t kNotArmed = INT64_MAX;
-constexpr unsigned kTurnsWithoutPollMax = 4;
+// However busy the flows are and whatever the ring's flags say: so often the kernel is asked for what has come.
+constexpr unsigned kTurnsWithoutEnterMax = 16;
+constexpr unsigned kSpinsSkippedMax = 63;
+
+// An eventfd or timerfd that ends the reactor's wait. Polled and read, so that no memory of ours is the kernel's meanwhile.
+class Signal final : public RingOp {
+ public:
+  Result<void> take(int fd) {
+    fd_.reset(fd);
+    if (!fd_) return fail(system_error(errno, "cannot create the reactor's descriptors"));
+    return {};
+  }
+  int fd() const { return fd_.get(); }
+  // Goes to the kernel with the next system call of the ring.
+  void arm(Ring& ring) {
+    if (armed_) return;
+    armed_ = true;
+    io_uring_sqe* sqe = ring.prepare();
+    io_uring_prep_poll_add(sqe, fd_.get(), POLLIN);
+    Ring::own(sqe, *this);
+  }
+  void completed(int) override {
+    armed_ = false;
+    std::uint64_t value = 0;
+    fired_ = ::read(fd_.get(), &value, sizeof value) == sizeof value || fired_;
+  }
+  // True when it was signalled since the last call.
+  bool take_fired() { return std::exchange(fired_, false); }
+
+ private:
+  UniqueFd fd_;
+  bool armed_ = false;
+  bool fired_ = false;
+};
 
 }  // namespace
 
@@ -37,12 +72,8 @@ struct Reactor::Impl {
   ReactorStats stats;
   BootClock clock;
   BufferPool buffers;
-  // One thread, nobody else touches the context: Asio's locks are off. Other threads reach us through post_remote only.
-  boost::asio::io_context ioc{BOOST_ASIO_CONCURRENCY_HINT_UNSAFE};
-
-  UniqueFd ring_event, remote_event, timer_event;
-  std::unique_ptr<Ring> ring;  // Before the watches: they are gone when it goes.
-  std::unique_ptr<FdSignal> ring_signal, remote_signal, timer_signal;
+  Signal remote_signal, timer_signal;
+  std::unique_ptr<Ring> ring;  // After the signals: they outlive what it holds of them.
   std::int64_t timer_armed_ns = kNotArmed;  // What the timerfd is set to; kNotArmed once it has fired.
 
   std::mutex remote_mutex;
@@ -51,7 +82,9 @@ struct Reactor::Impl {
   std::atomic<bool> remote_waiting{false};                   // Set by posters, cleared before the swap.
   std::atomic<bool> sleeping{false};                         // Set around blocking: posters must write the eventfd.
   bool stopping = false;
-  unsigned turns_without_poll = 0;
+  unsigned spins_in_vain = 0;  // In a row: 0, 1, 3, 7 … kSpinsSkippedMax.
+  unsigned spins_to_skip = 0;  // Before the next one.
+  unsigned turns_without_enter = 0;
 
   Impl(Executor& executor, ReactorOptions o)
       : options(o), clock(executor), buffers(executor, o.buffer_bytes) {}
@@ -60,22 +93,18 @@ struct Reactor::Impl {
   void run_remote_jobs();
   void fire_timers(Executor& executor);
   void arm_timer();
-  bool spin(const Reactor& reactor);
-  void block(const Reactor& reactor);
+  void spin(const Executor& flows);
+  void block(const Executor& flows);
+  void look();
 };
 
 Result<void> Reactor::Impl::start() {
-  ring_event.reset(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
-  remote_event.reset(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
-  timer_event.reset(timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC));
-  if (!ring_event || !remote_event || !timer_event) return fail(system_error(errno, "cannot create the reactor's descriptors"));
-  auto created = Ring::create(options.submission_entries, options.completion_entries, ring_event.get(), stats);
+  TRY(remote_signal.take(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)));
+  TRY(timer_signal.take(timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC)));
+  auto created = Ring::create(options.submission_entries, options.completion_entries, stats);
   if (!created) return fail(std::move(created).error());
   ring = std::move(*created);
   ring->register_memory(buffers.memory());
-  ring_signal = std::make_unique<FdSignal>(ioc, ring_event.get());
-  remote_signal = std::make_unique<FdSignal>(ioc, remote_event.get());
-  timer_signal = std::make_unique<FdSignal>(ioc, timer_event.get());
   return {};
 }
 
@@ -102,7 +131,7 @@ void Reactor::post_remote(std::move_only_function<void()> job) {
   if (!impl_->sleeping.load()) return;
   impl_->stats.remote_wakes.add();
   const std::uint64_t one = 1;
-  const auto written = ::write(impl_->remote_event.get(), &one, sizeof one);
+  const auto written = ::write(impl_->remote_signal.fd(), &one, sizeof one);
   ENSURE(written == sizeof one || errno == EAGAIN);
 }
 
@@ -124,7 +153,7 @@ void Reactor::Impl::fire_timers(Executor& executor) {
 // Called before blocking only. A timer that was cancelled or moved later leaves the timerfd early: one vain wake-up is
 // cheaper than setting it for every request's deadline.
 void Reactor::Impl::arm_timer() {
-  if (timer_signal->take()) timer_armed_ns = kNotArmed;
+  if (timer_signal.take_fired()) timer_armed_ns = kNotArmed;
   if (clock.timers().empty()) return;
   const std::int64_t due = clock.timers().next_due().value;
   if (due >= timer_armed_ns) return;
@@ -134,45 +163,60 @@ void Reactor::Impl::arm_timer() {
   const std::int64_t at = due > 0 ? due : 1;  // Zero would disarm it.
   spec.it_value.tv_sec = at / 1'000'000'000;
   spec.it_value.tv_nsec = at % 1'000'000'000;
-  const int result = timerfd_settime(timer_event.get(), TFD_TIMER_ABSTIME, &spec, nullptr);
+  const int result = timerfd_settime(timer_signal.fd(), TFD_TIMER_ABSTIME, &spec, nullptr);
   ENSURE(result == 0);
 }
 
-// Looks for completions for a while: a sleeping core takes longer to wake up than a fast disk to answer.
-bool Reactor::Impl::spin(const Reactor& reactor) {
-  if (options.spin.value == 0 || ring->in_flight() == 0) return false;
+// Looks for something to do for a while: a sleeping core takes longer to wake up than a fast disk to answer. Each time in vain is
+// followed by twice as many waits without it, so that an idle reactor, or one with slow disks, burns next to nothing.
+void Reactor::Impl::spin(const Executor& flows) {
+  if (options.spin.value == 0) return;
+  if (spins_to_skip > 0) {
+    --spins_to_skip;
+    return;
+  }
+  stats.spins.add();
+  ring->submit_and_collect();
+  if (!flows.idle()) return;
   const BootNs until = clock.now() + options.spin;
   for (unsigned round = 1;; ++round) {
     if (ring->something_to_collect() || remote_waiting.load(std::memory_order_relaxed)) break;
-    if (round % 64 == 0) {
-      stats.socket_polls.add();
-      ioc.poll();
-      if (!reactor.idle()) break;
-      if (clock.now() >= until) return false;
+    if (round % 16 == 0 && clock.now() >= until) {
+      spins_in_vain = std::min(spins_in_vain * 2 + 1, kSpinsSkippedMax);
+      spins_to_skip = spins_in_vain;
+      return;
     }
     __builtin_ia32_pause();
   }
+  spins_in_vain = 0;
   stats.spin_hits.add();
-  return true;
 }
 
-void Reactor::Impl::block(const Reactor& reactor) {
-  if (spin(reactor)) return;
+// Waits for whatever comes first. The kernel's flag that there is something to run may stay when there is nothing (seen on
+// 6.18), so the wait is for a completion, which cannot be claimed.
+void Reactor::Impl::block(const Executor& flows) {
+  timer_signal.arm(*ring);
+  remote_signal.arm(*ring);
   arm_timer();
-  ring->arm_wakeup();
+  spin(flows);
   sleeping.store(true);
-  // Whoever came before the two stores above wrote no eventfd: look once more. The kernel's flag that there is something to run
-  // may stay when there is nothing (seen on 6.18): only what is really collected keeps from blocking.
-  ring->submit_and_collect();
-  if (reactor.idle() && !remote_waiting.load()) {
+  // Who came before that store wrote no eventfd: look once more.
+  if (flows.idle() && !remote_waiting.load()) {
     stats.blocks.add();
-    ioc.run_one();
+    ring->wait_and_collect();
   } else {
-    stats.socket_polls.add();
-    ioc.poll();  // The sockets have their turn, however much the disks bring.
+    ring->submit_and_collect();
   }
   sleeping.store(false, std::memory_order_relaxed);
-  ring->disarm_wakeup();
+}
+
+void Reactor::Impl::look() {
+  if (++turns_without_enter >= kTurnsWithoutEnterMax) {
+    turns_without_enter = 0;
+    ring->enter_and_collect();
+  } else {
+    ring->submit_and_collect();
+  }
 }
 
 void Reactor::turn(Waiting waiting) {
@@ -180,24 +224,18 @@ void Reactor::turn(Waiting waiting) {
   impl.ring->bind();
   impl.stats.turns.add();
   impl.run_remote_jobs();
-  // Flows that are ready go first; the sockets are looked at when there are none, or after a few turns all the same.
-  if (idle() || ++impl.turns_without_poll >= kTurnsWithoutPollMax) {
-    impl.turns_without_poll = 0;
+  impl.fire_timers(*this);
+  if (waiting == Waiting::block && idle() && !impl.stopping) {
+    impl.block(*this);
+    impl.run_remote_jobs();
     impl.fire_timers(*this);
-    if (waiting == Waiting::block && idle() && !impl.stopping) {
-      impl.block(*this);  // Looks at the sockets in the same call.
-      impl.run_remote_jobs();
-      impl.ring->submit_and_collect();
-      impl.fire_timers(*this);
-    } else {
-      impl.stats.socket_polls.add();
-      impl.ioc.poll();
-    }
+  } else {
+    impl.look();
   }
   for (unsigned i = 0; i < impl.options.flows_per_turn; ++i) {
     if (!run_one()) break;
   }
-  impl.ring->submit_and_collect();
+  if (waiting == Waiting::poll) impl.ring->submit_and_collect();  // Who polls may not come again soon.
 }
 
 void Reactor::run() {
@@ -213,6 +251,5 @@ Clock& Reactor::clock() { return impl_->clock; }
 BufferPool& Reactor::buffers() { return impl_->buffers; }
 const ReactorStats& Reactor::stats() const { return impl_->stats; }
 Ring& Reactor::ring() { return *impl_->ring; }
-boost::asio::io_context& Reactor::io_context() { return impl_->ioc; }
 
 }  // namespace holdfast::io

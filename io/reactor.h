@@ -1,9 +1,10 @@
 // One thread's loop: the ready flows, the ring, the sockets and the timers of everything that lives on that thread.
 // It is the thread's Executor, and it has the thread's Clock and BufferPool.
 //
-// A turn: jobs of other threads → sockets and timers → block if no flow is ready → run ready flows (bounded) → submit what
-// they prepared and collect completions, with one system call. A reactor may be created on any thread; the thread of its first turn
-// owns it from then on. Destroy it last: after the disks, streams and scopes that live on it.
+// A turn: jobs of other threads → timers → submit what the flows before prepared and collect what has completed, with one system
+// call that also waits if no flow is ready → run ready flows (bounded). All waiting is the ring's: disks, sockets, the timerfd and
+// the eventfd of other threads. A reactor may be created on any thread; the thread of its first turn owns it from then on.
+// Destroy it last: after the disks, streams and scopes that live on it.
 #pragma once
 
 #include <memory>
@@ -15,10 +16,6 @@
 #include "base/executor.h"
 #include "base/result.h"
 
-namespace boost::asio {
-class io_context;
-}
-
 namespace holdfast::io {
 
 class Ring;
@@ -28,18 +25,18 @@ struct ReactorOptions {
   unsigned submission_entries = 256;                 // Power of two; more requests than this in one turn cost a second call.
   unsigned completion_entries = 8192;                // Power of two; requests in flight beyond it are kept by the kernel.
   unsigned flows_per_turn = 256;                     // Flows resumed before the ring and the sockets get their turn.
-  DurationNs spin{};                                 // How long to look for completions before blocking, while I/O is in flight.
+  DurationNs spin{};                                 // How long to look for something to do before blocking; less when it is in vain.
 };
 
 // Written by the reactor's thread, readable from any.
 struct ReactorStats {
   Counter turns;
-  Counter enters;         // io_uring_enter calls that submit or collect.
+  Counter enters;         // io_uring_enter calls, those that wait among them.
   Counter submissions;    // Requests given to the ring.
   Counter completions;
-  Counter socket_polls;   // Looks at the sockets without waiting.
-  Counter blocks;         // Waits for the kernel.
-  Counter spin_hits;      // Waits that were saved by spinning.
+  Counter blocks;         // Waits in the kernel.
+  Counter spins;          // Looks before blocking,
+  Counter spin_hits;      // and how many of them found something.
   Counter timer_arms;     // timerfd_settime calls.
   Counter remote_wakes;   // eventfd writes by other threads.
 };
@@ -66,7 +63,6 @@ class Reactor final : public Executor {
 
   // For the other parts of this room.
   Ring& ring();
-  boost::asio::io_context& io_context();
 
  private:
   struct Impl;

@@ -4,7 +4,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -60,8 +59,7 @@ Error refusal(int error_number) {
 
 }  // namespace
 
-Result<std::unique_ptr<Ring>> Ring::create(unsigned submission_entries, unsigned completion_entries, int event_fd,
-                                           ReactorStats& stats) {
+Result<std::unique_ptr<Ring>> Ring::create(unsigned submission_entries, unsigned completion_entries, ReactorStats& stats) {
   std::unique_ptr<Ring> ring(new Ring(submission_entries, stats));
   io_uring_params params{};
   // Completions are delivered only when we ask (no interrupting signals), a flag in shared memory says when asking pays,
@@ -74,9 +72,7 @@ Result<std::unique_ptr<Ring>> Ring::create(unsigned submission_entries, unsigned
   ring->initialized_ = true;
   result = io_uring_register_files_sparse(&ring->ring_, kFilesMax);
   if (result == 0) result = io_uring_register_buffers_sparse(&ring->ring_, kMemoryMax);
-  if (result == 0) result = io_uring_register_eventfd(&ring->ring_, event_fd);
   if (result < 0) return fail(refusal(-result));
-  ring->disarm_wakeup();
   return ring;
 }
 
@@ -87,6 +83,7 @@ Ring::~Ring() {
 void Ring::bind() {
   if (bound_) return;
   bound_ = true;
+  owner_ = std::this_thread::get_id();
   // liburing 2.3 declares io_uring_enable_rings() but does not export it.
   const long result = ::syscall(__NR_io_uring_register, ring_.ring_fd, IORING_REGISTER_ENABLE_RINGS, nullptr, 0);
   ENSURE(result == 0);
@@ -127,14 +124,26 @@ unsigned Ring::submit_and_collect() {
   return collect();
 }
 
-void Ring::wait_and_collect() {
+unsigned Ring::enter_and_collect() {
+  bind();
+  enter();
+  return collect();
+}
+
+unsigned Ring::wait_and_collect() {
   bind();
   stats_->enters.add();
   stats_->submissions.add(prepared_);
   const int result = io_uring_submit_and_wait(&ring_, 1);
   ENSURE(result >= 0 || result == -EINTR || result == -EBUSY || result == -EAGAIN);
   prepared_ = io_uring_sq_ready(&ring_);
-  collect();
+  return collect();
+}
+
+void Ring::cancel(RingOp& op) {
+  io_uring_sqe* sqe = prepare();
+  io_uring_prep_cancel(sqe, &op, 0);
+  own(sqe, ignored_);
 }
 
 unsigned Ring::collect() {
@@ -151,14 +160,6 @@ unsigned Ring::collect() {
   in_flight_ -= count;
   stats_->completions.add(count);
   return count;
-}
-
-void Ring::arm_wakeup() {
-  std::atomic_ref<unsigned>(*ring_.cq.kflags).store(0, std::memory_order_seq_cst);
-}
-
-void Ring::disarm_wakeup() {
-  std::atomic_ref<unsigned>(*ring_.cq.kflags).store(IORING_CQ_EVENTFD_DISABLED, std::memory_order_relaxed);
 }
 
 int Ring::register_file(int fd) {

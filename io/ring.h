@@ -7,6 +7,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <thread>
 
 #include "base/bytes.h"
 #include "base/result.h"
@@ -30,9 +31,7 @@ class Ring {
   static constexpr unsigned kMemoryMax = 16;   // Registered regions of one reactor.
   static constexpr int kNotRegistered = -1;
 
-  // event_fd is signalled when a completion waits for a reactor that sleeps.
-  static Result<std::unique_ptr<Ring>> create(unsigned submission_entries, unsigned completion_entries, int event_fd,
-                                              ReactorStats& stats);
+  static Result<std::unique_ptr<Ring>> create(unsigned submission_entries, unsigned completion_entries, ReactorStats& stats);
   Ring(const Ring&) = delete;
   Ring& operator=(const Ring&) = delete;
   ~Ring();
@@ -43,19 +42,23 @@ class Ring {
   // An entry to fill in (io_uring_prep_…) and to own; submitted at the end of the turn.
   io_uring_sqe* prepare();
   static void own(io_uring_sqe* sqe, RingOp& op) { io_uring_sqe_set_data(sqe, &op); }
-  // Submits and collects with at most one system call; tells the owners of what has completed. Returns their number.
+  // Submits and collects with at most one system call, and with none when there is neither anything to submit nor a sign of
+  // anything to collect; tells the owners of what has completed. Returns their number.
   unsigned submit_and_collect();
-  // Blocks until something completes, then collects: for destructors only.
-  void wait_and_collect();
+  // The same, but the system call is made whatever the signs say.
+  unsigned enter_and_collect();
+  // Submits, and blocks until something has completed, with one system call; then collects.
+  unsigned wait_and_collect();
+  // Asks the kernel to give a request up; its owner is told as always, with -ECANCELED if that was in time.
+  void cancel(RingOp& op);
+  // False on a foreign thread. When an owner is destroyed there, the ring's own thread must have ended: the kernel starts
+  // nothing more for it, and nobody collects.
+  bool on_own_thread() const { return std::this_thread::get_id() == owner_; }
 
   // In flight: prepared and not yet completed.
   std::uint64_t in_flight() const { return in_flight_; }
   // True when a look at the ring (no system call) shows something to collect.
   bool something_to_collect() const;
-
-  // Sleep protocol: arm_wakeup(), look once more, block, disarm_wakeup().
-  void arm_wakeup();
-  void disarm_wakeup();
 
   // kNotRegistered when the table is full.
   int register_file(int fd);
@@ -73,16 +76,23 @@ class Ring {
 
  private:
   Ring(unsigned submission_entries, ReactorStats& stats) : stats_(&stats), entries_(submission_entries) {}
+  // A cancellation's own answer, which nobody needs.
+  struct Ignored final : RingOp {
+    void completed(int) override {}
+  };
+
   void enter();
   unsigned collect();
 
   io_uring ring_{};
+  Ignored ignored_;
   ReactorStats* stats_;
   unsigned entries_;
   unsigned prepared_ = 0;  // Since the last submission.
   std::uint64_t in_flight_ = 0;
   bool initialized_ = false;
   bool bound_ = false;
+  std::thread::id owner_;  // From bind() on.
   unsigned regions_ = 0;
   std::array<MutableBytes, kMemoryMax> memory_{};
   std::array<bool, kFilesMax> file_used_{};

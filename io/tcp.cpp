@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -12,15 +13,13 @@
 #include <cerrno>
 #include <cstdlib>
 
-#include "io/fd_watch.h"
 #include "io/reactor.h"
+#include "io/ring_call.h"
 #include "io/system_error.h"
 #include "io/unique_fd.h"
 
 namespace holdfast::io {
 namespace {
-
-using Direction = FdWatch::Direction;
 
 constexpr std::size_t kSegmentsPerCall = 64;
 constexpr unsigned kReadsWithoutYield = 32;  // A peer that never lets the socket run dry must not starve the others.
@@ -48,28 +47,44 @@ Errc connection_errc(int error_number) {
   return error_number == ETIMEDOUT ? Errc::timed_out : Errc::closed;
 }
 
+std::size_t bytes_of(std::span<const iovec> segments) {
+  std::size_t bytes = 0;
+  for (const iovec& segment : segments) bytes += segment.iov_len;
+  return bytes;
+}
+
+// Sends directly, and waits in the ring only while the socket takes nothing. Receives through the ring, in the system call that
+// waits, unless the last time left something behind.
 class TcpStream final : public Stream {
  public:
+  // A blocking socket: the ring waits for one, but gives up at once on one that says O_NONBLOCK.
   TcpStream(Reactor& reactor, UniqueFd fd)
-      : reactor_(&reactor), fd_(std::move(fd)), watch_(reactor, fd_.get()),
+      : fd_(std::move(fd)), receiving_(reactor), sending_(reactor),
         peer_(address_of(fd_.get(), ::getpeername).text()), local_(address_of(fd_.get(), ::getsockname).text()) {}
 
   Task<Result<std::size_t>> read_some(std::span<const iovec> into) override {
-    const int count = static_cast<int>(std::min<std::size_t>(into.size(), IOV_MAX));
+    const std::size_t room = bytes_of(into);
+    message_ = {};
+    message_.msg_iov = const_cast<iovec*>(into.data());
+    message_.msg_iovlen = std::min<std::size_t>(into.size(), IOV_MAX);
     for (;;) {
-      if (watch_.closed()) co_return fail(Errc::closed);
-      if (++reads_without_wait_ > kReadsWithoutYield) {
+      if (closed_) co_return fail(Errc::closed);
+      ssize_t bytes = 0;
+      if (may_have_more_ && ++reads_without_wait_ <= kReadsWithoutYield) {
+        bytes = ::recvmsg(fd_.get(), &message_, MSG_DONTWAIT);
+        if (bytes < 0) bytes = -errno;
+        if (bytes == -EAGAIN) may_have_more_ = false;
+      } else {
         reads_without_wait_ = 0;
-        co_await Yield{*reactor_};
-        continue;
+        start_receiving(into);
+        auto answer = receiving_.answer();
+        bytes = co_await answer;
       }
-      const ssize_t bytes = ::readv(fd_.get(), into.data(), count);
-      if (bytes > 0) co_return static_cast<std::size_t>(bytes);
-      if (bytes == 0) co_return fail(Errc::closed);
-      if (errno == EINTR) continue;
-      if (errno != EAGAIN) co_return fail(connection_errc(errno));
-      reads_without_wait_ = 0;
-      co_await watch_.ready(Direction::read);
+      if (bytes == -EAGAIN || bytes == -EINTR) continue;
+      if (bytes == 0 || closed_) co_return fail(Errc::closed);
+      if (bytes < 0) co_return fail(connection_errc(static_cast<int>(-bytes)));
+      may_have_more_ = static_cast<std::size_t>(bytes) == room;
+      co_return static_cast<std::size_t>(bytes);
     }
   }
 
@@ -82,7 +97,7 @@ class TcpStream final : public Stream {
         ++index;
       }
       if (index == from.size()) co_return Result<void>();
-      if (watch_.closed()) co_return fail(Errc::closed);
+      if (closed_) co_return fail(Errc::closed);
       const ssize_t bytes = send_from(from.subspan(index), offset);
       if (bytes >= 0) {
         offset += static_cast<std::size_t>(bytes);
@@ -90,14 +105,15 @@ class TcpStream final : public Stream {
       }
       if (errno == EINTR) continue;
       if (errno != EAGAIN) co_return fail(connection_errc(errno));
-      co_await watch_.ready(Direction::write);
+      sending_.poll(fd_.get(), POLLOUT);
+      auto writable = sending_.answer();
+      co_await writable;
     }
   }
 
   void close() override {
-    if (watch_.closed()) return;
-    watch_.close();
-    // The peer hears of it now; the descriptor lives until nobody can be using it.
+    if (std::exchange(closed_, true)) return;
+    // The peer hears of it now, and so does the ring; the descriptor lives until nobody can be using it.
     ::shutdown(fd_.get(), SHUT_RDWR);
   }
 
@@ -106,12 +122,22 @@ class TcpStream final : public Stream {
 
   std::unique_ptr<Stream> move_to(Executor& executor) override {
     auto* target = dynamic_cast<Reactor*>(&executor);
-    ENSURE(target);
-    watch_.close();
+    ENSURE(target && !receiving_.pending() && !sending_.pending());
+    closed_ = true;
     return std::make_unique<TcpStream>(*target, std::move(fd_));
   }
 
  private:
+  // What was left of the last answer has been taken: the kernel need not try before it waits. When bytes or the peer's end
+  // have come meanwhile, it does not wait.
+  void start_receiving(std::span<const iovec> into) {
+    io_uring_sqe* sqe = receiving_.prepare();
+    if (into.size() == 1) io_uring_prep_recv(sqe, fd_.get(), into[0].iov_base, into[0].iov_len, 0);
+    else io_uring_prep_recvmsg(sqe, fd_.get(), &message_, 0);
+    if (!may_have_more_) sqe->ioprio |= IORING_RECVSEND_POLL_FIRST;
+    receiving_.own(sqe);
+  }
+
   ssize_t send_from(std::span<const iovec> from, std::size_t offset) {
     std::array<iovec, kSegmentsPerCall> part;
     const std::size_t count = std::min(from.size(), part.size());
@@ -124,22 +150,24 @@ class TcpStream final : public Stream {
     return ::sendmsg(fd_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT | (count < from.size() ? MSG_MORE : 0));
   }
 
-  Reactor* reactor_;
   UniqueFd fd_;
-  FdWatch watch_;
-  std::string peer_, local_;
+  bool closed_ = false;
+  bool may_have_more_ = false;  // The last receiving filled all it was given.
   unsigned reads_without_wait_ = 0;
+  msghdr message_{};            // Of the receiving under way.
+  RingCall receiving_, sending_;
+  std::string peer_, local_;
 };
 
 class TcpListenerImpl final : public TcpListener {
  public:
   TcpListenerImpl(Reactor& reactor, UniqueFd fd, TcpOptions options)
-      : reactor_(&reactor), fd_(std::move(fd)), watch_(reactor, fd_.get()), options_(options) {}
+      : reactor_(&reactor), fd_(std::move(fd)), arriving_(reactor), options_(options) {}
 
   Task<Result<std::unique_ptr<Stream>>> accept() override {
     for (;;) {
-      if (watch_.closed()) co_return fail(Errc::closed);
-      UniqueFd connection(::accept4(fd_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+      if (!fd_) co_return fail(Errc::closed);
+      UniqueFd connection(::accept4(fd_.get(), nullptr, nullptr, SOCK_CLOEXEC));
       if (connection) {
         prepare_connection(connection.get(), options_);
         std::unique_ptr<Stream> stream = std::make_unique<TcpStream>(*reactor_, std::move(connection));
@@ -150,13 +178,15 @@ class TcpListenerImpl final : public TcpListener {
           errno == ENETUNREACH || errno == ETIMEDOUT)
         continue;
       if (errno != EAGAIN) co_return fail(system_error(errno, "cannot accept a connection"));
-      co_await watch_.ready(Direction::read);
+      arriving_.poll(fd_.get(), POLLIN);
+      auto arrival = arriving_.answer();
+      co_await arrival;
     }
   }
 
-  // The port is free when this returns.
+  // The port is free when this returns: the ring has let go of it too.
   void close() override {
-    watch_.close();
+    arriving_.interrupt();
     fd_.reset();
   }
 
@@ -169,7 +199,7 @@ class TcpListenerImpl final : public TcpListener {
  private:
   Reactor* reactor_;
   UniqueFd fd_;
-  FdWatch watch_;
+  RingCall arriving_;
   TcpOptions options_;
 };
 
@@ -239,12 +269,15 @@ Task<Result<std::unique_ptr<Stream>>> connect_tcp(Reactor& reactor, Endpoint end
   int error_number = 0;
   if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address->storage), address->length) != 0) error_number = errno;
   if (error_number == EINPROGRESS) {
-    FdWatch watch(reactor, fd.get());
-    co_await watch.ready(Direction::write);
+    RingCall connected(reactor);
+    connected.poll(fd.get(), POLLOUT);
+    auto answer = connected.answer();
+    co_await answer;
     socklen_t length = sizeof error_number;
     if (::getsockopt(fd.get(), SOL_SOCKET, SO_ERROR, &error_number, &length) != 0) error_number = errno;
   }
   if (error_number != 0) co_return fail(system_error(error_number, "cannot connect to " + endpoint.text()));
+  ::fcntl(fd.get(), F_SETFL, ::fcntl(fd.get(), F_GETFL) & ~O_NONBLOCK);
   std::unique_ptr<Stream> stream = std::make_unique<TcpStream>(reactor, std::move(fd));
   co_return stream;
 }

@@ -164,6 +164,62 @@ TEST(Tcp, Read_WhoseFrameIsDestroyed_IsNeverResumed) {
   run_task(*reactor, destroy_while_waiting(reactor.get()));
 }
 
+Task<void> read_into(Stream* stream, iovec into) {
+  const auto bytes = co_await stream->read_some(std::span(&into, 1));
+  EXPECT_FALSE(bytes.has_value());
+}
+
+Task<void> destroy_and_read_again(Reactor* reactor) {
+  Pair pair = co_await make_pair(reactor);
+  auto lost = std::make_unique<std::array<char, 8>>();
+  lost->fill('-');
+  {
+    const iovec segment{lost->data(), lost->size()};
+    Scope scope(*reactor);
+    scope.spawn(read_into(pair.server.get(), segment));
+    for (int i = 0; i < 3; ++i) co_await Yield{*reactor};
+  }
+  std::string message = "for whom?";
+  const iovec out{message.data(), 8};
+  const auto written = co_await pair.client->write_all(std::span(&out, 1));
+  EXPECT_TRUE(written.has_value());
+  std::array<char, 8> got{};
+  const iovec in{got.data(), got.size()};
+  const auto bytes = co_await pair.server->read_some(std::span(&in, 1));
+  EXPECT_TRUE(bytes.has_value() && *bytes == 8);
+  EXPECT_EQ(std::string(got.data(), 8), "for whom");
+  EXPECT_EQ(std::string(lost->data(), 8), "--------");
+}
+
+// The kernel lets go of the memory before the frame is gone, and the bytes are the next reader's.
+TEST(Tcp, Read_WhoseFrameIsDestroyed_LeavesItsBytesToTheNext) {
+  const auto reactor = make_reactor();
+  run_task(*reactor, destroy_and_read_again(reactor.get()));
+}
+
+// The peer says something short and ends at once: both arrive, in this order, though a short read means "wait now".
+Task<void> last_words(Reactor* reactor) {
+  for (int round = 0; round < 100; ++round) {
+    Pair pair = co_await make_pair(reactor);
+    std::string words = "bye";
+    const iovec out{words.data(), words.size()};
+    const auto written = co_await pair.client->write_all(std::span(&out, 1));
+    EXPECT_TRUE(written.has_value());
+    pair.client.reset();
+    std::array<char, 8> got{};
+    const iovec in{got.data(), got.size()};
+    const auto bytes = co_await pair.server->read_some(std::span(&in, 1));
+    EXPECT_TRUE(bytes.has_value() && *bytes == words.size());
+    const auto end = co_await pair.server->read_some(std::span(&in, 1));
+    EXPECT_FALSE(end.has_value());
+  }
+}
+
+TEST(Tcp, PeerThatEndsBehindAShortMessage_IsHeardAndItsEndSeen) {
+  const auto reactor = make_reactor();
+  run_task(*reactor, last_words(reactor.get()));
+}
+
 Task<void> accept_end(TcpListener* listener, std::optional<Errc>* out) {
   auto stream = co_await listener->accept();
   if (!stream) *out = stream.error().code;
