@@ -36,8 +36,6 @@ TEST(Swarm, KindsThatAreOn_OverSeeds_AllHappen) {
   }
 }
 
-// What the engine does not promise to pass yet: turned on one by one.
-
 class Scenarios : public testing::TestWithParam<Scenario> {};
 
 TEST_P(Scenarios, Played_OverSeeds_PassEachTime) {

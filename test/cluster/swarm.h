@@ -53,7 +53,7 @@ inline constexpr std::array<FaultKind, kFaults> kFaultKinds{{
     {"times of lost writes", false, 1'500, 8'000},
     {"times of misdirected writes", false, 1'500, 8'000},
     {"disks replaced", true, 1'500, 8'000},
-    {"logs shorter than absences", false, 1, 1},
+    {"logs shorter than absences", true, 1, 1},
 }};
 
 class Swarm {
