@@ -51,6 +51,7 @@ Task<Result<void>> GroupImpl::checkpoint_locked(bool clean) {
   point.durable = log_.durable_lsn();
   point.durable_position = log_.durable_position();
   point.tail = log_.tail_for(point.applied);
+  point.retained_position = log_.oldest().position;
   point.clean = clean;
   auto done = co_await store_.checkpoint(point);
   if (!done) {

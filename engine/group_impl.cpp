@@ -133,8 +133,7 @@ void GroupImpl::commit_to(Lsn lsn) {
   while (!tail_.empty() && tail_.front().lsn <= lsn) {
     Tail::Handle record = tail_.pop_front();
     ENSURE(record->lsn.value == commit_lsn_ + 1);
-    commit_lsn_ = record->lsn.value;
-    commit_chain_ = record->chain_xxh3;
+    committed_at({record->lsn, record->chain_xxh3, record->written_blocks});
     if (!planted(Bug::apply_before_commit)) apply_to_memory(*record);
     record->committed = true;
     settle(*record, Errc{});
@@ -142,6 +141,12 @@ void GroupImpl::commit_to(Lsn lsn) {
   update_facts();
   applier_.kick();
   replica_->committed();
+}
+
+void GroupImpl::committed_at(const wal::LogPoint& point) {
+  commit_lsn_ = point.lsn.value;
+  commit_chain_ = point.chain_xxh3;
+  commit_written_ = point.written_blocks;
 }
 
 void GroupImpl::settle(TailRecord& record, Errc outcome) {

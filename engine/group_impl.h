@@ -117,6 +117,7 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
     wal::RecordHeader header;
     std::size_t numbers;             // Begin in replay_numbers_.
     std::uint64_t payload_position;
+    std::uint64_t written_blocks;    // By it and all before it.
   };
 
   // LogListener, ApplierOwner
@@ -160,6 +161,8 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   void commit_delete(TailRecord& record);
   void settle(TailRecord& record, Errc outcome);
   void update_facts();
+  wal::LogPoint commit_point() const { return {Lsn(commit_lsn_), commit_chain_, commit_written_}; }
+  void committed_at(const wal::LogPoint& point);
   Task<void> become_fit();
 
   Task<void> checkpoint_loop();
@@ -189,7 +192,8 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   WaitList progress_;            // Commits, and changes of role and lease.
 
   std::uint64_t commit_lsn_ = 0;
-  std::uint64_t commit_chain_ = 0;       // Of the record at it.
+  std::uint64_t commit_chain_ = 0;       // Of the record at it …
+  std::uint64_t commit_written_ = 0;     // … and up to it: LogCursor::written_blocks.
   Uuid coordinator_{};                   // Of the cluster's id; zeros: none was seen yet.
   bool unfit_ = false;                   // As the superblock has it, or is about to.
   Lsn reach_;                            // What the log must reach to be fit again; zero: only a primary can say.
@@ -214,7 +218,7 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   Timer checkpoint_timer_;
 
   std::vector<Replayed> replay_;
-  std::optional<std::uint64_t> recovered_chain_;  // Of the record at the applied LSN, when the log still has it.
+  std::optional<wal::LogPoint> recovered_point_;  // Of the record at the applied LSN, when the log still has it.
   std::vector<std::uint64_t> replay_numbers_;
   Scope scope_;
 };

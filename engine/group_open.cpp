@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "engine/group_impl.h"
 #include "engine/volume_impl.h"
+#include "wal/log_retained.h"
 
 namespace holdfast {
 
@@ -81,10 +82,13 @@ Task<Result<void>> GroupImpl::recover() {
     next.flags &= ~snapshot::kFlagClean;
   }));
   sync_latency_us_ = static_cast<std::uint64_t>((ports_.clock.now() - before).value / 2000);
-  log_.start(input.tail, scanned->head, input.store_id, generation, scanned->batches);
+  const wal::RetainedInput retained{input.geometry, input.tail, input.store_id, sb.log_generation, scanned->head.position, sb.retained_position};
+  std::vector<wal::LogCursor> batches = co_await wal::find_retained(&ports_.disk, &ports_.buffers, retained);
+  batches.insert(batches.end(), scanned->batches.begin(), scanned->batches.end());
+  log_.start(input.tail, scanned->head, input.store_id, generation, batches);
   for (auto& stored : store_.volumes()) add_volume_object(stored.get());
-  commit_lsn_ = checkpoint_lsn_ = sb.applied_lsn;
-  commit_chain_ = input.tail.chain_xxh3;
+  checkpoint_lsn_ = sb.applied_lsn;
+  committed_at(recovered_point_.value_or(wal::LogPoint{Lsn(sb.applied_lsn), input.tail.chain_xxh3, input.tail.written_blocks}));
   unfit_ = (sb.flags & snapshot::kFlagUnfit) != 0;
   std::memcpy(coordinator_.data(), sb.coordinator, coordinator_.size());
   CO_TRY(co_await replay_all(Lsn(std::max(sb.applied_lsn, scanned->commit_lsn))));
@@ -125,11 +129,11 @@ Result<void> GroupImpl::note_recovered(const wal::RecoveredRecord& record) {
   const wal::RecordHeader& h = record.header;
   while (!replay_.empty() && replay_.back().header.lsn >= h.lsn) replay_.pop_back();
   if (h.lsn <= store_.superblock().applied_lsn) {
-    recovered_chain_ = h.chain_xxh3;
+    recovered_point_ = wal::LogPoint{Lsn(h.lsn), h.chain_xxh3, record.written_blocks};
     return {};
   }
   const std::size_t count = std::size_t{h.head_blocks} + h.tail_blocks + std::size_t{h.chunk_count} * (kChunkBlocks + 1);
-  replay_.push_back({h, replay_numbers_.size(), record.payload_position});
+  replay_.push_back({h, replay_numbers_.size(), record.payload_position, record.written_blocks});
   replay_numbers_.insert(replay_numbers_.end(), record.chunks, record.chunks + count);
   return {};
 }
@@ -152,7 +156,6 @@ Task<Result<void>> GroupImpl::replay_all(Lsn committed) {
   for (std::uint64_t i = 0; i < sb.epoch_count; ++i)
     if (sb.epochs[i].first_lsn <= sb.applied_lsn) epochs.push_back({Epoch(sb.epochs[i].epoch), Lsn(sb.epochs[i].first_lsn)});
   facts_.history = wal::EpochHistory(std::move(epochs));
-  if (recovered_chain_) commit_chain_ = *recovered_chain_;
   pending_.keep_places(true);
   for (std::size_t i = 0; i < replay_.size(); ++i) {
     if (i % kRecordsInATurn == 0) co_await Yield{ports_.executor};  // Others live on this thread.
@@ -166,8 +169,7 @@ Task<Result<void>> GroupImpl::replay_all(Lsn committed) {
       tail_.push(std::move(*record));
       continue;
     }
-    commit_lsn_ = h.lsn;
-    commit_chain_ = h.chain_xxh3;
+    committed_at({Lsn(h.lsn), h.chain_xxh3, replay_[i].written_blocks});
     (*record)->committed = true;
     apply_to_memory(**record);
   }
@@ -194,6 +196,7 @@ Task<Result<Tail::Handle>> GroupImpl::recovered_record(const Replayed* replayed)
   record->chunk_count = h.chunk_count;
   record->tail_blocks = h.tail_blocks;
   record->chain_xxh3 = h.chain_xxh3;
+  record->written_blocks = replayed->written_blocks;
   record->payload_position = replayed->payload_position;
   record->committed = true;  // Until it is whole, its chunks stay where they are.
   const std::uint64_t* numbers = replay_numbers_.data() + replayed->numbers;

@@ -53,6 +53,7 @@ Task<Result<Answer>> GroupImpl::answer_image() {
   rebuild::Image image;
   image.lsn = Lsn(commit_lsn_);
   image.chain_xxh3 = commit_chain_;
+  image.written_blocks = commit_written_;
   image.next_volume_id = store_.superblock().next_volume_id;
   image.history = facts_.history;
   image.history.cut(image.lsn);
@@ -171,8 +172,9 @@ Task<Result<void>> GroupImpl::adopt_image(const rebuild::Target::Done* done) {
   store_.replace_history(image.history.epochs());
   snapshot::CheckpointPoint point;
   point.applied = point.durable = image.lsn;
-  point.tail = log_.cursor_for_restart(image.lsn, image.chain_xxh3);
-  point.durable_position = point.tail.position;
+  const wal::LogPoint reached{image.lsn, image.chain_xxh3, image.written_blocks};
+  point.tail = log_.cursor_for_restart(reached);
+  point.durable_position = point.retained_position = point.tail.position;
   point.rewind = true;
   auto kept = co_await store_.checkpoint(point);
   if (!kept) {
@@ -180,8 +182,8 @@ Task<Result<void>> GroupImpl::adopt_image(const rebuild::Target::Done* done) {
     co_return kept;
   }
   log_.restart(point.tail);
-  commit_lsn_ = checkpoint_lsn_ = image.lsn.value;
-  commit_chain_ = image.chain_xxh3;
+  committed_at(reached);
+  checkpoint_lsn_ = image.lsn.value;
   facts_.history = image.history;
   reach_ = planted(Bug::rebuilt_copy_fit_at_once) ? image.lsn : std::max(done->reach, image.lsn);
   update_facts();

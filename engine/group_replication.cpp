@@ -57,7 +57,8 @@ Task<Result<void>> GroupImpl::cut_log(Lsn end) {
   if (log_.last_lsn() <= end) co_return Result<void>{};
   co_await checkpoint_turn_.acquire();
   Turn turn(checkpoint_turn_);
-  const std::uint64_t chain = end.value == commit_lsn_ ? commit_chain_ : tail_.find(end)->chain_xxh3;
+  wal::LogPoint last = commit_point();
+  if (const TailRecord* record = tail_.find(end)) last = {end, record->chain_xxh3, record->written_blocks};
   const std::uint64_t generation = log_.generation() + 1, position = log_.durable_position();
   if (!planted(Bug::cut_not_durable)) CO_TRY(co_await store_.update_superblock([=](snapshot::Superblock& next) {
     next.log_generation = generation;
@@ -65,7 +66,7 @@ Task<Result<void>> GroupImpl::cut_log(Lsn end) {
     next.durable_lsn = end.value;
     next.durable_position = position;
   }));
-  log_.cut(end, chain, generation);
+  log_.cut(last, generation);
   while (!tail_.empty() && tail_.back().lsn > end) {
     Tail::Handle dropped = tail_.pop_back();
     VolumeImpl* volume = dropped->kind == wal::RecordKind::volume_delete ? volume_of(dropped->volume) : nullptr;

@@ -11,6 +11,7 @@ namespace {
 
 struct ImageHeader {
   std::uint64_t chain_xxh3;
+  std::uint64_t written_blocks;
   std::uint64_t next_volume_id;
   std::uint64_t epoch_count;
   std::uint64_t volume_count;
@@ -92,7 +93,7 @@ Result<Answer> answer_of(const AnswerBody& body, Buffer payload) {
 
 std::vector<std::byte> encode_image(const Image& image) {
   std::vector<std::byte> out;
-  put(out, ImageHeader{image.chain_xxh3, image.next_volume_id, image.history.epochs().size(), image.volumes.size()});
+  put(out, ImageHeader{image.chain_xxh3, image.written_blocks, image.next_volume_id, image.history.epochs().size(), image.volumes.size()});
   for (const wal::EpochBegin& e : image.history.epochs()) put(out, snapshot::EpochStart{e.epoch.value, e.first.value});
   for (const snapshot::CatalogueEntry& entry : image.volumes) put(out, entry);
   ENSURE(out.size() <= kImageBytesMax);
@@ -106,6 +107,7 @@ Result<Image> decode_image(Bytes bytes, Lsn lsn) {
   Image image;
   image.lsn = lsn;
   image.chain_xxh3 = header.chain_xxh3;
+  image.written_blocks = header.written_blocks;
   image.next_volume_id = header.next_volume_id;
   std::vector<wal::EpochBegin> epochs;
   for (std::uint64_t i = 0; i < header.epoch_count; ++i) {

@@ -76,7 +76,8 @@ Result<Answer> answer_of(const AnswerBody& body, Buffer payload);
 // The content of an image.
 struct Image {
   Lsn lsn;
-  std::uint64_t chain_xxh3 = 0;        // Of the record at it.
+  std::uint64_t chain_xxh3 = 0;        // Of the record at it …
+  std::uint64_t written_blocks = 0;    // … and up to it.
   std::uint64_t next_volume_id = 0;
   wal::EpochHistory history;           // Up to it.
   std::vector<snapshot::CatalogueEntry> volumes;

@@ -116,6 +116,8 @@ void Checkpoint::describe(Superblock& next) const {
   next.tail_first_lsn = point_.tail.first_lsn;
   next.tail_previous_xxh3 = point_.tail.previous_xxh3;
   next.tail_chain_xxh3 = point_.tail.chain_xxh3;
+  next.tail_written_blocks = point_.tail.written_blocks;
+  next.retained_position = point_.retained_position;
   next.space = store_.space_tree_.root;
   next.catalogue = store_.catalogue_.root;
   next.blobs = store_.blobs_.root;

@@ -21,7 +21,7 @@ Store::~Store() = default;
 
 wal::LogCursor Store::log_tail() const {
   return {superblock_.tail_position, superblock_.tail_first_lsn, superblock_.tail_previous_xxh3,
-          superblock_.tail_chain_xxh3};
+          superblock_.tail_chain_xxh3, superblock_.tail_written_blocks};
 }
 
 Task<Result<void>> Store::open() {

@@ -45,6 +45,7 @@ struct CheckpointPoint {
   Lsn durable;
   std::uint64_t durable_position = 0;
   wal::LogCursor tail;
+  std::uint64_t retained_position = 0;  // Of the oldest batch that the ring still has.
   bool clean = false;
   bool rewind = false;  // The log starts anew at the tail: what was durable beyond it does not count.
 };

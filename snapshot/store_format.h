@@ -145,7 +145,9 @@ struct Superblock {
   std::uint64_t cut_lsn;           // First LSN of this log generation: what older generations have from here on was cut.
   std::uint64_t durable_position;  // Where the log ended in the ring when durable_lsn was written.
   std::uint8_t coordinator[16];    // Of the cluster's id; zeros: none was seen yet.
-  std::uint8_t reserved[1728];
+  std::uint64_t tail_written_blocks;  // By the records before the tail (wal/log.h).
+  std::uint64_t retained_position;  // What the ring has from before the tail begins here, unless it was overwritten since.
+  std::uint8_t reserved[1712];
 };
 static_assert(sizeof(Superblock) == 4096);
 static_assert(std::has_unique_object_representations_v<Superblock>);

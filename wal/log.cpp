@@ -36,6 +36,7 @@ void Log::start(LogCursor tail, LogCursor head, Uuid store_id, std::uint64_t gen
   next_lsn_ = head.first_lsn;
   durable_lsn_ = head.first_lsn - 1;
   chain_xxh3_ = sealed_chain_xxh3_ = head.chain_xxh3;
+  written_blocks_ = sealed_written_blocks_ = head.written_blocks;
   std::copy(batches.begin(), batches.end(), starts_.begin());
   starts_size_ = batches.size();
   room_.release(geometry_.blocks - used_blocks());
@@ -78,6 +79,7 @@ std::uint64_t Log::next_chain(const LogRecord& record) const {
 Lsn Log::append(LogRecord& record, std::uint64_t reserved_blocks) {
   ENSURE(failure_ == Errc{});
   record.chain_xxh3 = chain_xxh3_ = next_chain(record);
+  record.written_blocks = written_blocks_ += written_blocks_of(static_cast<std::uint16_t>(record.kind), record.count);
   record.lsn = Lsn(next_lsn_++);
   record.reserved_blocks = reserved_blocks;
   queued_.push_back(record);
@@ -106,6 +108,7 @@ bool Log::seal(Batch& batch) {
   if (queued_.empty()) return false;
   batch.start = head_;
   batch.start.chain_xxh3 = sealed_chain_xxh3_;
+  batch.start.written_blocks = sealed_written_blocks_;
   batch.payload_blocks = 0;
   batch.done = false;
   batch.payloads.clear();
@@ -125,6 +128,7 @@ bool Log::seal(Batch& batch) {
     header_used = put_record(batch, record, header_used);
     batch.last_lsn = record.lsn.value;
     sealed_chain_xxh3_ = record.chain_xxh3;
+    sealed_written_blocks_ = record.written_blocks;
     reserved += record.reserved_blocks;
     ++record_count;
     queued_.pop_front();
@@ -139,6 +143,7 @@ bool Log::seal(Batch& batch) {
   starts_[(starts_head_ + starts_size_++) % starts_.size()] = batch.start;
   head_.first_lsn = batch.last_lsn + 1;
   head_.chain_xxh3 = sealed_chain_xxh3_;
+  head_.written_blocks = sealed_written_blocks_;
   room_.release(reserved - used);
   return true;
 }
@@ -280,14 +285,16 @@ std::optional<Log::Place> Log::find(Lsn lsn) const {
   return Place{starts_[(starts_head_ + index) % starts_.size()], Lsn(next.first_lsn - 1)};
 }
 
-void Log::cut(Lsn last_kept, std::uint64_t chain_xxh3, std::uint64_t generation) {
-  ENSURE(in_flight_ == 0 && queued_.empty() && last_kept.value < next_lsn_ && generation > generation_);
-  ENSURE(last_kept.value + 1 >= tail_.first_lsn);
+void Log::cut(const LogPoint& last_kept, std::uint64_t generation) {
+  const std::uint64_t last = last_kept.lsn.value;
+  ENSURE(in_flight_ == 0 && queued_.empty() && last < next_lsn_ && generation > generation_);
+  ENSURE(last + 1 >= tail_.first_lsn);
   mark(Mark::log_cut);
-  while (starts_size_ > 0 && starts_[(starts_head_ + starts_size_ - 1) % starts_.size()].first_lsn > last_kept.value) --starts_size_;
-  next_lsn_ = head_.first_lsn = last_kept.value + 1;
-  durable_lsn_ = last_kept.value;
-  chain_xxh3_ = sealed_chain_xxh3_ = head_.chain_xxh3 = chain_xxh3;
+  while (starts_size_ > 0 && starts_[(starts_head_ + starts_size_ - 1) % starts_.size()].first_lsn > last) --starts_size_;
+  next_lsn_ = head_.first_lsn = last + 1;
+  durable_lsn_ = last;
+  chain_xxh3_ = sealed_chain_xxh3_ = head_.chain_xxh3 = last_kept.chain_xxh3;
+  written_blocks_ = sealed_written_blocks_ = head_.written_blocks = last_kept.written_blocks;
   generation_ = generation;
 }
 
@@ -300,6 +307,7 @@ void Log::restart(const LogCursor& at) {
   next_lsn_ = at.first_lsn;
   durable_lsn_ = at.first_lsn - 1;
   chain_xxh3_ = sealed_chain_xxh3_ = at.chain_xxh3;
+  written_blocks_ = sealed_written_blocks_ = at.written_blocks;
 }
 
 void Log::forget_overwritten() {

@@ -26,6 +26,14 @@ struct LogCursor {
   std::uint64_t first_lsn = 1;      // LSN of the first record at or after the position.
   std::uint64_t previous_xxh3 = 0;  // Of the batch before.
   std::uint64_t chain_xxh3 = 0;     // Of the record before.
+  std::uint64_t written_blocks = 0; // By the records before (written_blocks_of), modulo 2^64: differences count.
+};
+
+// What a history looks like at one of its records: the same on every member that has it.
+struct LogPoint {
+  Lsn lsn;
+  std::uint64_t chain_xxh3 = 0;
+  std::uint64_t written_blocks = 0;
 };
 
 struct LogOptions {
@@ -53,7 +61,8 @@ class Log {
 
   // Takes the memory for headers. Comes first.
   Task<void> prepare();
-  // After recovery: goes on at `head`; everything from `tail` on is still needed.
+  // After recovery: goes on at `head`; everything from `tail` on is still needed. batches: all that the ring has, oldest
+  // first, also what it retained from before the tail.
   void start(LogCursor tail, LogCursor head, Uuid store_id, std::uint64_t generation,
              std::span<const LogCursor> batches);
 
@@ -71,12 +80,14 @@ class Log {
   // What the record's chain will be if it is appended next.
   std::uint64_t next_chain(const LogRecord& record) const;
   // Drops the records after the LSN, which nobody was promised. Nothing is queued or in flight, and the superblock knows of
-  // the cut and of the new generation. chain: of the record at the LSN. The room of what was cut comes back with the tail.
-  void cut(Lsn last_kept, std::uint64_t chain_xxh3, std::uint64_t generation);
+  // the cut and of the new generation. The room of what was cut comes back with the tail.
+  void cut(const LogPoint& last_kept, std::uint64_t generation);
 
   // Another copy's log is followed from the record after the LSN on; nothing of this one counts any more. First the cursor, for
   // the superblock, then the restart there. Nothing is queued or in flight.
-  LogCursor cursor_for_restart(Lsn last, std::uint64_t chain_xxh3) const { return {head_.position, last.value + 1, head_.previous_xxh3, chain_xxh3}; }
+  LogCursor cursor_for_restart(const LogPoint& last) const {
+    return {head_.position, last.lsn.value + 1, head_.previous_xxh3, last.chain_xxh3, last.written_blocks};
+  }
   void restart(const LogCursor& at);
 
   Lsn last_lsn() const { return Lsn(next_lsn_ - 1); }
@@ -97,6 +108,8 @@ class Log {
     Lsn last;  // Of its records that count: later ones were cut.
   };
   std::optional<Place> find(Lsn lsn) const;
+  // Where the oldest batch begins that the ring still has; where the log ends when it has none.
+  const LogCursor& oldest() const { return starts_size_ > 0 ? starts_[starts_head_] : head_; }
   // The oldest record that is still in the ring, or on its way there.
   Lsn first_kept() const { return starts_size_ > 0 ? Lsn(starts_[starts_head_].first_lsn) : Lsn(durable_lsn_ + 1); }
   bool keeps(std::uint64_t position) const { return starts_size_ > 0 && position >= starts_[starts_head_].position; }
@@ -148,9 +161,11 @@ class Log {
   LogCursor tail_;                 // Oldest position still needed.
   LogCursor head_;                 // Where the next batch goes.
   std::uint64_t next_lsn_ = 1;
-  std::uint64_t chain_xxh3_ = 0;   // Of the last appended record.
+  std::uint64_t chain_xxh3_ = 0;   // Of the last appended record …
+  std::uint64_t written_blocks_ = 0;  // … and up to it.
   std::uint64_t durable_lsn_ = 0;
-  std::uint64_t sealed_chain_xxh3_ = 0;  // Of the last record that is in a batch.
+  std::uint64_t sealed_chain_xxh3_ = 0;  // Of the last record that is in a batch …
+  std::uint64_t sealed_written_blocks_ = 0;  // … and up to it.
   Errc failure_{};
   bool closed_ = false;
 

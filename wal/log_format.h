@@ -61,6 +61,12 @@ struct RecordHeader {
 static_assert(sizeof(RecordHeader) == 64);
 static_assert(std::has_unique_object_representations_v<RecordHeader>);
 
+// Blocks of data that the record brings into its volume. The sum of them measures the log for whoever reads all of it: it is
+// the same on every member, whatever the placement.
+constexpr std::uint64_t written_blocks_of(std::uint16_t kind, std::uint64_t count) {
+  return kind == static_cast<std::uint16_t>(RecordKind::write) ? count : 0;
+}
+
 inline constexpr std::size_t kHeaderBlocksMax = 16;
 inline constexpr std::size_t kHeaderBytesMax = kHeaderBlocksMax * kBlockBytes;
 inline constexpr std::size_t kRecordBlocksMax = 256;   // 1 MiB of payload and chunks.

@@ -13,8 +13,8 @@ struct BatchRead {
   Buffer payload;  // All of the batch's payload blocks; empty when it has none.
 };
 
-// The batch that holds the record. Errors: not_found (the ring holds it no more), corrupt (it should, but cannot be read),
-// io_error.
+// The batch that holds the record, checked whole. Errors: not_found (the ring holds it no more), corrupt (it should, but what
+// lies there is something else), io_error.
 Task<Result<BatchRead>> read_batch(Disk* disk, BufferPool* buffers, const Log* log, Lsn lsn);
 
 }  // namespace holdfast::wal

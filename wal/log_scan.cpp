@@ -7,66 +7,13 @@
 #include "base/marks.h"
 #include "base/planted.h"
 #include "base/text.h"
+#include "wal/ring_reader.h"
 
 namespace holdfast::wal {
 namespace {
 
-constexpr std::size_t kWindowBytes = 256 << 10;
-constexpr std::size_t kWindows = 8;
 constexpr std::uint64_t kRewriteBytes = 256 << 10;
 constexpr std::uint64_t kEvidenceBlocksMax = (std::uint64_t{1} << 30) / kBlockBytes;  // Searched behind the end.
-
-// Reads the ring through a few aligned windows, several at once.
-class RingReader {
- public:
-  RingReader(Disk& disk, BufferPool& buffers, LogGeometry geometry)
-      : disk_(&disk), buffers_(&buffers), geometry_(geometry) {}
-
-  // The block at a slot of the ring, or nullptr when it is not in memory: then load() it.
-  const std::byte* peek(std::uint64_t slot) const {
-    const std::uint64_t window = slot / kWindowBlocks;
-    for (const Window& w : windows_)
-      if (w.valid && w.number == window) return w.buffer.data() + slot % kWindowBlocks * kBlockBytes;
-    return nullptr;
-  }
-  Task<Result<void>> load(std::uint64_t slot) {
-    Scope scope(disk_->executor());
-    error_.reset();
-    const std::uint64_t first = slot / kWindowBlocks;
-    const std::uint64_t count = divide_up(geometry_.blocks, kWindowBlocks);
-    for (std::size_t i = 0; i < kWindows; ++i) {
-      windows_[i].valid = false;
-      if (i > 0 && i >= count) continue;
-      windows_[i].number = (first + i) % count;
-      if (!windows_[i].buffer) windows_[i].buffer = co_await buffers_->acquire(kWindowBytes);
-      scope.spawn(fill(&windows_[i]));
-    }
-    co_await scope.join();
-    if (error_) co_return fail(*error_);
-    co_return Result<void>{};
-  }
-
- private:
-  static constexpr std::uint64_t kWindowBlocks = kWindowBytes / kBlockBytes;
-  struct Window {
-    Buffer buffer;
-    std::uint64_t number = 0;
-    bool valid = false;
-  };
-  Task<void> fill(Window* window) {
-    const std::uint64_t begin = window->number * kWindowBlocks;
-    const std::uint64_t blocks = std::min(kWindowBlocks, geometry_.blocks - begin);
-    const MutableBytes into = window->buffer.bytes().first(blocks * kBlockBytes);
-    auto done = co_await disk_->read(geometry_.offset_bytes + begin * kBlockBytes, into);
-    if (!done) error_ = done.error().code;
-    else window->valid = true;
-  }
-  Disk* disk_;
-  BufferPool* buffers_;
-  LogGeometry geometry_;
-  Window windows_[kWindows];
-  std::optional<Errc> error_;
-};
 
 class Scanner {
  public:
@@ -148,8 +95,9 @@ class Scanner {
     output_.proven_lsn = std::min(output_.proven_lsn, lsn - 1);
     output_.commit_lsn = std::min(output_.commit_lsn, lsn - 1);
     cursor_.first_lsn = lsn;
-    chains_.resize(lsn - input_.tail.first_lsn);
-    cursor_.chain_xxh3 = chains_.empty() ? input_.tail.chain_xxh3 : chains_.back();
+    points_.resize(lsn - input_.tail.first_lsn);
+    cursor_.chain_xxh3 = points_.empty() ? input_.tail.chain_xxh3 : points_.back().chain_xxh3;
+    cursor_.written_blocks = points_.empty() ? input_.tail.written_blocks : points_.back().written_blocks;
   }
 
   Task<Result<bool>> payload_matches() {
@@ -177,11 +125,13 @@ class Scanner {
 
   Result<void> deliver() {
     const std::uint64_t payload = cursor_.position + batch_.header.header_blocks;
+    std::uint64_t written_blocks = cursor_.written_blocks;
     for (std::size_t i = 0; i < batch_.records.size(); ++i) {
       const RecordHeader& header = batch_.records[i];
-      chains_.push_back(header.chain_xxh3);
+      written_blocks += written_blocks_of(header.kind, header.count);
+      points_.push_back({Lsn(header.lsn), header.chain_xxh3, written_blocks});
       const std::uint64_t* numbers = batch_.numbers.data() + batch_.numbers_begin[i];
-      TRY((*visitor_)(RecoveredRecord{header, numbers, numbers + header.chunk_count, payload + header.payload_block}));
+      TRY((*visitor_)(RecoveredRecord{header, numbers, numbers + header.chunk_count, payload + header.payload_block, written_blocks}));
     }
     output_.batches.push_back(cursor_);
     output_.records += batch_.records.size();
@@ -191,7 +141,8 @@ class Scanner {
     cursor_.position += batch_.header.header_blocks + batch_.header.payload_blocks;
     cursor_.first_lsn += batch_.records.size();
     cursor_.previous_xxh3 = batch_.header.header_xxh3;
-    cursor_.chain_xxh3 = chains_.back();
+    cursor_.chain_xxh3 = points_.back().chain_xxh3;
+    cursor_.written_blocks = written_blocks;
     return {};
   }
 
@@ -245,7 +196,7 @@ class Scanner {
   std::uint64_t generation_;
   std::vector<std::byte> region_;
   DecodedBatch batch_;
-  std::vector<std::uint64_t> chains_;  // Of the records since the tail.
+  std::vector<LogPoint> points_;  // Of the records since the tail.
   ScanOutput output_;
 };
 

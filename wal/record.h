@@ -29,6 +29,7 @@ class LogRecord : public ListNode<LogRecord, QueueTag> {
   std::array<std::uint64_t, kRecordChunksMax> chunks;      // Locations; valid for chunk_count.
   std::array<std::uint64_t, kRecordBlocksMax> checksums;   // XXH3 a block; valid for data_blocks().
   std::uint64_t chain_xxh3 = 0;         // Written by Log::append.
+  std::uint64_t written_blocks = 0;     // By this record and all before it; written by Log::append.
   std::uint64_t reserved_blocks = 0;    // Room in the ring, held until the record is sealed into a batch.
 
   std::size_t logged_blocks() const { return std::size_t{head_blocks} + tail_blocks; }
@@ -41,6 +42,7 @@ struct RecoveredRecord {
   const std::uint64_t* chunks;       // header.chunk_count locations.
   const std::uint64_t* checksums;    // One a data block.
   std::uint64_t payload_position;    // Log position of the record's first payload block.
+  std::uint64_t written_blocks;      // By this record and all before it.
 };
 
 // The identity of a record chained to its predecessor's: equal chains mean equal histories.
