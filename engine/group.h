@@ -14,6 +14,7 @@
 #include "base/result.h"
 #include "base/task.h"
 #include "base/types.h"
+#include "engine/log_stream.h"
 #include "engine/register.h"
 #include "engine/timing.h"
 #include "engine/volume.h"
@@ -45,6 +46,9 @@ struct GroupOptions {
   engine::Timing timing;
   std::uint64_t tail_bytes_max = 16ULL << 20;        // Payload that is logged and not committed: writers then wait.
   std::uint64_t ship_window_bytes = 8ULL << 20;      // Payload sent to one member and not acknowledged by it.
+  std::int64_t consumer_log_ms = 1'000;              // Positions of consumers are logged within this time, not each by itself.
+  std::uint64_t consumer_retention_bytes = 0;        // History of the log that consumers can count on, at most 3/4 of the ring:
+                                                     // checkpoints come early enough. More is kept when there is room.
 };
 
 struct FormatOptions {
@@ -137,6 +141,18 @@ class Group {
   // primary), fenced.
   virtual Task<Result<void>> switchover(NodeId candidate) = 0;
   virtual Result<VolumeFigures> figures(const std::string& name) const = 0;
+
+  // Named consumers of the log, at most 16; only where the group is served. Errors: fenced and the like, and
+  //   create: exists, overloaded, invalid_argument. drop, confirm: not_found. confirm: out_of_range (not committed yet).
+  virtual std::vector<ConsumerStatus> consumers() const = 0;
+  virtual Task<Result<ConsumerStatus>> create_consumer(std::string name, ConsumerStart start) = 0;
+  virtual Task<Result<void>> delete_consumer(std::string name) = 0;
+  // It has everything up to the LSN. Never goes back.
+  virtual Task<Result<void>> confirm_consumer(std::string name, Lsn lsn, Confirm when) = 0;
+  // Committed records from the LSN on, in order. Errors: out_of_range (from lies in the future), corrupt (the data of a
+  // record is gone, and nothing came after it), io_error, busy.
+  virtual Task<Result<LogBatch>> read_log(Lsn from, LogReadLimits limits) = 0;
+
   // Moves what is applied into the map and frees the log.
   virtual Task<Result<void>> checkpoint() = 0;
   // Ends background work after a last checkpoint; calls to volumes fail as closed. Destroy the group afterwards.

@@ -11,7 +11,11 @@ namespace holdfast::engine {
 
 // Large writes take little of the log, but each leaves a replaced chunk that only a checkpoint sets free.
 bool GroupImpl::checkpoint_is_due() {
-  const std::uint64_t limit = log_.geometry().blocks * options_.checkpoint_log_percent / 100;
+  const std::uint64_t blocks = log_.geometry().blocks;
+  std::uint64_t limit = blocks * options_.checkpoint_log_percent / 100;
+  // What is freed early stays to be read: the less of the ring is in use, the more history it has.
+  const std::uint64_t retained = std::min(options_.consumer_retention_bytes / kBlockBytes, blocks / 4 * 3);
+  if (!store_.consumers().all().empty()) limit = std::min(limit, blocks - retained);
   const bool starved = applier_.is_starved() && pending_.applied(Lsn(commit_lsn_)).value > checkpoint_lsn_;
   return log_.claimed_blocks() >= limit || log_.is_full() || starved || store_.space().quarantined() >= kQuarantinedChunksMax;
 }
@@ -81,6 +85,7 @@ Task<Result<void>> GroupImpl::stop() {
   // Who waits for what only a checkpoint gives is refused: nobody takes one before they have gone.
   log_.close();
   applier_.close();
+  log_service_.close();
   while (operations_ > 0 && !failed_) co_await idle_.wait();
   co_await replica_->stop();
   if (!failed_) co_await log_.drain();
@@ -94,6 +99,7 @@ Task<Result<void>> GroupImpl::stop() {
   co_await applier_.stop();
   co_await log_.drain();
   co_await store_.stop();
+  co_await log_service_.join();
   co_await scope_.join();
   for (auto& volume : volumes_) volume->tell(VolumeEvent::stopped_serving);
   co_return done;

@@ -23,7 +23,7 @@ GroupImpl::GroupImpl(GroupPorts ports, GroupOptions options, wal::LogGeometry ge
       applier_(store_, pending_, ports.clock, *this, options_.apply_backlog_bytes), tail_(pending_, store_.space()),
       progress_(ports.executor), idle_(ports.executor),
       checkpoint_turn_(ports.executor, 1), scratch_turn_(ports.executor, 1), catalogue_turn_(ports.executor, 1),
-      checkpoint_timer_(ports.clock), scope_(ports.executor) {}
+      checkpoint_timer_(ports.clock), log_service_(*this), scope_(ports.executor) {}
 
 GroupImpl::~GroupImpl() = default;
 
@@ -135,10 +135,12 @@ void GroupImpl::commit_to(Lsn lsn) {
     ENSURE(record->lsn.value == commit_lsn_ + 1);
     committed_at({record->lsn, record->chain_xxh3, record->written_blocks});
     if (!planted(Bug::apply_before_commit)) apply_to_memory(*record);
+    log_service_.noted(record->kind, record->lsn);
     record->committed = true;
     settle(*record, Errc{});
   }
   update_facts();
+  log_service_.commit_moved();
   applier_.kick();
   replica_->committed();
 }
@@ -171,6 +173,7 @@ void GroupImpl::apply_to_memory(TailRecord& record) {
     case RecordKind::epoch_start: store_.note_epoch(record.epoch, record.lsn); break;
     case RecordKind::volume_create: commit_create(record); break;
     case RecordKind::volume_delete: commit_delete(record); break;
+    case RecordKind::consumer: log_service_.committed(record); break;
     case RecordKind::reservations:
       if (!record.target || record.target->deleting() || record.lsn.value <= record.target->entry.modified_lsn) break;
       store_.set_reservations(record.target, std::move(record.state), record.lsn);
@@ -263,6 +266,7 @@ void GroupImpl::store_failed(Error error) {
   checkpoint_timer_.cancel();
   idle_.notify_all();
   progress_.notify_all();
+  log_service_.role_changed();
   for (auto& volume : volumes_) volume->tell(VolumeEvent::stopped_serving);
 }
 

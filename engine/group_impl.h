@@ -8,6 +8,7 @@
 
 #include "engine/applier.h"
 #include "engine/group.h"
+#include "engine/log_service.h"
 #include "engine/pending.h"
 #include "engine/replica.h"
 #include "engine/tail.h"
@@ -37,6 +38,11 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   void accept(NodeId from, std::unique_ptr<Link> link) override;
   Task<Result<void>> switchover(NodeId candidate) override;
   Result<VolumeFigures> figures(const std::string& name) const override;
+  std::vector<ConsumerStatus> consumers() const override { return log_service_.consumers(); }
+  Task<Result<ConsumerStatus>> create_consumer(std::string name, ConsumerStart start) override { return log_service_.create(std::move(name), start); }
+  Task<Result<void>> delete_consumer(std::string name) override { return log_service_.remove(std::move(name)); }
+  Task<Result<void>> confirm_consumer(std::string name, Lsn lsn, Confirm when) override { return log_service_.confirm(std::move(name), lsn, when); }
+  Task<Result<LogBatch>> read_log(Lsn from, LogReadLimits limits) override { return log_service_.read(from, limits); }
   Task<Result<void>> checkpoint() override;
   Task<Result<void>> stop() override;
   Task<Result<std::uint64_t>> verify_all() override;
@@ -53,6 +59,7 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   VolumeImpl* volume_of(VolumeId id);
   bool has_failed() const override { return failed_; }
   Lsn commit_lsn() const override { return Lsn(commit_lsn_); }
+  wal::LogPoint commit_point() const { return {Lsn(commit_lsn_), commit_chain_, commit_written_}; }
 
   // Why nothing may be admitted now, or nothing.
   Errc obstacle() const;
@@ -161,7 +168,6 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   void commit_delete(TailRecord& record);
   void settle(TailRecord& record, Errc outcome);
   void update_facts();
-  wal::LogPoint commit_point() const { return {Lsn(commit_lsn_), commit_chain_, commit_written_}; }
   void committed_at(const wal::LogPoint& point);
   Task<void> become_fit();
 
@@ -220,6 +226,7 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   std::vector<Replayed> replay_;
   std::optional<wal::LogPoint> recovered_point_;  // Of the record at the applied LSN, when the log still has it.
   std::vector<std::uint64_t> replay_numbers_;
+  LogService log_service_;
   Scope scope_;
 };
 

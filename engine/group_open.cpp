@@ -89,6 +89,7 @@ Task<Result<void>> GroupImpl::recover() {
   for (auto& stored : store_.volumes()) add_volume_object(stored.get());
   checkpoint_lsn_ = sb.applied_lsn;
   committed_at(recovered_point_.value_or(wal::LogPoint{Lsn(sb.applied_lsn), input.tail.chain_xxh3, input.tail.written_blocks}));
+  log_service_.noted(RecordKind::write, Lsn(sb.applied_lsn));  // Of whatever kind it was.
   unfit_ = (sb.flags & snapshot::kFlagUnfit) != 0;
   std::memcpy(coordinator_.data(), sb.coordinator, coordinator_.size());
   CO_TRY(co_await replay_all(Lsn(std::max(sb.applied_lsn, scanned->commit_lsn))));
@@ -172,6 +173,7 @@ Task<Result<void>> GroupImpl::replay_all(Lsn committed) {
     committed_at({Lsn(h.lsn), h.chain_xxh3, replay_[i].written_blocks});
     (*record)->committed = true;
     apply_to_memory(**record);
+    log_service_.noted((*record)->kind, Lsn(h.lsn));
   }
   pending_.keep_places(false);
   facts_.history.keep_newest(snapshot::kEpochsKept);
@@ -223,6 +225,7 @@ Task<Result<Tail::Handle>> GroupImpl::recovered_record(const Replayed* replayed)
       CO_TRY(co_await recovered_payload(record.get()));
       CO_TRY(co_await store_.prepare_volume());
       break;
+    case RecordKind::consumer: CO_TRY(co_await recovered_payload(record.get())); break;
     case RecordKind::reservations:
       if (!record->target || record->target->deleting()) break;
       CO_TRY(co_await recovered_payload(record.get()));

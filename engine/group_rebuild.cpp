@@ -57,6 +57,7 @@ Task<Result<Answer>> GroupImpl::answer_image() {
   image.next_volume_id = store_.superblock().next_volume_id;
   image.history = facts_.history;
   image.history.cut(image.lsn);
+  image.consumers.assign(store_.consumers().all().begin(), store_.consumers().all().end());
   for (const auto& volume : store_.volumes()) {
     image.volumes.push_back(volume->entry);
     image.volumes.back().reservation_bytes = volume->reservations.size();
@@ -170,6 +171,7 @@ Task<Result<void>> GroupImpl::adopt_image(const rebuild::Target::Done* done) {
   Turn turn(checkpoint_turn_);
   const rebuild::Image& image = done->image;
   store_.replace_history(image.history.epochs());
+  store_.consumers().replace(image.consumers, image.lsn);
   snapshot::CheckpointPoint point;
   point.applied = point.durable = image.lsn;
   const wal::LogPoint reached{image.lsn, image.chain_xxh3, image.written_blocks};
@@ -183,6 +185,7 @@ Task<Result<void>> GroupImpl::adopt_image(const rebuild::Target::Done* done) {
   }
   log_.restart(point.tail);
   committed_at(reached);
+  log_service_.noted(wal::RecordKind::write, reached.lsn);
   checkpoint_lsn_ = image.lsn.value;
   facts_.history = image.history;
   reach_ = planted(Bug::rebuilt_copy_fit_at_once) ? image.lsn : std::max(done->reach, image.lsn);

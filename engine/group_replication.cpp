@@ -23,6 +23,7 @@ constexpr std::int64_t kLeaveAgainMs = 10;    // … asked as often.
 
 void GroupImpl::begin_serving() {
   ++reign_;
+  log_service_.role_changed();
   progress_.notify_all();
   for (auto& volume : volumes_) volume->tell(VolumeEvent::alua_changed);
 }
@@ -32,6 +33,7 @@ void GroupImpl::end_serving() {
   if (!tail_.empty()) mark(Mark::tail_lost_role);
   ++reign_;
   for (std::uint64_t lsn = commit_lsn_ + 1; TailRecord* record = tail_.find(Lsn(lsn)); ++lsn) settle(*record, Errc::fenced);
+  log_service_.role_changed();
   progress_.notify_all();
   for (auto& volume : volumes_) volume->tell(VolumeEvent::stopped_serving);
 }

@@ -28,6 +28,7 @@ bool is_sane(const wal::RecordOnWire& r) {
     case RecordKind::epoch_start:
     case RecordKind::volume_delete: return r.payload_blocks == 0;
     case RecordKind::volume_create: return r.payload_blocks == 1 && r.count == sizeof(snapshot::VolumeDescription);
+    case RecordKind::consumer: return r.payload_blocks == 1 && r.count == sizeof(snapshot::ConsumerChange);
     case RecordKind::reservations: return r.count <= r.payload_blocks * kBlockBytes && r.count <= snapshot::kBlobBytesMax;
   }
   return false;
@@ -163,6 +164,11 @@ Tail::Handle Receiver::make_record(const Incoming& in) {
 // What a primary's own flows do before they log a record of the kind.
 Task<Result<void>> Receiver::prepare(TailRecord* record) {
   if (record->kind == RecordKind::epoch_start) co_return Result<void>{};
+  if (record->kind == RecordKind::consumer) {
+    const auto change = snapshot::decode_consumer_change(record->payload.bytes());
+    if (!change) co_return fail(Errc::protocol, change.error().message);
+    co_return Result<void>{};
+  }
   if (record->kind == RecordKind::volume_create) {
     auto prepared = co_await group_->store().prepare_volume();
     co_return prepared;

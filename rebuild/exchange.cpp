@@ -5,6 +5,7 @@
 
 #include "base/checksum.h"
 #include "base/ensure.h"
+#include "snapshot/consumer_table.h"
 
 namespace holdfast::rebuild {
 namespace {
@@ -15,10 +16,12 @@ struct ImageHeader {
   std::uint64_t next_volume_id;
   std::uint64_t epoch_count;
   std::uint64_t volume_count;
+  std::uint64_t consumer_count;
 };
 constexpr std::size_t kVolumesMax = 256;
 static_assert(sizeof(ImageHeader) + snapshot::kEpochsKept * sizeof(snapshot::EpochStart) +
-                  kVolumesMax * sizeof(snapshot::CatalogueEntry) <= kImageBytesMax);
+                  kVolumesMax * sizeof(snapshot::CatalogueEntry) +
+                  snapshot::kConsumersMax * sizeof(snapshot::StoredConsumer) <= kImageBytesMax);
 
 template <class T>
 void put(std::vector<std::byte>& out, const T& value) {
@@ -93,9 +96,11 @@ Result<Answer> answer_of(const AnswerBody& body, Buffer payload) {
 
 std::vector<std::byte> encode_image(const Image& image) {
   std::vector<std::byte> out;
-  put(out, ImageHeader{image.chain_xxh3, image.written_blocks, image.next_volume_id, image.history.epochs().size(), image.volumes.size()});
+  put(out, ImageHeader{image.chain_xxh3, image.written_blocks, image.next_volume_id, image.history.epochs().size(), image.volumes.size(),
+                       image.consumers.size()});
   for (const wal::EpochBegin& e : image.history.epochs()) put(out, snapshot::EpochStart{e.epoch.value, e.first.value});
   for (const snapshot::CatalogueEntry& entry : image.volumes) put(out, entry);
+  for (const snapshot::StoredConsumer& consumer : image.consumers) put(out, consumer);
   ENSURE(out.size() <= kImageBytesMax);
   return out;
 }
@@ -103,7 +108,8 @@ std::vector<std::byte> encode_image(const Image& image) {
 Result<Image> decode_image(Bytes bytes, Lsn lsn) {
   ImageHeader header;
   if (!take(bytes, header)) return bad("an image is too short");
-  if (header.epoch_count > snapshot::kEpochsKept || header.volume_count > kVolumesMax) return bad("an image has too much in it");
+  if (header.epoch_count > snapshot::kEpochsKept || header.volume_count > kVolumesMax || header.consumer_count > snapshot::kConsumersMax)
+    return bad("an image has too much in it");
   Image image;
   image.lsn = lsn;
   image.chain_xxh3 = header.chain_xxh3;
@@ -122,6 +128,11 @@ Result<Image> decode_image(Bytes bytes, Lsn lsn) {
     snapshot::CatalogueEntry entry;
     if (!take(bytes, entry) || !is_sane(entry)) return bad("an image's catalogue makes no sense");
     image.volumes.push_back(entry);
+  }
+  for (std::uint64_t i = 0; i < header.consumer_count; ++i) {
+    snapshot::StoredConsumer consumer;
+    if (!take(bytes, consumer) || !snapshot::is_sane(consumer)) return bad("an image's consumers make no sense");
+    image.consumers.push_back(consumer);
   }
   if (!bytes.empty()) return bad("something follows an image");
   return image;

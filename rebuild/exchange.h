@@ -81,6 +81,7 @@ struct Image {
   std::uint64_t next_volume_id = 0;
   wal::EpochHistory history;           // Up to it.
   std::vector<snapshot::CatalogueEntry> volumes;
+  std::vector<snapshot::StoredConsumer> consumers;
 };
 inline constexpr std::size_t kImageBytesMax = kAnswerBlocksMax * kBlockBytes;
 

@@ -32,6 +32,7 @@ Task<Result<void>> Store::open() {
   superblock_ = pair->newest;
   lost_superblock_ = pair->lost_copy;
   std::memcpy(store_id_.data(), superblock_.store_id, store_id_.size());
+  CO_TRY(consumers_.load(superblock_));
   space_tree_.root = superblock_.space;
   catalogue_.root = superblock_.catalogue;
   blobs_.root = superblock_.blobs;
@@ -241,6 +242,7 @@ Task<Result<void>> Store::update_superblock(std::function<void(Superblock&)> cha
   }
   Superblock next = superblock_;
   change(next);
+  consumers_.save(next);
   auto written = co_await write_superblocks(*disk_, superblock_buffer_, &next, lost_superblock_);
   if (written) {
     next.next_volume_id = std::max(next.next_volume_id, superblock_.next_volume_id);

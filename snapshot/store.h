@@ -14,6 +14,7 @@
 #include "base/scope.h"
 #include "base/sync.h"
 #include "base/task.h"
+#include "snapshot/consumer_table.h"
 #include "snapshot/page_tree.h"
 #include "snapshot/space.h"
 #include "snapshot/superblock.h"
@@ -83,6 +84,9 @@ class Store {
   // An epoch began; kept in the superblock from the next write on.
   void note_epoch(Epoch epoch, Lsn first);
 
+  // Kept in the superblock from the next write on.
+  ConsumerTable& consumers() { return consumers_; }
+
   std::vector<std::unique_ptr<StoredVolume>>& volumes() { return volumes_; }
   StoredVolume* find(VolumeId id);
   // Makes room in the catalogue for one more volume; add_volume() then cannot fail. Errors: no_space, overloaded.
@@ -124,6 +128,7 @@ class Store {
   Uuid store_id_{};
   std::optional<std::size_t> lost_superblock_;  // Which copy could not be read; until it is rewritten.
   bool failed_ = false;
+  ConsumerTable consumers_;
   PageCache cache_;
   Space space_;
   PageTree space_tree_;

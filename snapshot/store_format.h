@@ -107,6 +107,25 @@ struct VolumeDescription {
 };
 static_assert(sizeof(VolumeDescription) == 88);
 
+// A named reader of the log.
+struct StoredConsumer {
+  char name[64];                    // Padded with zeros.
+  std::uint64_t confirmed_lsn;      // It has everything up to this record.
+  std::uint64_t confirmed_blocks;   // Written by the records up to it (wal/log.h), or kBlocksUnknown.
+};
+static_assert(sizeof(StoredConsumer) == 80);
+static_assert(std::has_unique_object_representations_v<StoredConsumer>);
+inline constexpr std::uint64_t kBlocksUnknown = ~std::uint64_t{0};
+inline constexpr std::size_t kConsumersMax = 16;
+
+// What a consumer record carries in its payload block: where the consumer is from now on, or that it is gone.
+struct ConsumerChange {
+  StoredConsumer consumer;
+  std::uint64_t removed;            // 0 or 1.
+};
+static_assert(sizeof(ConsumerChange) == 88);
+static_assert(std::has_unique_object_representations_v<ConsumerChange>);
+
 struct EpochStart {
   std::uint64_t epoch;
   std::uint64_t first_lsn;
@@ -147,7 +166,9 @@ struct Superblock {
   std::uint8_t coordinator[16];    // Of the cluster's id; zeros: none was seen yet.
   std::uint64_t tail_written_blocks;  // By the records before the tail (wal/log.h).
   std::uint64_t retained_position;  // What the ring has from before the tail begins here, unless it was overwritten since.
-  std::uint8_t reserved[1712];
+  std::uint64_t consumers_lsn;      // The consumers are as this record left them.
+  StoredConsumer consumers[kConsumersMax];  // Free places have no name.
+  std::uint8_t reserved[424];
 };
 static_assert(sizeof(Superblock) == 4096);
 static_assert(std::has_unique_object_representations_v<Superblock>);

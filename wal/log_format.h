@@ -42,6 +42,7 @@ enum class RecordKind : std::uint16_t {
   volume_create = 4,  // Payload: VolumeDescription.
   volume_delete = 5,
   reservations = 6,   // Payload: the state; `count` holds its bytes.
+  consumer = 7,       // Payload: ConsumerChange.
 };
 
 struct RecordHeader {

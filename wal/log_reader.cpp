@@ -48,6 +48,7 @@ Task<Result<BatchRead>> read_batch(Disk* disk, BufferPool* buffers, const Log* l
   }
   BatchRead read;
   read.last = place->last;
+  read.written_before = place->start.written_blocks;
   auto decoded = decode_batch(head.bytes());
   if (decoded && decoded->header.payload_blocks > 0) {
     const std::size_t bytes = decoded->header.payload_blocks * kBlockBytes;

@@ -10,6 +10,7 @@ namespace holdfast::wal {
 struct BatchRead {
   DecodedBatch batch;
   Lsn last;        // Records after it were cut.
+  std::uint64_t written_before = 0;  // LogCursor::written_blocks, where it begins.
   Buffer payload;  // All of the batch's payload blocks; empty when it has none.
 };
 

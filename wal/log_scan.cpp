@@ -212,6 +212,7 @@ bool record_is_sane(const RecordHeader& r, const BatchHeader& batch, std::uint64
     case RecordKind::epoch_start:
     case RecordKind::volume_delete: return blocks == 0;
     case RecordKind::volume_create:
+    case RecordKind::consumer:
     case RecordKind::reservations: return r.chunk_count == 0 && r.count <= blocks * kBlockBytes;
   }
   return false;
