@@ -1,9 +1,11 @@
 #include "admin/api.h"
 
+#include <algorithm>
 #include <array>
 #include <span>
 
 #include "admin/health.h"
+#include "admin/log.h"
 #include "admin/metrics.h"
 #include "admin/names.h"
 #include "admin/views.h"
@@ -39,11 +41,51 @@ void show_volume(Call call, Respond respond) {
   });
 }
 
+Response no_content() { return Response{.status = 204, .content_type = {}, .body = {}, .headers = {}}; }
+
 void delete_volume(Call call, Respond respond) {
   const auto force = parse_force(call.target);
   if (!force) return respond(problem(force.error()));
   call.node.delete_volume(call.target.segments[2], *force, [respond = std::move(respond)](Result<void> gone) mutable {
-    respond(gone ? Response{.status = 204, .content_type = {}, .body = {}, .headers = {}} : problem(gone.error()));
+    respond(gone ? no_content() : problem(gone.error()));
+  });
+}
+
+void read_log(Call call, Respond respond) {
+  auto wanted = parse_read_log(call.target);
+  if (!wanted) return respond(problem(wanted.error()));
+  call.node.read_log(std::move(*wanted), [respond = std::move(respond)](Result<LogBatch> batch) mutable {
+    respond(batch ? log_response(*batch) : problem(batch.error()));
+  });
+}
+
+void list_consumers(Call call, Respond respond) {
+  call.node.consumers(call.target.segments[2], [respond = std::move(respond)](Result<std::vector<ConsumerStatus>> all) mutable {
+    respond(all ? consumers_response(*all) : problem(all.error()));
+  });
+}
+
+void create_consumer(Call call, Respond respond) {
+  auto wanted = parse_create_consumer(call.request);
+  if (!wanted) return respond(body_problem(wanted.error()));
+  call.node.create_consumer({call.target.segments[2], std::move(wanted->name)}, wanted->start,
+                            [respond = std::move(respond)](Result<ConsumerStatus> made) mutable {
+                              respond(made ? consumer_created_response(*made) : problem(made.error()));
+                            });
+}
+
+void confirm_consumer(Call call, Respond respond) {
+  const auto wanted = parse_confirm_consumer(call.request);
+  if (!wanted) return respond(body_problem(wanted.error()));
+  call.node.confirm_consumer({call.target.segments[2], call.target.segments[4]}, wanted->lsn, wanted->when,
+                             [respond = std::move(respond)](Result<void> done) mutable {
+                               respond(done ? no_content() : problem(done.error()));
+                             });
+}
+
+void drop_consumer(Call call, Respond respond) {
+  call.node.drop_consumer({call.target.segments[2], call.target.segments[4]}, [respond = std::move(respond)](Result<void> done) mutable {
+    respond(done ? no_content() : problem(done.error()));
   });
 }
 
@@ -70,24 +112,39 @@ enum class Access : std::uint8_t { token, open };
 
 struct Route {
   std::string_view method;
-  std::array<std::string_view, 3> path;  // "*" is any one segment; empty ones end the path.
+  std::array<std::string_view, 5> path;  // "*" is any one segment; empty ones end the path.
   Access access;
-  std::string_view parameters;           // The one query parameter it knows, if any.
+  std::array<std::string_view, 5> parameters;  // The query parameters it knows; empty ones end them.
   Handler handler;
 };
 
 constexpr Route kRoutes[] = {
-    {"GET", {"v1", "volumes", ""}, Access::token, "", list_volumes},
-    {"POST", {"v1", "volumes", ""}, Access::token, "", create_volume},
-    {"GET", {"v1", "volumes", "*"}, Access::token, "", show_volume},
-    {"DELETE", {"v1", "volumes", "*"}, Access::token, "force", delete_volume},
-    {"GET", {"v1", "status", ""}, Access::token, "", show_status},
-    {"GET", {"healthz", "", ""}, Access::open, "", probe<healthz_response>},
-    {"GET", {"readyz", "", ""}, Access::open, "", probe<readyz_response>},
-    {"GET", {"primary", "", ""}, Access::open, "volume", probe<primary_response>},
-    {"GET", {"replica", "", ""}, Access::open, "volume", probe<replica_response>},
-    {"GET", {"metrics", "", ""}, Access::token, "", metrics},
+    {"GET", {"v1", "volumes", ""}, Access::token, {}, list_volumes},
+    {"POST", {"v1", "volumes", ""}, Access::token, {}, create_volume},
+    {"GET", {"v1", "volumes", "*"}, Access::token, {}, show_volume},
+    {"DELETE", {"v1", "volumes", "*"}, Access::token, {"force"}, delete_volume},
+    {"GET", {"v1", "volumes", "*", "log"}, Access::token, {"from", "consumer", "limit", "wait_ms", "payload"}, read_log},
+    {"GET", {"v1", "volumes", "*", "consumers"}, Access::token, {}, list_consumers},
+    {"POST", {"v1", "volumes", "*", "consumers"}, Access::token, {}, create_consumer},
+    {"PUT", {"v1", "volumes", "*", "consumers", "*"}, Access::token, {}, confirm_consumer},
+    {"DELETE", {"v1", "volumes", "*", "consumers", "*"}, Access::token, {}, drop_consumer},
+    {"GET", {"v1", "status", ""}, Access::token, {}, show_status},
+    {"GET", {"healthz", "", ""}, Access::open, {}, probe<healthz_response>},
+    {"GET", {"readyz", "", ""}, Access::open, {}, probe<readyz_response>},
+    {"GET", {"primary", "", ""}, Access::open, {"volume"}, probe<primary_response>},
+    {"GET", {"replica", "", ""}, Access::open, {"volume"}, probe<replica_response>},
+    {"GET", {"metrics", "", ""}, Access::token, {}, metrics},
 };
+
+bool knows(const Route& route, std::string_view parameter) {
+  return std::find(route.parameters.begin(), route.parameters.end(), parameter) != route.parameters.end();
+}
+
+std::string known_parameters(const Route& route) {
+  std::string out;
+  for (const std::string_view name : route.parameters) out.append(out.empty() || name.empty() ? "" : ", ").append(name);
+  return out;
+}
 
 bool path_matches(const Route& route, const std::vector<std::string>& segments) {
   std::size_t length = 0;
@@ -160,8 +217,9 @@ void Api::handle(Request request, Respond respond) const {
   if (allowed.empty()) return respond(no_such_path(*target));
   if (!found) return respond(method_not_allowed(request.method, std::move(allowed)));
   for (const auto& [name, value] : target->query) {
-    if (name == found->parameters) continue;
-    const std::string known = found->parameters.empty() ? "there are none here" : "known here: " + std::string(found->parameters);
+    if (!name.empty() && knows(*found, name)) continue;
+    const std::string all = known_parameters(*found);
+    const std::string known = all.empty() ? "there are none here" : "known here: " + all;
     return respond(problem(400, "invalid argument", "unknown query parameter; " + known, printable(name)));
   }
   found->handler(Call{node_, std::move(request), std::move(*target)}, std::move(respond));

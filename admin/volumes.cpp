@@ -47,6 +47,8 @@ Result<void> read_field(CreateVolume& out, std::string_view field, const json::v
   return wrong("body: unknown field \"" + printable(field) + "\"; known: name, size, log_size, device");
 }
 
+}  // namespace
+
 bool is_json(std::string_view content_type) {
   std::string type;
   for (const char c : content_type.substr(0, content_type.find(';'))) {
@@ -54,8 +56,6 @@ bool is_json(std::string_view content_type) {
   }
   return type == "application/json";
 }
-
-}  // namespace
 
 Result<CreateVolume> parse_create_volume(const Request& request) {
   if (!is_json(request.content_type)) {

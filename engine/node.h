@@ -11,6 +11,7 @@
 
 #include "base/result.h"
 #include "base/types.h"
+#include "engine/log_stream.h"
 
 namespace holdfast {
 
@@ -62,6 +63,19 @@ struct NodeStatus {
   std::vector<VolumeStatus> volumes;
 };
 
+// A consumer of a volume's log, by name.
+struct ConsumerName {
+  std::string volume;
+  std::string consumer;
+};
+
+struct ReadLog {
+  std::string volume;
+  Lsn from;                             // Zero: from where the consumer stands.
+  std::string consumer;
+  LogReadLimits limits;
+};
+
 class NodeControl {
  public:
   template <class T>
@@ -74,6 +88,12 @@ class NodeControl {
   virtual void delete_volume(std::string name, bool force, Done<void> done) = 0;
   virtual void volume_status(std::string name, Done<VolumeStatus> done) = 0;
   virtual void status(Done<NodeStatus> done) = 0;
+  // The volume's log and its consumers (engine/log_stream.h).
+  virtual void consumers(std::string volume, Done<std::vector<ConsumerStatus>> done) = 0;
+  virtual void create_consumer(ConsumerName which, ConsumerStart start, Done<ConsumerStatus> done) = 0;
+  virtual void drop_consumer(ConsumerName which, Done<void> done) = 0;
+  virtual void confirm_consumer(ConsumerName which, Lsn lsn, Confirm when, Done<void> done) = 0;
+  virtual void read_log(ReadLog request, Done<LogBatch> done) = 0;
 };
 
 }  // namespace holdfast

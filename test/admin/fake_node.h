@@ -45,6 +45,31 @@ class FakeNode : public NodeControl {
     }
     done(node());
   }
+  void consumers(std::string volume, Done<std::vector<ConsumerStatus>> done) override {
+    if (!volumes_.contains(volume)) return done(fail(Errc::not_found, "name: there is no volume"));
+    done(consumers_of);
+  }
+  void create_consumer(ConsumerName which, ConsumerStart start, Done<ConsumerStatus> done) override {
+    ConsumerStatus made;
+    made.name = which.consumer;
+    made.confirmed = Lsn(start == ConsumerStart::now ? 9 : 0);
+    consumers_of.push_back(made);
+    done(made);
+  }
+  void drop_consumer(ConsumerName which, Done<void> done) override {
+    const bool gone = std::erase_if(consumers_of, [&](const auto& c) { return c.name == which.consumer; }) > 0;
+    if (gone) return done({});
+    done(fail(Errc::not_found, "consumer: there is none"));
+  }
+  void confirm_consumer(ConsumerName which, Lsn lsn, Confirm, Done<void> done) override {
+    for (ConsumerStatus& consumer : consumers_of)
+      if (consumer.name == which.consumer) consumer.confirmed = lsn;
+    done({});
+  }
+  void read_log(ReadLog request, Done<LogBatch> done) override {
+    last_read = request;
+    done(log);
+  }
   void release() {
     std::unique_lock lock(mutex_);
     for (auto& done : held_) done(node());
@@ -56,6 +81,9 @@ class FakeNode : public NodeControl {
     return volumes_[name];
   }
   bool full = false;
+  std::vector<ConsumerStatus> consumers_of;
+  LogBatch log;
+  ReadLog last_read;
   std::function<void()> on_held;
 
  private:

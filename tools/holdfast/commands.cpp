@@ -7,6 +7,7 @@
 
 #include "admin/names.h"
 #include "admin/size_text.h"
+#include "tools/holdfast/documents.h"
 #include "tools/holdfast/table.h"
 
 namespace holdfast::cli {
@@ -17,74 +18,7 @@ namespace json = boost::json;
 constexpr std::int64_t kTimeoutMs = 30'000;
 constexpr std::int64_t kSlowTimeoutMs = 330'000;  // Creating zeroes the log; deleting frees the space.
 
-// The members a document should have; a missing or odd one reads as empty, so that another version's answer still shows.
-std::string text_at(const json::object& object, std::string_view key) {
-  const auto* value = object.if_contains(key);
-  return value && value->is_string() ? std::string(value->get_string()) : std::string();
-}
-std::uint64_t number_at(const json::object& object, std::string_view key) {
-  const auto* value = object.if_contains(key);
-  if (!value) return 0;
-  if (value->is_uint64()) return value->get_uint64();
-  return value->is_int64() && value->get_int64() >= 0 ? static_cast<std::uint64_t>(value->get_int64()) : 0;
-}
-json::object object_at(const json::object& object, std::string_view key) {
-  const auto* value = object.if_contains(key);
-  return value && value->is_object() ? value->get_object() : json::object();
-}
-json::array array_at(const json::object& object, std::string_view key) {
-  const auto* value = object.if_contains(key);
-  return value && value->is_array() ? value->get_array() : json::array();
-}
-
 std::string size_at(const json::object& object, std::string_view key) { return admin::size_text(number_at(object, key)); }
-
-int unreachable(const Client& client, Output output, const Error& error) {
-  output.err << "holdfast: cannot reach " << client.server().text() << ": " << error.message << "\n";
-  if (error.code == Errc::timed_out) {
-    output.err << "The command may still be under way: look with `holdfast status`.\n";
-  } else {
-    output.err << "Is holdfastd running (systemctl status holdfastd)? Say where it is with --server or HOLDFAST_SERVER.\n";
-  }
-  return kUnreachable;
-}
-
-int refused(Output output, const Answer& answer) {
-  json::error_code error;
-  const json::value body = json::parse(answer.body, error);
-  if (error || !body.is_object() || text_at(body.get_object(), "detail").empty()) {
-    output.err << "holdfast: the server answered with HTTP status " << answer.status
-               << " and no reason; is it holdfastd that listens there?\n";
-    return kRefused;
-  }
-  if (output.format == Format::json) output.out << answer.body;
-  const std::string field = text_at(body.get_object(), "field");
-  output.err << "holdfast: " << (field.empty() ? "" : field + ": ") << text_at(body.get_object(), "detail") << "\n";
-  if (answer.status == 401) output.err << "Give the token with --token-file or HOLDFAST_TOKEN_FILE.\n";
-  return kRefused;
-}
-
-struct Document {
-  int code = kOk;  // What to exit with, when there is no document.
-  std::optional<json::object> body;
-};
-
-// Sends, and reports everything but a good answer.
-Document ask(Client& client, Output output, std::string method, std::string target, std::string request_body,
-             std::int64_t timeout_ms) {
-  const auto answer = client.send(std::move(method), std::move(target), std::move(request_body), timeout_ms);
-  if (!answer) return {unreachable(client, output, answer.error()), std::nullopt};
-  if (answer->status < 200 || answer->status > 299) return {refused(output, *answer), std::nullopt};
-  if (answer->body.empty()) return {kOk, json::object()};
-  json::error_code error;
-  json::value body = json::parse(answer->body, error);
-  if (error || !body.is_object()) {
-    output.err << "holdfast: " << client.server().text() << " did not answer with a JSON document; is it holdfastd?\n";
-    return {kUnreachable, std::nullopt};
-  }
-  if (output.format == Format::json) output.out << answer->body;
-  return {kOk, std::move(body.get_object())};
-}
 
 std::string health_text(const json::object& volume) {
   std::string health = text_at(volume, "health");
@@ -181,7 +115,7 @@ int volume_create(Client& client, Output output, const CreateOptions& options) {
   body["size"] = options.size_bytes;
   if (options.log_bytes > 0) body["log_size"] = options.log_bytes;
   if (!options.device.empty()) body["device"] = options.device;
-  const Document made = ask(client, output, "POST", "/v1/volumes", json::serialize(body), kSlowTimeoutMs);
+  const Document made = ask(client, output, {"POST", "/v1/volumes", json::serialize(body), kSlowTimeoutMs});
   if (!made.body) return made.code;
   if (output.format == Format::json) return kOk;
   output.out << "Created volume " << text_at(*made.body, "name") << " of " << size_at(*made.body, "size_bytes") << ".\n"
@@ -191,7 +125,7 @@ int volume_create(Client& client, Output output, const CreateOptions& options) {
 }
 
 int volume_list(Client& client, Output output, bool names_only) {
-  const Document list = ask(client, output, "GET", "/v1/volumes", {}, kTimeoutMs);
+  const Document list = ask(client, output, {"GET", "/v1/volumes", {}, kTimeoutMs});
   if (!list.body) return list.code;
   if (output.format == Format::json) return kOk;
   const json::array volumes = array_at(*list.body, "volumes");
@@ -211,7 +145,7 @@ int volume_list(Client& client, Output output, bool names_only) {
 
 int volume_show(Client& client, Output output, const std::string& name) {
   if (const auto valid = admin::check_volume_name(name); !valid) return bad_name(output, valid.error());
-  const Document shown = ask(client, output, "GET", "/v1/volumes/" + name, {}, kTimeoutMs);
+  const Document shown = ask(client, output, {"GET", "/v1/volumes/" + name, {}, kTimeoutMs});
   if (shown.body && output.format == Format::table) output.out << volume_text(*shown.body);
   return shown.code;
 }
@@ -225,7 +159,7 @@ int volume_delete(Client& client, Output output, const DeleteOptions& options) {
     }
     Output quiet = output;
     quiet.format = Format::table;
-    const Document shown = ask(client, quiet, "GET", "/v1/volumes/" + options.name, {}, kTimeoutMs);
+    const Document shown = ask(client, quiet, {"GET", "/v1/volumes/" + options.name, {}, kTimeoutMs});
     if (!shown.body) return shown.code;
     const std::string typed = options.ask("This destroys volume " + options.name + " (" + size_at(*shown.body, "size_bytes") +
                                           ", " + size_at(*shown.body, "allocated_bytes") + " allocated, " +
@@ -237,13 +171,13 @@ int volume_delete(Client& client, Output output, const DeleteOptions& options) {
     }
   }
   const std::string target = "/v1/volumes/" + options.name + (options.force ? "?force=true" : "");
-  const Document gone = ask(client, output, "DELETE", target, {}, kSlowTimeoutMs);
+  const Document gone = ask(client, output, {"DELETE", target, {}, kSlowTimeoutMs});
   if (gone.body && output.format == Format::table) output.out << "Deleted volume " << options.name << ".\n";
   return gone.code;
 }
 
 int node_status(Client& client, Output output) {
-  const Document status = ask(client, output, "GET", "/v1/status", {}, kTimeoutMs);
+  const Document status = ask(client, output, {"GET", "/v1/status", {}, kTimeoutMs});
   if (!status.body) return status.code;
   const json::array volumes = array_at(*status.body, "volumes");
   bool all_serve = true;

@@ -19,6 +19,7 @@ enum ExitCode : int {
   kUsage = 2,        // The command line is wrong, or a confirmation is missing.
   kUnreachable = 3,  // No answer from the node; whether the command took effect is not known.
   kNotServing = 4,   // `status`: at least one volume does not serve.
+  kGap = 5,          // `log follow`: records that the consumer needs are no longer in the log.
 };
 
 enum class Format : std::uint8_t { table, json };
@@ -44,11 +45,23 @@ struct DeleteOptions {
   std::function<std::string(const std::string& question)> ask;
 };
 
+struct FollowOptions {
+  std::string volume;             // Empty: the only one there is.
+  std::string name;               // Of the consumer; made when there is none.
+  std::string from = "now";       // Where a new one begins: "oldest" or "now".
+  std::string payload_directory;  // Empty: no payload.
+  bool once = false;              // Ends at the end of the log instead of waiting for more.
+  bool skip_gaps = false;
+};
+
 int volume_create(Client& client, Output output, const CreateOptions& options);
 int volume_list(Client& client, Output output, bool names_only);
 int volume_show(Client& client, Output output, const std::string& name);
 int volume_delete(Client& client, Output output, const DeleteOptions& options);
 int node_status(Client& client, Output output);
+int log_follow(Client& client, Output output, FollowOptions options);
+int log_consumers(Client& client, Output output, std::string volume);
+int log_drop(Client& client, Output output, std::string volume, const std::string& name);
 
 // The bearer token in a file; empty path: none.
 Result<std::string> read_token(const std::string& path);

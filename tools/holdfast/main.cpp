@@ -20,6 +20,7 @@ struct Arguments {
   CreateOptions create;
   DeleteOptions remove;
   std::string show_name;
+  FollowOptions follow;
   std::string shell = "bash";
   bool names_only = false;
 };
@@ -101,6 +102,43 @@ void add_volume_commands(CLI::App& app, Arguments& arguments, int& code) {
   });
 }
 
+CLI::Validator consumer_rule() {
+  return CLI::Validator([](std::string& name) {
+    const bool fine = !name.empty() && name.size() <= 63 && name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789.-_") == name.npos;
+    return fine ? std::string() : std::string("1 to 63 of a-z, 0-9, '.', '-' and '_'");
+  }, "", "consumer");
+}
+
+void add_log_commands(CLI::App& app, Arguments& arguments, int& code) {
+  CLI::App* log = app.add_subcommand("log", "Follow a volume's log as a named consumer")->require_subcommand(1);
+  FollowOptions& options = arguments.follow;
+  const auto common = [&options](CLI::App* command) {
+    command->add_option("--volume", options.volume, "Whose log (default: the only volume there is)")->check(name_rule());
+  };
+  const auto named = [&options](CLI::App* command) { command->add_option("--name", options.name, "The consumer")->required()->check(consumer_rule()); };
+  CLI::App* follow = log->add_subcommand("follow", "Print each committed record, one a line, and confirm what was printed");
+  common(follow);
+  named(follow);
+  follow->add_option("--from", options.from, "Where a consumer that is new begins")->check(CLI::IsMember({"oldest", "now"}))->capture_default_str();
+  follow->add_option("--payload-dir", options.payload_directory, "Write each record's payload into this directory, as a file named by its LSN")->check(CLI::ExistingDirectory);
+  follow->add_flag("--once", options.once, "End at the end of the log");
+  follow->add_flag("--skip-gaps", options.skip_gaps, "Go on behind a gap instead of ending with code 5");
+  follow->callback([&] {
+    code = connected(arguments, [&](Client& client, Output output) { return log_follow(client, output, options); });
+  });
+  CLI::App* consumers = log->add_subcommand("consumers", "List the log's consumers: where they are, and what they lack");
+  common(consumers);
+  consumers->callback([&] {
+    code = connected(arguments, [&](Client& client, Output output) { return log_consumers(client, output, options.volume); });
+  });
+  CLI::App* drop = log->add_subcommand("drop", "Forget a consumer and its position");
+  common(drop);
+  named(drop);
+  drop->callback([&] {
+    code = connected(arguments, [&](Client& client, Output output) { return log_drop(client, output, options.volume, options.name); });
+  });
+}
+
 int run(int count, char** words) {
   Arguments arguments;
   int code = kOk;
@@ -111,8 +149,9 @@ int run(int count, char** words) {
   app.add_option("--server", arguments.server, "Where the node's admin port is")->envname("HOLDFAST_SERVER")->capture_default_str();
   app.add_option("--token-file", arguments.token_file, "File with the node's admin token")->envname("HOLDFAST_TOKEN_FILE");
   app.add_flag("--json", arguments.json, "Print the node's answer as JSON");
-  app.footer("Exit codes: 0 done, 1 refused by the node, 2 wrong usage, 3 node not reachable, 4 (status) a volume does not serve.");
+  app.footer("Exit codes: 0 done, 1 refused by the node, 2 wrong usage, 3 node not reachable, 4 (status) a volume does not serve, 5 (log follow) a gap.");
   add_volume_commands(app, arguments, code);
+  add_log_commands(app, arguments, code);
   app.add_subcommand("status", "The node and its volumes at a glance")->callback([&] {
     code = connected(arguments, [](Client& client, Output output) { return node_status(client, output); });
   });

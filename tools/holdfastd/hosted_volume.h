@@ -42,6 +42,7 @@ class HostedVolume {
   // From now on initiators find it. Separate, so that nobody writes to a volume that a crash would remove as a leftover.
   Task<Result<void>> open_door(DoorOptions options);
   VolumeStatus status() const;
+  Group& group() { return *group_; }
   std::size_t sessions() const { return door_ ? door_->sessions() : 0; }
   // Ends the sessions, then the group after a last checkpoint. Destroy it afterwards, and never without.
   Task<Result<void>> stop(DoorClosing closing, DurationNs patience);

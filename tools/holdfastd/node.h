@@ -44,6 +44,11 @@ class Node final : public NodeControl {
   void delete_volume(std::string name, bool force, Done<void> done) override;
   void volume_status(std::string name, Done<VolumeStatus> done) override;
   void status(Done<NodeStatus> done) override;
+  void consumers(std::string volume, Done<std::vector<ConsumerStatus>> done) override;
+  void create_consumer(ConsumerName which, ConsumerStart start, Done<ConsumerStatus> done) override;
+  void drop_consumer(ConsumerName which, Done<void> done) override;
+  void confirm_consumer(ConsumerName which, Lsn lsn, Confirm when, Done<void> done) override;
+  void read_log(ReadLog request, Done<LogBatch> done) override;
 
  private:
   // One volume as the control thread knows it.
@@ -68,6 +73,13 @@ class Node final : public NodeControl {
   Task<Result<void>> destroy(std::string name, bool force);
   Task<Result<VolumeStatus>> status_of(std::string name);
   Task<Result<NodeStatus>> status_of_node();
+  // Runs a flow of the volume's on its thread.
+  template <class T>
+  using VolumeFlow = std::move_only_function<Task<Result<T>>(HostedVolume*)>;
+  template <class T>
+  void with_volume(std::string name, VolumeFlow<T> flow, Done<T> done);
+  template <class T>
+  Task<void> run_with_volume(std::string name, VolumeFlow<T> flow, Done<T> done);
   Task<Result<void>> discard_backing(std::string name);
   Result<RegistryEntry> entry_for(const CreateVolume& request);
 

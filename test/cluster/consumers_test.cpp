@@ -1,0 +1,170 @@
+// A consumer of the log in a cluster: its position goes where the lead goes, and it is told what was committed, once.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "test/cluster/cluster.h"
+
+namespace holdfast::cluster {
+namespace {
+
+constexpr const char* kName = "backup";
+
+struct Told {
+  Lsn lsn;
+  Epoch epoch;
+  LogEntryKind kind;
+  Lba first;
+  std::uint64_t count;
+  friend bool operator==(const Told&, const Told&) = default;
+};
+
+// Follows the log at whoever serves; a call dies with its node, and the follower asks the next one.
+class Follower {
+ public:
+  explicit Follower(Cluster& cluster) : cluster_(&cluster) {}
+
+  template <class T>
+  std::optional<Result<T>> call(NodeId node, Task<Result<T>> task) {
+    auto answer = std::make_shared<std::optional<Result<T>>>();
+    cluster_->node(node).process().scope().spawn(keep(std::move(task), answer));
+    const std::uint64_t life = cluster_->node(node).lives();
+    cluster_->run_until([&] { return answer->has_value() || cluster_->node(node).lives() != life || !cluster_->node(node).is_up(); }, milliseconds(10'000));
+    return *answer;
+  }
+
+  bool create() {
+    const auto node = cluster_->serving();
+    if (!node) return false;
+    auto made = call(*node, cluster_->node(*node).group()->create_consumer(kName, ConsumerStart::now));
+    if (!made || !*made) return false;
+    next = (*made)->confirmed.next();
+    return true;
+  }
+
+  // What there is now. True: it came from whoever serves.
+  bool follow() {
+    const auto node = cluster_->serving();
+    if (!node) return false;
+    Group* group = cluster_->node(*node).group();
+    auto batch = call(*node, group->read_log(next, {}));
+    if (!batch || !*batch) return false;
+    if ((*batch)->gap) ++gaps;
+    for (const LogEntry& entry : (*batch)->entries) {
+      EXPECT_TRUE(entry.lsn >= next && entry.lsn <= (*batch)->commit);
+      told.push_back({entry.lsn, entry.epoch, entry.kind, entry.first, entry.count});
+      next = entry.lsn.next();
+    }
+    next = (*batch)->next;
+    if (!cluster_->node(*node).is_open() || cluster_->node(*node).group() != group) return false;
+    auto confirmed = call(*node, group->confirm_consumer(kName, Lsn(next.value - 1), Confirm::durably));
+    if (confirmed && *confirmed) last_confirmed = Lsn(next.value - 1);
+    return true;
+  }
+  bool run(DurationNs time) {
+    const BootNs end = cluster_->now() + time;
+    while (cluster_->now() < end && !cluster_->violation()) {
+      follow();
+      cluster_->run_for(milliseconds(5));
+    }
+    return !cluster_->violation();
+  }
+  std::optional<ConsumerStatus> status() {
+    const auto node = cluster_->serving();
+    if (!node) return std::nullopt;
+    for (const ConsumerStatus& consumer : cluster_->node(*node).group()->consumers())
+      if (consumer.name == kName) return consumer;
+    return std::nullopt;
+  }
+
+  Lsn next, last_confirmed;
+  std::vector<Told> told;
+  std::size_t gaps = 0;
+
+ private:
+  template <class T>
+  static Task<void> keep(Task<Result<T>> task, std::shared_ptr<std::optional<Result<T>>> answer) {
+    auto value = co_await std::move(task);
+    answer->emplace(std::move(value));
+  }
+  Cluster* cluster_;
+};
+
+Plan plan_of(unsigned nodes) {
+  Plan plan;
+  plan.nodes = nodes;
+  plan.log_bytes = 16ULL << 20;
+  plan.clock_drift.assign(nodes, 0);
+  return plan;
+}
+
+// HP10, W3: three switchovers in a row, back and forth, then a killed leader. The follower finds its position each time.
+TEST(LogConsumer, SwitchoversAndAHardKill_PositionIsFoundAndNothingIsLeftOut) {
+  Cluster cluster(plan_of(3));
+  ASSERT_TRUE(cluster.set_up()) << cluster.violation().value_or("");
+  ASSERT_TRUE(cluster.run_until_well(milliseconds(10'000)));
+  Follower follower(cluster);
+  ASSERT_TRUE(follower.create());
+  cluster.clients().start();
+  ASSERT_TRUE(follower.run(milliseconds(300)));
+  for (int i = 0; i < 4; ++i) {
+    const NodeId from = *cluster.serving();
+    const NodeId to(from.value % 3 + 1);
+    if (i < 3) {
+      cluster.switchover(from, to);
+    } else {
+      cluster.die(from, Death::power_loss);
+      cluster.restart_after(from, milliseconds(500));
+    }
+    ASSERT_TRUE(cluster.run_until([&] { return cluster.serving() && *cluster.serving() != from; }, milliseconds(10'000)));
+    const auto found = follower.status();
+    ASSERT_TRUE(found) << "after change " << i;
+    EXPECT_GE(found->confirmed, follower.last_confirmed);
+    EXPECT_LT(found->confirmed, follower.next);
+    EXPECT_FALSE(found->gap);
+    ASSERT_TRUE(follower.run(milliseconds(300)));
+  }
+  cluster.clients().stop();
+  ASSERT_TRUE(cluster.run_until([&] { return cluster.clients().stopped(); }, milliseconds(30'000)));
+  ASSERT_TRUE(cluster.run_until_well(milliseconds(30'000))) << cluster.describe();
+  while (follower.follow() && follower.next <= cluster.node(*cluster.serving()).group()->status().commit_lsn) {
+  }
+  EXPECT_EQ(follower.gaps, 0u);
+  EXPECT_GT(follower.told.size(), 100u);
+  // What it was told is what the last primary has, record by record.
+  Follower again(cluster);
+  again.next = follower.told.front().lsn;
+  ASSERT_TRUE(again.follow());
+  while (again.follow() && again.next < follower.next) {
+  }
+  if (again.gaps > 0) std::erase_if(follower.told, [&](const Told& t) { return t.lsn < again.told.front().lsn; });
+  EXPECT_TRUE(std::equal(again.told.begin(), again.told.end(), follower.told.begin(), follower.told.end()));
+}
+
+// A member was away; the primary has taken checkpoints and was restarted since. Its log still has what the member missed.
+TEST(LogRetention, PrimaryRestarted_MemberThatWasAwayCatchesUpFromItsLog) {
+  Cluster cluster(plan_of(2));
+  ASSERT_TRUE(cluster.set_up()) << cluster.violation().value_or("");
+  ASSERT_TRUE(cluster.run_until_well(milliseconds(10'000)));
+  const NodeId leader = *cluster.serving();
+  const NodeId away(leader.value % 2 + 1);
+  cluster.die(away, Death::power_loss);
+  cluster.clients().start();
+  cluster.run_for(milliseconds(1'500));
+  cluster.clients().stop();
+  ASSERT_TRUE(cluster.run_until([&] { return cluster.clients().stopped(); }, milliseconds(30'000)));
+  const Lsn commit = cluster.node(leader).group()->status().commit_lsn;
+  cluster.checkpoint(leader);
+  ASSERT_TRUE(cluster.run_until([&] { return cluster.node(leader).group()->status().checkpoint_lsn >= commit; }, milliseconds(10'000)));
+  cluster.die(leader, Death::power_loss);
+  cluster.start(leader);
+  ASSERT_TRUE(cluster.run_until([&] { return cluster.serving() == leader; }, milliseconds(10'000)));
+  cluster.start(away);
+  ASSERT_TRUE(cluster.run_until_well(milliseconds(30'000))) << cluster.describe();
+  EXPECT_EQ(cluster.node(away).group()->replica_status().rebuilt_chunks, 0u);
+  EXPECT_GT(cluster.node(leader).group()->replica_status().shipped_records, 20u);
+  EXPECT_TRUE(cluster.replicas_are_equal()) << cluster.violation().value_or("");
+}
+
+}  // namespace
+}  // namespace holdfast::cluster
