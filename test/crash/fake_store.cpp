@@ -119,6 +119,11 @@ class FakeGroup final : public Group {
   void accept(NodeId, std::unique_ptr<Link>) override {}
   Task<Result<void>> switchover(NodeId) override { co_return fail(Errc::invalid_argument); }
   Result<VolumeFigures> figures(const std::string&) const override { return VolumeFigures{}; }
+  std::vector<ConsumerStatus> consumers() const override { return {}; }
+  Task<Result<ConsumerStatus>> create_consumer(std::string, ConsumerStart) override { co_return fail(Errc::unsupported); }
+  Task<Result<void>> delete_consumer(std::string) override { co_return fail(Errc::unsupported); }
+  Task<Result<void>> confirm_consumer(std::string, Lsn, Confirm) override { co_return fail(Errc::unsupported); }
+  Task<Result<LogBatch>> read_log(Lsn, LogReadLimits) override { co_return fail(Errc::unsupported); }
   Task<Result<void>> checkpoint() override { co_return Result<void>{}; }
   Task<Result<void>> stop() override { co_return Result<void>{}; }
   Task<Result<std::uint64_t>> verify_all() override { co_return 0; }
