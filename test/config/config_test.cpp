@@ -186,6 +186,7 @@ log_batch = "512KiB"
 log_batches_in_flight = 4
 checkpoint_interval = "1min"
 checkpoint_log_percent = 25
+consumer_retention = "512MiB"
 [log]
 level = "debug"
 format = "json"
@@ -203,6 +204,7 @@ format = "json"
   EXPECT_TRUE(c.iscsi.discovery.wants_chap());
   EXPECT_EQ(c.store.map_cache_bytes, 1ULL << 30);
   EXPECT_EQ(c.store.checkpoint_interval_ms, 60'000);
+  EXPECT_EQ(c.store.consumer_retention_bytes, 512ULL << 20);
   EXPECT_EQ(c.log.format, LogFormat::json);
 }
 
