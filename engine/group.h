@@ -72,6 +72,7 @@ struct GroupStatus {
   std::uint64_t recovery_ms = 0;
   std::uint64_t sync_latency_us = 0;
   std::uint64_t checksum_errors = 0;
+  std::uint64_t repaired_blocks = 0;  // Unreadable here, and put back from another copy.
   bool failed = false;
   std::string failure;  // Why it stopped serving, and what to do.
 };

@@ -9,6 +9,7 @@
 #include "base/marks.h"
 #include "base/planted.h"
 #include "base/text.h"
+#include "engine/mender.h"
 #include "engine/volume_impl.h"
 
 namespace holdfast::engine {
@@ -23,7 +24,9 @@ GroupImpl::GroupImpl(GroupPorts ports, GroupOptions options, wal::LogGeometry ge
       applier_(store_, pending_, ports.clock, *this, options_.apply_backlog_bytes), tail_(pending_, store_.space()),
       progress_(ports.executor), idle_(ports.executor),
       checkpoint_turn_(ports.executor, 1), scratch_turn_(ports.executor, 1), catalogue_turn_(ports.executor, 1),
-      checkpoint_timer_(ports.clock), scope_(ports.executor) {}
+      checkpoint_timer_(ports.clock), scope_(ports.executor) {
+  mender_ = std::make_unique<Mender>(*this);
+}
 
 GroupImpl::~GroupImpl() = default;
 
@@ -289,6 +292,7 @@ GroupStatus GroupImpl::status() const {
   s.recovery_ms = recovery_ms_;
   s.sync_latency_us = sync_latency_us_;
   s.checksum_errors = checksum_errors_;
+  s.repaired_blocks = mender_->blocks_repaired();
   s.failed = failed_;
   s.failure = failure_;
   return s;

@@ -18,6 +18,7 @@
 
 namespace holdfast::engine {
 
+class Mender;
 class VolumeImpl;
 
 class GroupImpl final : public Group, private wal::LogListener, private ApplierOwner, private rebuild::TargetOwner {
@@ -95,6 +96,11 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   Task<Result<rebuild::Answer>> answer(rebuild::Question question);
   Task<Result<void>> rebuild(rebuild::Peer* peer, bool whole);
   bool is_rebuilding() const { return rebuilding_; }
+  // Asks the other copies that are connected, one after the other, until one has it. Errors: not_found (none has), closed
+  // (there is none).
+  Task<Result<rebuild::Answer>> ask_others(rebuild::Question question);
+  Mender& mender() { return *mender_; }
+  Semaphore& checkpoint_turn() { return checkpoint_turn_; }
   // What this copy has committed, whatever its role: for whoever compares copies.
   Task<Result<void>> read_local(std::string name, BlockRange range, Buffer into);
 
@@ -185,6 +191,7 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   Tail tail_;
   LogFacts facts_;
   std::unique_ptr<Replica> replica_;
+  std::unique_ptr<Mender> mender_;
   std::uint64_t reign_ = 0;
   WaitList progress_;            // Commits, and changes of role and lease.
 

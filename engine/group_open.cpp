@@ -7,6 +7,7 @@
 #include "base/planted.h"
 #include "base/text.h"
 #include "engine/group_impl.h"
+#include "engine/mender.h"
 #include "engine/volume_impl.h"
 
 namespace holdfast {
@@ -48,6 +49,7 @@ Task<Result<void>> GroupImpl::recover() {
   // Others that share the thread's memory may hold all of it just now.
   co_await applier_.prepare();
   co_await log_.prepare();
+  co_await mender_->prepare();
   scratch_ = co_await ports_.buffers.acquire(kChunkBytes);
   CO_TRY(co_await store_.open());
   const snapshot::Superblock sb = store_.superblock();

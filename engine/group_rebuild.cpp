@@ -132,7 +132,7 @@ Task<Result<Answer>> GroupImpl::answer_block(VolumeImpl* volume, std::uint64_t b
   if (block >= volume->capacity().value) co_return fail(Errc::out_of_range);
   Answer answer;
   answer.payload = co_await ports_.buffers.acquire(kBlockBytes);
-  CO_TRY(co_await volume->read_local(BlockRange{Lba(block), BlockCount(1)}, answer.payload));
+  CO_TRY(co_await volume->read_local(BlockRange{Lba(block), BlockCount(1)}, answer.payload, Unreadable::fails));
   if (xxh3(answer.payload.bytes()) != checksum) co_return fail(Errc::not_found);
   answer.bytes = kBlockBytes;
   co_return answer;
@@ -222,6 +222,11 @@ Task<Result<void>> GroupImpl::drop_volume(StoredVolume* volume) {
   if (*unreadable > 0) co_return fail(Errc::corrupt, "a volume's map cannot be read");
   store_.remove_volume(volume);
   co_return Result<void>{};
+}
+
+Task<Result<Answer>> GroupImpl::ask_others(Question question) {
+  auto answer = co_await replica_->ask_others(question);
+  co_return answer;
 }
 
 Task<Result<void>> GroupImpl::read_local(std::string name, BlockRange range, Buffer into) {

@@ -60,6 +60,8 @@ class Replica {
   bool hand_over(NodeId candidate);
 
   std::vector<NodeId> connected() const;
+  // See GroupImpl::ask_others().
+  Task<Result<rebuild::Answer>> ask_others(rebuild::Question question);
   std::uint64_t shipped_records() const { return shipped_records_; }
   std::uint64_t shipped_bytes() const { return shipped_bytes_; }
 
