@@ -88,6 +88,7 @@ struct ReplicaStatus {
   GroupRole role = GroupRole::follower;
   bool serving = false;           // Primary, and holding the lease.
   bool promotable = true;
+  std::string unfit_because;      // Why not.
   engine::Register view;          // As last read.
   std::uint64_t view_revision = 0;
   Lsn end, durable, commit;

@@ -117,16 +117,14 @@ void GroupImpl::update_facts() {
   facts_.durable = log_.durable_lsn();
   facts_.applied = Lsn(commit_lsn_);
   facts_.promotable = !unfit_ && !failed_;
+  facts_.needs_rebuild = log_lost_;
   // Whoever is not fit yet does not count as having the last of what it needs.
   if (unfit_ && reach_ != Lsn() && facts_.durable >= reach_) facts_.durable = std::max(facts_.applied, Lsn(reach_.value - 1));
 }
 
 void GroupImpl::log_durable(Lsn) {
   update_facts();
-  if (unfit_ && !fitting_ && reach_ != Lsn() && log_.durable_lsn() >= reach_) {
-    fitting_ = true;
-    scope_.spawn(become_fit());
-  }
+  consider_fitness();
   replica_->log_changed();
   check_log_use();
 }

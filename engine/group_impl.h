@@ -88,7 +88,7 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   // Not promotable, durably, before the log reaches the LSN: what it has until then lacks data that follows.
   Task<Result<void>> become_unfit(Lsn until);
   // The primary's log ends there now: whoever reaches that lacks nothing of before.
-  void heard_end(Lsn end) { if (unfit_ && reach_ == Lsn()) reach_ = end; }
+  void heard_end(Lsn end);
   bool knows_coordinator(const std::string& cluster_id);
   std::size_t initiators() const;
 
@@ -151,6 +151,7 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   // Recovery.
   Result<void> note_recovered(const wal::RecoveredRecord& record);
   Result<void> claim_recovered_chunks(Lsn end);
+  void start_log_anew(wal::ScanOutput* scanned);
   Task<Result<void>> replay_all(Lsn committed);
   Task<Result<Tail::Handle>> recovered_record(const Replayed* replayed);
   Task<Result<void>> recovered_payload(TailRecord* record);
@@ -166,6 +167,7 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   void commit_delete(TailRecord& record);
   void settle(TailRecord& record, Errc outcome);
   void update_facts();
+  void consider_fitness();
   Task<void> become_fit();
 
   Task<void> checkpoint_loop();
@@ -199,6 +201,8 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   std::uint64_t commit_chain_ = 0;       // Of the record at it.
   Uuid coordinator_{};                   // Of the cluster's id; zeros: none was seen yet.
   bool unfit_ = false;                   // As the superblock has it, or is about to.
+  bool log_lost_ = false;                // As the superblock has it: only a rebuild goes on from here.
+  std::string unfit_because_;            // For people; as far as this process knows.
   Lsn reach_;                            // What the log must reach to be fit again; zero: only a primary can say.
   bool rebuilding_ = false;
   rebuild::Progress rebuild_progress_;

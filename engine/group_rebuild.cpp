@@ -175,10 +175,15 @@ Task<Result<void>> GroupImpl::adopt_image(const rebuild::Target::Done* done) {
   point.durable_position = point.tail.position;
   point.rewind = true;
   auto kept = co_await store_.checkpoint(point);
+  if (kept && log_lost_) {
+    auto cleared = co_await store_.update_superblock([](snapshot::Superblock& next) { next.flags &= ~snapshot::kFlagLogLost; });
+    kept = std::move(cleared);
+  }
   if (!kept) {
     store_failed(kept.error());
     co_return kept;
   }
+  log_lost_ = false;
   log_.restart(point.tail);
   commit_lsn_ = checkpoint_lsn_ = image.lsn.value;
   commit_chain_ = image.chain_xxh3;

@@ -29,6 +29,7 @@ struct Hello {
   Lsn end;
   Lsn applied;
   wal::EpochHistory history;
+  bool needs_rebuild = false;  // Whatever the log says: records alone do not help.
 };
 
 // Several times a lease, both ways. Echo: the newest `sent` of the other side that arrived in this session, in its clock:
