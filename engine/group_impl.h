@@ -108,6 +108,11 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   void report_failure(Error error) { store_failed(std::move(error)); }
   // Room for a write (see Space::reserve). When there is none but chunks wait for a checkpoint to be free, takes one first.
   Task<Result<void>> reserve_space(std::uint64_t chunks, std::uint64_t new_pages);
+  // A copy among others keeps some chunks backed ahead of need, so that it knows before a record comes whether it has room; the
+  // primary refuses what needs new space when a member is short. What cannot be had is asked for again and again.
+  void look_after_space();
+  std::uint64_t reservable_chunks() const;
+  bool members_are_short() const;
   // What read-modify-write reads into: held for good, for one at a time.
   Semaphore& scratch_turn() { return scratch_turn_; }
   const Buffer& scratch() const { return scratch_; }
@@ -169,6 +174,7 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   void update_facts();
   void consider_fitness();
   Task<void> become_fit();
+  Task<void> back_spare_chunks();
 
   Task<void> checkpoint_loop();
   static constexpr std::uint64_t kQuarantinedChunksMax = 2048;  // 128 MiB.
@@ -201,6 +207,9 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   std::uint64_t commit_chain_ = 0;       // Of the record at it.
   Uuid coordinator_{};                   // Of the cluster's id; zeros: none was seen yet.
   bool unfit_ = false;                   // As the superblock has it, or is about to.
+  bool backing_spare_ = false;
+  bool short_of_space_ = false;          // The last attempt found less than it wanted.
+  BootNs next_spare_look_{};
   bool log_lost_ = false;                // As the superblock has it: only a rebuild goes on from here.
   std::string unfit_because_;            // For people; as far as this process knows.
   Lsn reach_;                            // What the log must reach to be fit again; zero: only a primary can say.

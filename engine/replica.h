@@ -60,6 +60,8 @@ class Replica {
   bool hand_over(NodeId candidate);
 
   std::vector<NodeId> connected() const;
+  // Of the members whose acks are needed: what the one with the least can still reserve; all bits set: enough.
+  std::uint64_t least_free_chunks() const;
   // See GroupImpl::ask_others().
   Task<Result<rebuild::Answer>> ask_others(rebuild::Question question);
   std::uint64_t shipped_records() const { return shipped_records_; }

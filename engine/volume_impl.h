@@ -107,7 +107,8 @@ class VolumeImpl final : public Volume {
   Task<Result<void>> write_admitted(BlockRange range, Buffer from);
   void place(TailRecord& record) const;
   Task<Result<void>> admit_chunk(TailRecord* record, std::uint64_t chunk);
-  bool reserve_now(PendingChunk* chunk, const snapshot::MapEntry& entry);
+  static bool has_place(const PendingChunk& chunk, const snapshot::MapEntry& entry);
+  bool reserve_now(PendingChunk* chunk);
   Task<void> write_run(std::uint64_t offset, Bytes run, Errc* error);
 
   // Writers share the volume; read-modify-write has it alone.

@@ -79,6 +79,7 @@ FrameKind put_body(std::vector<std::byte>& out, const Beat& beat) {
   body.echo_ns = beat.echo.value;
   body.commit_lsn = beat.commit.value;
   body.lease_ms = beat.lease_ms;
+  body.free_chunks = beat.free_chunks;
   body.flags = (beat.leads ? wal::kBeatLeads : 0) | (beat.grants ? wal::kBeatGrants : 0) |
                (beat.coordinator_reached ? wal::kBeatReachesCoordinator : 0);
   put(out, body);
@@ -158,6 +159,7 @@ Result<Message> read_beat(Reader reader) {
   beat.echo = BootNs{body.echo_ns};
   beat.commit = Lsn(body.commit_lsn);
   beat.lease_ms = body.lease_ms;
+  beat.free_chunks = body.free_chunks;
   beat.leads = (body.flags & wal::kBeatLeads) != 0;
   beat.grants = (body.flags & wal::kBeatGrants) != 0;
   beat.coordinator_reached = (body.flags & wal::kBeatReachesCoordinator) != 0;

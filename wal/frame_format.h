@@ -59,8 +59,9 @@ struct BeatBody {
   std::uint64_t commit_lsn;
   std::uint32_t lease_ms;
   std::uint32_t flags;           // kBeat…; other bits are zero.
+  std::uint64_t free_chunks;     // That the sender can still reserve; all bits set: enough.
 };
-static_assert(sizeof(BeatBody) == 48);
+static_assert(sizeof(BeatBody) == 56);
 static_assert(std::has_unique_object_representations_v<BeatBody>);
 inline constexpr std::uint32_t kBeatLeads = 1, kBeatGrants = 2, kBeatReachesCoordinator = 4;
 

@@ -1,4 +1,5 @@
 
+#include "base/checksum.h"
 #include "base/marks.h"
 #include "wal/log_reader.h"
 
@@ -13,6 +14,20 @@ Task<Result<void>> read_ring(Disk* disk, const Log* log, std::uint64_t position,
   CO_TRY(co_await disk->read(log->offset_of(position), into.first(first)));
   if (first < into.size()) CO_TRY(co_await disk->read(log->geometry().offset_bytes, into.subspan(first)));
   co_return Result<void>{};
+}
+
+// Every logged block against its record's checksum: what is rotten here must not go to another copy as if it were right.
+bool payload_is_right(const DecodedBatch& batch, const Buffer& payload) {
+  for (std::size_t i = 0; i < batch.records.size(); ++i) {
+    const RecordHeader& record = batch.records[i];
+    const std::uint64_t* checksums = batch.numbers.data() + batch.numbers_begin[i] + record.chunk_count;
+    const std::size_t direct = std::size_t{record.chunk_count} * kChunkBlocks, logged = std::size_t{record.head_blocks} + record.tail_blocks;
+    for (std::size_t b = 0; b < logged; ++b) {
+      const Bytes block(payload.data() + (record.payload_block + b) * kBlockBytes, kBlockBytes);
+      if (xxh3(block) != checksums[b < record.head_blocks ? b : b + direct]) return false;
+    }
+  }
+  return true;
 }
 
 }  // namespace
@@ -44,7 +59,7 @@ Task<Result<BatchRead>> read_batch(Disk* disk, BufferPool* buffers, const Log* l
     mark(Mark::log_overwritten_while_read);
     co_return fail(Errc::not_found);
   }
-  if (!decoded || decoded->header.position != position) co_return fail(Errc::corrupt);
+  if (!decoded || decoded->header.position != position || !payload_is_right(*decoded, read.payload)) co_return fail(Errc::corrupt);
   read.batch = std::move(*decoded);
   co_return read;
 }

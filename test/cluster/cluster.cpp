@@ -30,6 +30,7 @@ Cluster::Cluster(Plan plan)
     }
   }
   powered_.assign(plan_.nodes, true);
+  corrupt_opens_.assign(plan_.nodes, 0);
   coordinator_.observer = [this](const std::string&, const CoordinatorEntry& entry) { register_changed(entry); };
   coordinator_.same_value = [](const std::string& a, const std::string& b) {
     const auto x = engine::decode_register(a), y = engine::decode_register(b);
@@ -158,12 +159,22 @@ void Cluster::start(NodeId id) {
 }
 
 void Cluster::after_open(ClusterNode& n) {
-  if (n.is_open()) return note(sim::format("node {}: open", n.id().value));
+  unsigned& corrupt_opens = corrupt_opens_[n.id().value - 1];
+  if (n.is_open()) {
+    corrupt_opens = 0;
+    return note(sim::format("node {}: open", n.id().value));
+  }
   if (n.state() != ClusterNode::State::failed) return;
   ++figures.failed_opens;
   note(sim::format("node {}: {}", n.id().value, n.failure()));
   if (!tolerance.failed_stores) return violation(sim::format("node {} cannot start: {}", n.id().value, n.failure()));
+  corrupt_opens += n.failure_code() == Errc::corrupt;
   die(n.id(), Death::killed);
+  // As the error says: a copy that cannot be opened is replaced, when another one has everything.
+  if (corrupt_opens >= 3 && someone_else_is_in_sync(n.id())) {
+    corrupt_opens = 0;
+    return wipe(n.id());
+  }
   restart_after(n.id(), milliseconds(500));
 }
 

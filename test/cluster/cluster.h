@@ -144,6 +144,7 @@ class Cluster final : private DoorOwner, private ClientNetwork {
   bool beyond_promise_ = false;
   bool gave_up_ = false;
   void look_at_bad_copy();
+  std::vector<unsigned> corrupt_opens_;  // By node, in a row: after some of them the operator replaces the disk.
 };
 
 }  // namespace holdfast::cluster
