@@ -76,6 +76,7 @@ struct GroupStatus {
   std::uint64_t recovery_ms = 0;
   std::uint64_t sync_latency_us = 0;
   std::uint64_t checksum_errors = 0;
+  std::uint64_t repaired_blocks = 0;  // Unreadable here, and put back from another copy.
   bool failed = false;
   std::string failure;  // Why it stopped serving, and what to do.
 };
@@ -91,6 +92,7 @@ struct ReplicaStatus {
   GroupRole role = GroupRole::follower;
   bool serving = false;           // Primary, and holding the lease.
   bool promotable = true;
+  std::string unfit_because;      // Why not.
   engine::Register view;          // As last read.
   std::uint64_t view_revision = 0;
   Lsn end, durable, commit;

@@ -78,6 +78,42 @@ Task<Result<void>> GroupImpl::reserve_space(std::uint64_t chunks, std::uint64_t 
   co_return again;
 }
 
+namespace {
+constexpr std::uint64_t kSpareChunks = 128;        // 8 MiB.
+constexpr std::uint64_t kSpareMargin = 32;         // Of them, for what a report does not know of yet.
+constexpr std::int64_t kSpareRetryMs = 500;
+static_assert(kSpareMargin < kSpareChunks);
+}  // namespace
+
+void GroupImpl::look_after_space() {
+  const snapshot::Space& space = store_.space();
+  const bool enough = space.backed_free() - space.reserved() >= kSpareChunks;
+  if (enough) short_of_space_ = false;
+  if (enough || backing_spare_ || failed_ || stopping_ || ports_.clock.now() < next_spare_look_) return;
+  backing_spare_ = true;
+  scope_.spawn(back_spare_chunks());
+}
+
+Task<void> GroupImpl::back_spare_chunks() {
+  auto reserved = co_await store_.space().reserve(kSpareChunks, 0);
+  if (reserved) store_.space().unreserve(kSpareChunks);
+  short_of_space_ = !reserved && reserved.error().code == Errc::no_space;
+  backing_spare_ = false;
+  if (!reserved) next_spare_look_ = ports_.clock.now() + milliseconds(kSpareRetryMs);
+}
+
+std::uint64_t GroupImpl::reservable_chunks() const {
+  const snapshot::Space& space = const_cast<snapshot::Store&>(store_).space();
+  return short_of_space_ ? space.backed_free() - space.reserved() : ~std::uint64_t{0};
+}
+
+// Each record under way may need a chunk for each end, and those that it covers.
+bool GroupImpl::members_are_short() const {
+  if (!replica_->is_open()) return false;
+  const std::uint64_t under_way = 2 * (log_.last_lsn().value - commit_lsn_) + tail_.bytes() / kChunkBytes;
+  return replica_->least_free_chunks() < under_way + kSpareMargin;
+}
+
 Task<Result<void>> GroupImpl::stop() {
   co_await leave_in_order();
   stopping_ = true;

@@ -9,6 +9,7 @@
 #include "base/marks.h"
 #include "base/planted.h"
 #include "base/text.h"
+#include "engine/mender.h"
 #include "engine/volume_impl.h"
 
 namespace holdfast::engine {
@@ -23,7 +24,9 @@ GroupImpl::GroupImpl(GroupPorts ports, GroupOptions options, wal::LogGeometry ge
       applier_(store_, pending_, ports.clock, *this, options_.apply_backlog_bytes), tail_(pending_, store_.space()),
       progress_(ports.executor), idle_(ports.executor),
       checkpoint_turn_(ports.executor, 1), scratch_turn_(ports.executor, 1), catalogue_turn_(ports.executor, 1),
-      checkpoint_timer_(ports.clock), log_service_(*this), scope_(ports.executor) {}
+      checkpoint_timer_(ports.clock), log_service_(*this), scope_(ports.executor) {
+  mender_ = std::make_unique<Mender>(*this);
+}
 
 GroupImpl::~GroupImpl() = default;
 
@@ -114,16 +117,14 @@ void GroupImpl::update_facts() {
   facts_.durable = log_.durable_lsn();
   facts_.applied = Lsn(commit_lsn_);
   facts_.promotable = !unfit_ && !failed_;
+  facts_.needs_rebuild = log_lost_;
   // Whoever is not fit yet does not count as having the last of what it needs.
   if (unfit_ && reach_ != Lsn() && facts_.durable >= reach_) facts_.durable = std::max(facts_.applied, Lsn(reach_.value - 1));
 }
 
 void GroupImpl::log_durable(Lsn) {
   update_facts();
-  if (unfit_ && !fitting_ && reach_ != Lsn() && log_.durable_lsn() >= reach_) {
-    fitting_ = true;
-    scope_.spawn(become_fit());
-  }
+  consider_fitness();
   replica_->log_changed();
   check_log_use();
 }
@@ -298,6 +299,7 @@ GroupStatus GroupImpl::status() const {
   s.recovery_ms = recovery_ms_;
   s.sync_latency_us = sync_latency_us_;
   s.checksum_errors = checksum_errors_;
+  s.repaired_blocks = mender_->blocks_repaired();
   s.failed = failed_;
   s.failure = failure_;
   return s;

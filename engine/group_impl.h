@@ -19,6 +19,7 @@
 
 namespace holdfast::engine {
 
+class Mender;
 class VolumeImpl;
 
 class GroupImpl final : public Group, private wal::LogListener, private ApplierOwner, private rebuild::TargetOwner {
@@ -94,7 +95,7 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   // Not promotable, durably, before the log reaches the LSN: what it has until then lacks data that follows.
   Task<Result<void>> become_unfit(Lsn until);
   // The primary's log ends there now: whoever reaches that lacks nothing of before.
-  void heard_end(Lsn end) { if (unfit_ && reach_ == Lsn()) reach_ = end; }
+  void heard_end(Lsn end);
   bool knows_coordinator(const std::string& cluster_id);
   std::size_t initiators() const;
 
@@ -102,6 +103,11 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   Task<Result<rebuild::Answer>> answer(rebuild::Question question);
   Task<Result<void>> rebuild(rebuild::Peer* peer, bool whole);
   bool is_rebuilding() const { return rebuilding_; }
+  // Asks the other copies that are connected, one after the other, until one has it. Errors: not_found (none has), closed
+  // (there is none).
+  Task<Result<rebuild::Answer>> ask_others(rebuild::Question question);
+  Mender& mender() { return *mender_; }
+  Semaphore& checkpoint_turn() { return checkpoint_turn_; }
   // What this copy has committed, whatever its role: for whoever compares copies.
   Task<Result<void>> read_local(std::string name, BlockRange range, Buffer into);
 
@@ -109,6 +115,11 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   void report_failure(Error error) { store_failed(std::move(error)); }
   // Room for a write (see Space::reserve). When there is none but chunks wait for a checkpoint to be free, takes one first.
   Task<Result<void>> reserve_space(std::uint64_t chunks, std::uint64_t new_pages);
+  // A copy among others keeps some chunks backed ahead of need, so that it knows before a record comes whether it has room; the
+  // primary refuses what needs new space when a member is short. What cannot be had is asked for again and again.
+  void look_after_space();
+  std::uint64_t reservable_chunks() const;
+  bool members_are_short() const;
   // What read-modify-write reads into: held for good, for one at a time.
   Semaphore& scratch_turn() { return scratch_turn_; }
   const Buffer& scratch() const { return scratch_; }
@@ -153,6 +164,7 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   // Recovery.
   Result<void> note_recovered(const wal::RecoveredRecord& record);
   Result<void> claim_recovered_chunks(Lsn end);
+  void start_log_anew(wal::ScanOutput* scanned);
   Task<Result<void>> replay_all(Lsn committed);
   Task<Result<Tail::Handle>> recovered_record(const Replayed* replayed);
   Task<Result<void>> recovered_payload(TailRecord* record);
@@ -169,7 +181,9 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   void settle(TailRecord& record, Errc outcome);
   void update_facts();
   void committed_at(const wal::LogPoint& point);
+  void consider_fitness();
   Task<void> become_fit();
+  Task<void> back_spare_chunks();
 
   Task<void> checkpoint_loop();
   static constexpr std::uint64_t kQuarantinedChunksMax = 2048;  // 128 MiB.
@@ -194,6 +208,7 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   Tail tail_;
   LogFacts facts_;
   std::unique_ptr<Replica> replica_;
+  std::unique_ptr<Mender> mender_;
   std::uint64_t reign_ = 0;
   WaitList progress_;            // Commits, and changes of role and lease.
 
@@ -202,6 +217,11 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   std::uint64_t commit_written_ = 0;     // … and up to it: LogCursor::written_blocks.
   Uuid coordinator_{};                   // Of the cluster's id; zeros: none was seen yet.
   bool unfit_ = false;                   // As the superblock has it, or is about to.
+  bool backing_spare_ = false;
+  bool short_of_space_ = false;          // The last attempt found less than it wanted.
+  BootNs next_spare_look_{};
+  bool log_lost_ = false;                // As the superblock has it: only a rebuild goes on from here.
+  std::string unfit_because_;            // For people; as far as this process knows.
   Lsn reach_;                            // What the log must reach to be fit again; zero: only a primary can say.
   bool rebuilding_ = false;
   rebuild::Progress rebuild_progress_;

@@ -7,6 +7,7 @@
 #include "base/planted.h"
 #include "base/text.h"
 #include "engine/group_impl.h"
+#include "engine/mender.h"
 #include "engine/volume_impl.h"
 #include "wal/log_retained.h"
 
@@ -49,6 +50,7 @@ Task<Result<void>> GroupImpl::recover() {
   // Others that share the thread's memory may hold all of it just now.
   co_await applier_.prepare();
   co_await log_.prepare();
+  co_await mender_->prepare();
   scratch_ = co_await ports_.buffers.acquire(kChunkBytes);
   CO_TRY(co_await store_.open());
   const snapshot::Superblock sb = store_.superblock();
@@ -62,9 +64,17 @@ Task<Result<void>> GroupImpl::recover() {
   input.durable_position = sb.durable_position;
   input.cut_lsn = sb.cut_lsn;
   input.clean = (sb.flags & snapshot::kFlagClean) != 0;
+  input.damage = ports_.coordinator ? wal::Damage::cut : wal::Damage::refused;
   const wal::RecordVisitor visitor = [this](const wal::RecoveredRecord& record) { return note_recovered(record); };
   auto scanned = co_await wal::scan_log(ports_.disk, ports_.buffers, input, visitor);
   if (!scanned) co_return fail(scanned.error());
+  log_lost_ = (sb.flags & snapshot::kFlagLogLost) != 0;
+  unfit_ = (sb.flags & snapshot::kFlagUnfit) != 0 || scanned->damage;
+  if (scanned->damage) {
+    unfit_because_ = concat(scanned->damage->text(), "; what is missing comes from the primary's log, or by a rebuild");
+    log_error(unfit_because_);
+  }
+  if (scanned->damage && scanned->head.first_lsn <= sb.applied_lsn) start_log_anew(&*scanned);
   const Lsn end(scanned->head.first_lsn - 1);
   if (end.value < sb.applied_lsn) co_return fail(Errc::damaged, "the log ends before what the map has applied");
   CO_TRY(claim_recovered_chunks(end));
@@ -80,17 +90,27 @@ Task<Result<void>> GroupImpl::recover() {
     next.durable_lsn = end.value;
     next.durable_position = scanned->head.position;
     next.flags &= ~snapshot::kFlagClean;
+    if (unfit_) next.flags |= snapshot::kFlagUnfit;
+    if (!log_lost_ || scanned->head.first_lsn != sb.applied_lsn + 1) return;
+    next.flags |= snapshot::kFlagLogLost;
+    next.tail_position = scanned->head.position;
+    next.tail_first_lsn = scanned->head.first_lsn;
+    next.tail_previous_xxh3 = next.tail_chain_xxh3 = 0;
   }));
   sync_latency_us_ = static_cast<std::uint64_t>((ports_.clock.now() - before).value / 2000);
+  if (log_lost_) input.tail = scanned->head;
   const wal::RetainedInput retained{input.geometry, input.tail, input.store_id, sb.log_generation, scanned->head.position, sb.retained_position};
-  std::vector<wal::LogCursor> batches = co_await wal::find_retained(&ports_.disk, &ports_.buffers, retained);
+  std::vector<wal::LogCursor> batches;
+  if (!log_lost_) {
+    auto found = co_await wal::find_retained(&ports_.disk, &ports_.buffers, retained);
+    batches = std::move(found);
+  }
   batches.insert(batches.end(), scanned->batches.begin(), scanned->batches.end());
   log_.start(input.tail, scanned->head, input.store_id, generation, batches);
   for (auto& stored : store_.volumes()) add_volume_object(stored.get());
   checkpoint_lsn_ = sb.applied_lsn;
   committed_at(recovered_point_.value_or(wal::LogPoint{Lsn(sb.applied_lsn), input.tail.chain_xxh3, input.tail.written_blocks}));
   log_service_.noted(RecordKind::write, Lsn(sb.applied_lsn));  // Of whatever kind it was.
-  unfit_ = (sb.flags & snapshot::kFlagUnfit) != 0;
   std::memcpy(coordinator_.data(), sb.coordinator, coordinator_.size());
   CO_TRY(co_await replay_all(Lsn(std::max(sb.applied_lsn, scanned->commit_lsn))));
   recovered_records_ = end.value - sb.applied_lsn;
@@ -123,6 +143,20 @@ Task<Result<void>> GroupImpl::await_open() {
   while (!failed_ && !replica_->is_open()) co_await progress_.wait();
   if (failed_) co_return fail(Errc::io_error, failure_);
   co_return Result<void>{};
+}
+
+// The damage lies before what is applied already: what is left of the log is of no use. It goes on where the maps are, far enough
+// from every position there was that nothing in the ring is taken for a part of it; what was the chain there is not known.
+void GroupImpl::start_log_anew(wal::ScanOutput* scanned) {
+  const snapshot::Superblock& sb = store_.superblock();
+  const std::uint64_t furthest = std::max({scanned->head.position, sb.durable_position, sb.tail_position});
+  scanned->head = wal::LogCursor{furthest + store_.log_geometry().blocks, sb.applied_lsn + 1, 0, 0};
+  scanned->batches.clear();
+  scanned->proven_lsn = sb.applied_lsn;
+  scanned->commit_lsn = sb.applied_lsn;
+  replay_.clear();
+  recovered_point_.reset();
+  log_lost_ = true;
 }
 
 // Called while the log is being read: remembers what is newer than the map. What comes again was cut, and counts now.

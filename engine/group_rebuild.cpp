@@ -134,7 +134,7 @@ Task<Result<Answer>> GroupImpl::answer_block(VolumeImpl* volume, std::uint64_t b
   if (block >= volume->capacity().value) co_return fail(Errc::out_of_range);
   Answer answer;
   answer.payload = co_await ports_.buffers.acquire(kBlockBytes);
-  CO_TRY(co_await volume->read_local(BlockRange{Lba(block), BlockCount(1)}, answer.payload));
+  CO_TRY(co_await volume->read_local(BlockRange{Lba(block), BlockCount(1)}, answer.payload, Unreadable::fails));
   if (xxh3(answer.payload.bytes()) != checksum) co_return fail(Errc::not_found);
   answer.bytes = kBlockBytes;
   co_return answer;
@@ -179,10 +179,15 @@ Task<Result<void>> GroupImpl::adopt_image(const rebuild::Target::Done* done) {
   point.durable_position = point.retained_position = point.tail.position;
   point.rewind = true;
   auto kept = co_await store_.checkpoint(point);
+  if (kept && log_lost_) {
+    auto cleared = co_await store_.update_superblock([](snapshot::Superblock& next) { next.flags &= ~snapshot::kFlagLogLost; });
+    kept = std::move(cleared);
+  }
   if (!kept) {
     store_failed(kept.error());
     co_return kept;
   }
+  log_lost_ = false;
   log_.restart(point.tail);
   committed_at(reached);
   log_service_.noted(wal::RecordKind::write, reached.lsn);
@@ -227,6 +232,11 @@ Task<Result<void>> GroupImpl::drop_volume(StoredVolume* volume) {
   if (*unreadable > 0) co_return fail(Errc::corrupt, "a volume's map cannot be read");
   store_.remove_volume(volume);
   co_return Result<void>{};
+}
+
+Task<Result<Answer>> GroupImpl::ask_others(Question question) {
+  auto answer = co_await replica_->ask_others(question);
+  co_return answer;
 }
 
 Task<Result<void>> GroupImpl::read_local(std::string name, BlockRange range, Buffer into) {

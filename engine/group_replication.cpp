@@ -110,6 +110,19 @@ Task<Result<void>> GroupImpl::become_unfit(Lsn until) {
   co_return done;
 }
 
+void GroupImpl::heard_end(Lsn end) {
+  if (!unfit_ || reach_ != Lsn()) return;
+  reach_ = end;
+  update_facts();
+  consider_fitness();  // Nothing may follow.
+}
+
+void GroupImpl::consider_fitness() {
+  if (!unfit_ || fitting_ || log_lost_ || reach_ == Lsn() || log_.durable_lsn() < reach_) return;
+  fitting_ = true;
+  scope_.spawn(become_fit());
+}
+
 Task<void> GroupImpl::become_fit() {
   auto done = co_await store_.update_superblock([](snapshot::Superblock& next) { next.flags &= ~snapshot::kFlagUnfit; });
   fitting_ = false;
@@ -117,6 +130,7 @@ Task<void> GroupImpl::become_fit() {
   if (!done) co_return store_failed(done.error());
   mark(Mark::fit_again);
   unfit_ = false;
+  unfit_because_.clear();
   reach_ = Lsn();
   update_facts();
   replica_->log_changed();
@@ -188,6 +202,7 @@ ReplicaStatus GroupImpl::replica_status() const {
   s.role = machine.is_open() ? GroupRole::primary : machine.role() == Role::follower ? GroupRole::follower : GroupRole::opening;
   s.serving = obstacle() == Errc{} && replica_->may_serve();
   s.promotable = facts_.promotable;
+  if (!s.promotable) s.unfit_because = failed_ ? failure_ : !unfit_because_.empty() ? unfit_because_ : "it lacks data that was acknowledged, until it has caught up";
   s.view = machine.view();
   s.view_revision = machine.view_revision();
   s.end = log_.last_lsn();

@@ -43,6 +43,19 @@ PendingChunk* PendingIndex::obtain_mapped(snapshot::StoredVolume& volume, std::u
   return known;
 }
 
+PendingChunk* PendingIndex::hold(snapshot::StoredVolume& volume, std::uint64_t chunk) {
+  PendingChunk* held = obtain(volume, chunk);
+  if (held->held || !held->applying.empty()) return nullptr;
+  held->held = true;
+  return held;
+}
+
+void PendingIndex::let_go(PendingChunk* chunk) {
+  ENSURE(chunk->held);
+  chunk->held = false;
+  release_if_idle(chunk);
+}
+
 void PendingIndex::release_if_idle(PendingChunk* chunk) {
   if (!chunk->idle()) return;
   if (chunk->reserved) store_->space().unreserve(1);
@@ -121,7 +134,7 @@ PendingChunk* PendingIndex::start_next(std::uint64_t up_to_lsn) {
   for (auto it = waiting_.begin(); it != waiting_.end() && skipped < kSkipMax; ++it, ++skipped) {
     PendingChunk& chunk = *it;
     if (chunk.waiting.first_lsn > up_to_lsn) return nullptr;
-    if (!chunk.applying.empty()) continue;
+    if (chunk.held || !chunk.applying.empty()) continue;
     chunk.ListNode<PendingChunk, WaitingTag>::unlink();
     chunk.applying = std::exchange(chunk.waiting, PendingSet{});
     applying_.push_back(chunk);

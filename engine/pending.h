@@ -55,9 +55,10 @@ struct PendingChunk : ListNode<PendingChunk, WaitingTag>, ListNode<PendingChunk,
   std::uint32_t intents = 0;        // Admitted writes that are not committed yet.
   bool reserved = false;            // Holds the reservation of one chunk.
   bool placing = false;             // The applying set has taken a chunk that the map does not have yet.
+  bool held = false;                // What is on the disk is being repaired: nothing is applied meanwhile.
   PendingSet waiting;
   PendingSet applying;
-  bool idle() const { return intents == 0 && waiting.empty() && applying.empty(); }
+  bool idle() const { return intents == 0 && !held && waiting.empty() && applying.empty(); }
 };
 
 class PendingIndex {
@@ -70,6 +71,9 @@ class PendingIndex {
   // For an unmap: nullptr when nothing of the chunk is there to unmap. What is known of a map page that is not in memory:
   enum class Absent : std::uint8_t { hole, unknown };
   PendingChunk* obtain_mapped(snapshot::StoredVolume& volume, std::uint64_t chunk, Absent absent);
+  // Nothing of the chunk is applied until let_go(). nullptr when something is being applied, or somebody holds it.
+  PendingChunk* hold(snapshot::StoredVolume& volume, std::uint64_t chunk);
+  void let_go(PendingChunk* chunk);
   // Forgets the chunk when nothing is left to do for it.
   void release_if_idle(PendingChunk* chunk);
 

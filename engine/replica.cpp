@@ -101,6 +101,7 @@ void Replica::send(const SendTo& action) {
   Ack* last = session->outbox.empty() ? nullptr : std::get_if<Ack>(&session->outbox.back());
   if (ack && last && last->epoch == ack->epoch) *last = *ack;
   else session->outbox.push_back(action.message);
+  if (auto* beat = std::get_if<Beat>(&session->outbox.back())) beat->free_chunks = group_->reservable_chunks();
   session->work.notify_all();
 }
 
@@ -119,6 +120,7 @@ Task<void> Replica::tick_loop() {
     }
     last = now();
     machine_.initiators_attached(group_->initiators());
+    group_->look_after_space();
     event([&](RoleMachine& m) { m.tick(last); });
     close_silent_sessions();
     dial_members();
@@ -225,6 +227,13 @@ bool Replica::hand_over(NodeId candidate) {
 
 void Replica::leave() {
   event([](RoleMachine& m) { m.leave(); });
+}
+
+std::uint64_t Replica::least_free_chunks() const {
+  std::uint64_t least = ~std::uint64_t{0};
+  for (const Copy& copy : machine_.obligations())
+    if (const Session* session = find_session(copy.node)) least = std::min(least, session->free_chunks);
+  return least;
 }
 
 std::vector<NodeId> Replica::connected() const {

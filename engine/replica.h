@@ -61,6 +61,10 @@ class Replica {
   void leave();
 
   std::vector<NodeId> connected() const;
+  // Of the members whose acks are needed: what the one with the least can still reserve; all bits set: enough.
+  std::uint64_t least_free_chunks() const;
+  // See GroupImpl::ask_others().
+  Task<Result<rebuild::Answer>> ask_others(rebuild::Question question);
   std::uint64_t shipped_records() const { return shipped_records_; }
   std::uint64_t shipped_bytes() const { return shipped_bytes_; }
 

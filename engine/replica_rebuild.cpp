@@ -43,6 +43,19 @@ Task<Result<rebuild::Answer>> Replica::ask(SessionId id, rebuild::Question quest
   co_return answer;
 }
 
+Task<Result<rebuild::Answer>> Replica::ask_others(rebuild::Question question) {
+  std::vector<SessionId> open;
+  for (const Session* session : sessions_)
+    if (!session->ended) open.push_back(session->id);
+  bool answered = false;
+  for (const SessionId id : open) {
+    auto answer = co_await ask(id, question);
+    answered = answered || answer;
+    if (answer && answer->code == Errc{}) co_return answer;
+  }
+  co_return fail(answered ? Errc::not_found : Errc::closed);
+}
+
 bool Replica::take_answer(Session& session, rebuild::Answer answer) {
   const auto found = std::find_if(session.asked.begin(), session.asked.end(), [&](const auto* a) { return a->id == answer.id; });
   if (found == session.asked.end()) return false;

@@ -35,7 +35,7 @@ void RoleMachine::send(Peer& to, Message message) {
 }
 
 Hello RoleMachine::my_hello() const {
-  return Hello{self(), start_.group, bound_, log_->end, log_->applied, log_->history};
+  return Hello{self(), start_.group, bound_, log_->end, log_->applied, log_->history, log_->needs_rebuild};
 }
 
 void RoleMachine::tick(BootNs now) {

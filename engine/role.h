@@ -30,6 +30,7 @@ struct LogFacts {
   Lsn durable;    // Here. A follower's acks and applies stay below it.
   Lsn applied;    // In the map, or on its way there: can no longer be cut.
   bool promotable = true;  // No hole, no rebuild under way (9, 22).
+  bool needs_rebuild = false;  // What follows in the primary's log is not enough.
 };
 
 class RoleMachine {

@@ -29,6 +29,7 @@ struct Hello {
   Lsn end;
   Lsn applied;
   wal::EpochHistory history;
+  bool needs_rebuild = false;  // Whatever the log says: records alone do not help.
 };
 
 // Several times a lease, both ways. Echo: the newest `sent` of the other side that arrived in this session, in its clock:
@@ -43,6 +44,7 @@ struct Beat {
   bool coordinator_reached = false;
   std::uint32_t lease_ms = 0;    // Primary: of the promise it asks for. Follower: of the one it gives.
   Lsn commit;                    // Primary only.
+  std::uint64_t free_chunks = ~std::uint64_t{0};  // What the sender can still reserve; all bits set: enough. Filled in by the owner.
 };
 
 // Your log and mine are the same up to `lsn`: cut what follows. Mine ends at `end`: who has reached that lacks nothing that was

@@ -92,7 +92,7 @@ void RoleMachine::on_hello(BootNs now, Peer& from) {
   const bool went_back = from.promise_of == hello.copy.incarnation && hello.end < from.ever_acked;
   if (went_back) mark(Mark::role_disk_went_back);
   const bool beyond_log = shared && shared->next() < log_->first_kept;
-  if (!shared || *shared < hello.applied || went_back || beyond_log) {
+  if (!shared || *shared < hello.applied || went_back || beyond_log || hello.needs_rebuild) {
     from.rebuild_asked = true;
     beat_to(now, from);  // Whom it follows, before what that says.
     return send(from, Lagging{bound_.epoch, shared.value_or(Lsn())});

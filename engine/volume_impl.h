@@ -2,12 +2,17 @@
 #pragma once
 
 #include <array>
+#include <optional>
 #include <vector>
 
 #include "base/counters.h"
 #include "engine/group_impl.h"
 
 namespace holdfast::engine {
+
+// What becomes of a block that cannot be read here: another copy is asked for it, or the read fails. Who answers another copy
+// asks nobody, or two would wait for each other.
+enum class Unreadable : std::uint8_t { mended, fails };
 
 class VolumeImpl final : public Volume {
  public:
@@ -42,7 +47,9 @@ class VolumeImpl final : public Volume {
   Task<Result<void>> prepare_write(TailRecord* record);
   Task<Result<void>> prepare_unmap(TailRecord* record);
   // What is committed here, whatever the role.
-  Task<Result<void>> read_local(BlockRange range, Buffer into) { return read_blocks(range, into); }
+  Task<Result<void>> read_local(BlockRange range, Buffer into, Unreadable unreadable = Unreadable::mended) { return read_blocks(range, into, unreadable); }
+  // Where the store has the block, as long as that is what it should hold. Leaf: of its chunk, or nothing. Never suspends.
+  std::optional<std::uint64_t> place_of(snapshot::Frame* leaf, std::uint64_t block, std::uint64_t checksum) const;
   // The two parts of prepare_write().
   Task<Result<void>> admit(TailRecord* record);
   Task<Result<void>> write_chunks(TailRecord* record);
@@ -72,12 +79,19 @@ class VolumeImpl final : public Volume {
     std::size_t run_count = 0;
     std::array<std::uint64_t, kTransferBlocksMax> checksums;
     std::array<bool, kTransferBlocksMax> on_disk;
-    Errc error{};
+    std::array<bool, kTransferBlocksMax> unread;   // The disk failed to read it.
   };
 
   Errc obstacle() const;
   Result<void> check(BlockRange range, std::size_t bytes) const;
-  Task<Result<void>> read_blocks(BlockRange range, Buffer into);
+  // A block that another copy gave: what it should be, and its bytes.
+  struct Mended {
+    std::size_t index;  // In the request.
+    std::uint64_t checksum;
+    std::array<std::byte, kBlockBytes> bytes;
+  };
+  Task<Result<void>> read_blocks(BlockRange range, Buffer into, Unreadable unreadable);
+  Task<void> read_plan(ReadPlan* plan, Buffer into);
   Task<Result<void>> plan_read(ReadPlan* plan, BlockRange range, Buffer into);
   void plan_chunk(ReadPlan& plan, BlockRange range, Buffer& into, std::uint64_t chunk, const snapshot::MapEntry& entry,
                   const PendingChunk* pending);
@@ -85,14 +99,16 @@ class VolumeImpl final : public Volume {
   Task<void> read_run(ReadPlan* plan, ReadRun run, Buffer into);
   static constexpr std::size_t kNoBlock = ~std::size_t{0};
   static constexpr int kReadAttemptsMax = 1000;
-  static std::size_t first_mismatch(const ReadPlan& plan, std::size_t blocks, const Buffer& into);
+  static constexpr std::size_t kMendedMax = 2 * kTransferBlocksMax;
+  static std::size_t first_unreadable(const ReadPlan& plan, std::size_t blocks, Buffer& into, const std::vector<Mended>& mended);
 
   Task<Result<void>> unmap_pieces(BlockRange range);
   Task<Result<void>> unmap_piece(BlockRange range);
   Task<Result<void>> write_admitted(BlockRange range, Buffer from);
   void place(TailRecord& record) const;
   Task<Result<void>> admit_chunk(TailRecord* record, std::uint64_t chunk);
-  bool reserve_now(PendingChunk* chunk, const snapshot::MapEntry& entry);
+  static bool has_place(const PendingChunk& chunk, const snapshot::MapEntry& entry);
+  bool reserve_now(PendingChunk* chunk);
   Task<void> write_run(std::uint64_t offset, Bytes run, Errc* error);
 
   // Writers share the volume; read-modify-write has it alone.

@@ -1,9 +1,11 @@
 // Reading: what is pending wins over the map; every block from the disk is held against its checksum.
+#include <algorithm>
 #include <cstring>
 
 #include "base/checksum.h"
 #include "base/ensure.h"
 #include "base/scope.h"
+#include "engine/mender.h"
 #include "engine/volume_impl.h"
 #include "engine/volume_operation.h"
 
@@ -15,38 +17,50 @@ Task<Result<void>> VolumeImpl::read(BlockRange range, Buffer into) {
   if (auto ok = check(range, into.size()); !ok) co_return ok;
   VolumeOperation operation(*this);
   const std::uint64_t reign = group_->reign();
-  auto done = co_await read_blocks(range, into);
+  auto done = co_await read_blocks(range, into, Unreadable::mended);
   if (done) done = co_await group_->await_lease(reign);
   reads_.add();
   read_bytes_.add(range.count.value * kBlockBytes);
   co_return done;
 }
 
-Task<Result<void>> VolumeImpl::read_blocks(BlockRange range, Buffer into) {
+Task<Result<void>> VolumeImpl::read_blocks(BlockRange range, Buffer into, Unreadable unreadable) {
   ReadPlan plan;
+  std::vector<Mended> mended;
   // A block may be overwritten or moved under the read: look where it is now before calling it corrupt. It is, when the same
   // block at the same checksum fails again and again; a wide read may well meet a moving block each time.
   std::size_t suspect = kNoBlock;
   std::uint64_t suspect_checksum = 0;
-  for (int attempt = 0, same = 0; same < kReadTries && attempt < kReadAttemptsMax; ++attempt) {
+  for (int attempt = 0, same = 0; attempt < kReadAttemptsMax; ++attempt) {
     CO_TRY(co_await plan_read(&plan, range, into));
-    plan.error = Errc{};
-    if (plan.run_count == 1) {
-      co_await read_run(&plan, plan.runs[0], into);
-    } else if (plan.run_count > 1) {
-      Scope scope(executor());
-      for (std::size_t i = 0; i < plan.run_count; ++i) scope.spawn(read_run(&plan, plan.runs[i], into));
-      co_await scope.join();
-    }
-    if (plan.error != Errc{}) co_return fail(plan.error);
-    const std::size_t bad = first_mismatch(plan, range.count.value, into);
+    co_await read_plan(&plan, into);
+    const std::size_t bad = first_unreadable(plan, range.count.value, into, mended);
     if (bad == kNoBlock) co_return Result<void>{};
+    if (group_->has_failed()) co_return fail(Errc::io_error);
     same = bad == suspect && plan.checksums[bad] == suspect_checksum ? same + 1 : 1;
     suspect = bad;
     suspect_checksum = plan.checksums[bad];
+    if (same < kReadTries) continue;
+    const Errc why = plan.unread[bad] ? Errc::io_error : Errc::corrupt;
+    if (why == Errc::corrupt) group_->count_checksum_error();
+    if (unreadable == Unreadable::fails || mended.size() >= kMendedMax) co_return fail(why);
+    mended.push_back(Mended{bad, suspect_checksum, {}});
+    auto found = co_await group_->mender().mend(this, range.first.value + bad, suspect_checksum, mended.back().bytes.data());
+    if (!found) co_return fail(why);
+    attempt = same = 0;
   }
-  group_->count_checksum_error();
   co_return fail(Errc::corrupt);
+}
+
+Task<void> VolumeImpl::read_plan(ReadPlan* plan, Buffer into) {
+  plan->unread.fill(false);
+  if (plan->run_count == 1) {
+    co_await read_run(plan, plan->runs[0], into);
+  } else if (plan->run_count > 1) {
+    Scope scope(executor());
+    for (std::size_t i = 0; i < plan->run_count; ++i) scope.spawn(read_run(plan, plan->runs[i], into));
+    co_await scope.join();
+  }
 }
 
 Task<Result<void>> VolumeImpl::plan_read(ReadPlan* plan, BlockRange range, Buffer into) {
@@ -114,16 +128,46 @@ void VolumeImpl::add_run(ReadPlan& plan, std::uint64_t offset, std::uint32_t blo
   plan.runs[plan.run_count++] = ReadRun{offset, block, 1};
 }
 
+// What cannot be read as a whole is read block by block: most of it may be well.
 Task<void> VolumeImpl::read_run(ReadPlan* plan, ReadRun run, Buffer into) {
   const MutableBytes place(into.data() + std::size_t{run.first_block} * kBlockBytes, std::size_t{run.block_count} * kBlockBytes);
   auto done = co_await group_->ports().disk.read(run.offset, place);
-  if (!done) plan->error = done.error().code;
+  if (done) co_return;
+  if (run.block_count == 1) {
+    plan->unread[run.first_block] = true;
+    co_return;
+  }
+  for (std::size_t i = 0; i < run.block_count; ++i) {
+    auto one = co_await group_->ports().disk.read(run.offset + i * kBlockBytes, place.subspan(i * kBlockBytes, kBlockBytes));
+    if (!one) plan->unread[run.first_block + i] = true;
+  }
 }
 
-std::size_t VolumeImpl::first_mismatch(const ReadPlan& plan, std::size_t blocks, const Buffer& into) {
-  for (std::size_t i = 0; i < blocks; ++i)
-    if (plan.on_disk[i] && xxh3(Bytes(into.data() + i * kBlockBytes, kBlockBytes)) != plan.checksums[i]) return i;
+// Blocks that another copy gave are filled in.
+std::size_t VolumeImpl::first_unreadable(const ReadPlan& plan, std::size_t blocks, Buffer& into, const std::vector<Mended>& mended) {
+  for (std::size_t i = 0; i < blocks; ++i) {
+    std::byte* place = into.data() + i * kBlockBytes;
+    if (!plan.on_disk[i] || (!plan.unread[i] && xxh3(Bytes(place, kBlockBytes)) == plan.checksums[i])) continue;
+    const auto known = std::find_if(mended.begin(), mended.end(), [&](const Mended& m) { return m.index == i && m.checksum == plan.checksums[i]; });
+    if (known == mended.end()) return i;
+    std::memcpy(place, known->bytes.data(), kBlockBytes);
+  }
   return kNoBlock;
+}
+
+std::optional<std::uint64_t> VolumeImpl::place_of(snapshot::Frame* leaf, std::uint64_t block, std::uint64_t checksum) const {
+  const std::uint64_t chunk = block / kChunkBlocks;
+  const auto in_chunk = static_cast<std::uint8_t>(block % kChunkBlocks);
+  const PendingChunk* pending = group_->pending().find(*stored_, chunk);
+  if (const auto found = pending ? PendingIndex::look_up(*pending, in_chunk) : PendingIndex::Found{}) {
+    const bool on_disk = found.block && (found.block->source == BlockSource::log || found.block->source == BlockSource::chunk);
+    if (!on_disk || found.block->checksum != checksum) return std::nullopt;
+    if (found.block->source == BlockSource::log) return group_->log().offset_of(found.block->position);
+    return found.block->position * kChunkBytes + in_chunk * kBlockBytes;
+  }
+  const MapEntry entry = leaf ? snapshot::entry_of(leaf, chunk) : MapEntry{};
+  if (entry.location == 0 || !(entry.valid_mask >> in_chunk & 1) || entry.checksums[in_chunk] != checksum) return std::nullopt;
+  return entry.location * kChunkBytes + in_chunk * kBlockBytes;
 }
 
 }  // namespace holdfast::engine

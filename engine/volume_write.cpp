@@ -57,7 +57,7 @@ Task<Result<void>> VolumeImpl::admit(TailRecord* record) {
   const std::uint64_t end = record->first.value + record->count;
   const std::uint64_t whole_first = divide_up(record->first.value, kChunkBlocks);
   const std::uint64_t whole_end = end / kChunkBlocks;
-  if (whole_end > whole_first) {
+  if (whole_end > whole_first && !group_->members_are_short()) {
     // Straight to fresh chunks if there are any; a full store still takes overwrites, in place.
     const std::size_t count = whole_end - whole_first;
     auto reserved = co_await group_->store().space().reserve(count, 0);
@@ -105,6 +105,7 @@ Task<Result<void>> VolumeImpl::admit_chunk(TailRecord* record, std::uint64_t chu
     }
     if (pending->leaf) break;
     if (!leaf && pages_held == 0) {
+      if (group_->members_are_short()) co_return fail(Errc::no_space);
       auto reserved = co_await group_->reserve_space(0, map->new_leaf_pages());
       if (!reserved) co_return reserved;
       pages_held = map->new_leaf_pages();
@@ -122,7 +123,9 @@ Task<Result<void>> VolumeImpl::admit_chunk(TailRecord* record, std::uint64_t chu
   for (;;) {
     MapEntry entry;
     std::memcpy(&entry, pending->leaf->body() + chunk % snapshot::kLeafChunks * sizeof entry, sizeof entry);
-    if (reserve_now(pending, entry)) co_return Result<void>{};
+    if (has_place(*pending, entry)) co_return Result<void>{};
+    if (group_->members_are_short()) co_return fail(Errc::no_space);
+    if (reserve_now(pending)) co_return Result<void>{};
     auto reserved = co_await group_->reserve_space(1, 0);
     if (!reserved) co_return reserved;
     if (pending->reserved) group_->store().space().unreserve(1);
@@ -130,10 +133,13 @@ Task<Result<void>> VolumeImpl::admit_chunk(TailRecord* record, std::uint64_t chu
   }
 }
 
-// True when the chunk has its place, or a reservation for one.
-bool VolumeImpl::reserve_now(PendingChunk* chunk, const MapEntry& entry) {
-  if (chunk->reserved || chunk->placing || entry.location != 0) return true;
-  if (chunk->waiting.whole_location != 0 || chunk->applying.whole_location != 0) return true;
+// The chunk has its place, or a reservation for one.
+bool VolumeImpl::has_place(const PendingChunk& chunk, const MapEntry& entry) {
+  if (chunk.reserved || chunk.placing || entry.location != 0) return true;
+  return chunk.waiting.whole_location != 0 || chunk.applying.whole_location != 0;
+}
+
+bool VolumeImpl::reserve_now(PendingChunk* chunk) {
   if (!group_->store().space().try_reserve(1, 0)) return false;
   chunk->reserved = true;
   return true;

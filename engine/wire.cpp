@@ -64,6 +64,7 @@ FrameKind put_body(std::vector<std::byte>& out, const Hello& hello) {
   body.end_lsn = hello.end.value;
   body.applied_lsn = hello.applied.value;
   body.epoch_count = hello.history.epochs().size();
+  body.flags = hello.needs_rebuild ? wal::kHelloNeedsRebuild : 0;
   ENSURE(body.epoch_count <= wal::kEpochsOnWireMax);
   put(out, body);
   for (const wal::EpochBegin& e : hello.history.epochs()) put(out, wal::EpochOnWire{e.epoch.value, e.first.value});
@@ -78,6 +79,7 @@ FrameKind put_body(std::vector<std::byte>& out, const Beat& beat) {
   body.echo_ns = beat.echo.value;
   body.commit_lsn = beat.commit.value;
   body.lease_ms = beat.lease_ms;
+  body.free_chunks = beat.free_chunks;
   body.flags = (beat.leads ? wal::kBeatLeads : 0) | (beat.grants ? wal::kBeatGrants : 0) |
                (beat.coordinator_reached ? wal::kBeatReachesCoordinator : 0);
   put(out, body);
@@ -125,6 +127,7 @@ bool history_is_sane(const std::vector<wal::EpochBegin>& epochs, Lsn end) {
 Result<Message> read_hello(Reader reader) {
   wal::HelloBody body;
   if (!reader.take(body)) return bad("a hello is too short");
+  if ((body.flags & ~wal::kHelloNeedsRebuild) != 0) return bad("a hello makes no sense");
   if (body.epoch_count > wal::kEpochsOnWireMax) return bad("a hello names too many epochs");
   std::vector<wal::EpochBegin> epochs;
   for (std::uint64_t i = 0; i < body.epoch_count; ++i) {
@@ -140,6 +143,7 @@ Result<Message> read_hello(Reader reader) {
   hello.bound = Bound{Epoch(body.bound_epoch), body.bound_claim, false};
   hello.end = Lsn(body.end_lsn);
   hello.applied = Lsn(body.applied_lsn);
+  hello.needs_rebuild = (body.flags & wal::kHelloNeedsRebuild) != 0;
   if (hello.copy.node == NodeId() || hello.applied > hello.end) return bad("a hello contradicts itself");
   if (!history_is_sane(epochs, hello.end)) return bad("a hello's history makes no sense");
   hello.history = wal::EpochHistory(std::move(epochs));
@@ -160,6 +164,7 @@ Result<Message> read_beat(Reader reader) {
   beat.echo = BootNs{body.echo_ns};
   beat.commit = Lsn(body.commit_lsn);
   beat.lease_ms = body.lease_ms;
+  beat.free_chunks = body.free_chunks;
   beat.leads = (body.flags & wal::kBeatLeads) != 0;
   beat.grants = (body.flags & wal::kBeatGrants) != 0;
   beat.coordinator_reached = (body.flags & wal::kBeatReachesCoordinator) != 0;

@@ -20,6 +20,7 @@ inline constexpr std::uint64_t kSuperblockOffsets[2] = {0, kChunkBytes};
 inline constexpr std::uint64_t kLogOffset = 2 * kChunkBytes;
 inline constexpr std::uint32_t kFlagClean = 1;       // Stopped in order: nothing follows durable_lsn in the log.
 inline constexpr std::uint32_t kFlagUnfit = 2;       // What is here lacks data that was acknowledged: never promotable (22).
+inline constexpr std::uint32_t kFlagLogLost = 4;     // The log starts anew at applied_lsn, without the chain: only a rebuild goes on from there.
 
 // A child page as its parent knows it. page = 0: a hole; modified_lsn then still tells when it became one.
 struct PageRef {

@@ -14,7 +14,7 @@
 namespace holdfast::wal {
 
 inline constexpr std::uint32_t kFrameMagic = 0x31524648;  // "HFR1" read as bytes.
-inline constexpr std::uint16_t kFrameVersion = 1;
+inline constexpr std::uint16_t kFrameVersion = 2;
 
 enum class FrameKind : std::uint16_t { hello = 1, beat = 2, match = 3, ack = 4, release = 5, fenced = 6, append = 7, question = 8, answer = 9, lagging = 10, leaving = 11 };
 
@@ -39,8 +39,10 @@ struct HelloBody {
   std::uint64_t end_lsn;
   std::uint64_t applied_lsn;
   std::uint64_t epoch_count;     // EpochOnWire follow, oldest first; at most kEpochsOnWireMax.
+  std::uint64_t flags;           // kHello…; other bits are zero.
 };
-static_assert(sizeof(HelloBody) == 80);
+inline constexpr std::uint64_t kHelloNeedsRebuild = 1;
+static_assert(sizeof(HelloBody) == 88);
 static_assert(std::has_unique_object_representations_v<HelloBody>);
 
 struct EpochOnWire {
@@ -57,8 +59,9 @@ struct BeatBody {
   std::uint64_t commit_lsn;
   std::uint32_t lease_ms;
   std::uint32_t flags;           // kBeat…; other bits are zero.
+  std::uint64_t free_chunks;     // That the sender can still reserve; all bits set: enough.
 };
-static_assert(sizeof(BeatBody) == 48);
+static_assert(sizeof(BeatBody) == 56);
 static_assert(std::has_unique_object_representations_v<BeatBody>);
 inline constexpr std::uint32_t kBeatLeads = 1, kBeatGrants = 2, kBeatReachesCoordinator = 4;
 

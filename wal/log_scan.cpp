@@ -146,11 +146,13 @@ class Scanner {
     return {};
   }
 
-  Result<void> damage(std::uint64_t proven) const {
-    return fail(Errc::damaged,
-                concat("the log is unreadable at LSN ", cursor_.first_lsn, " (position ", cursor_.position, "), but LSN ",
-                       proven, " was durable: this copy lost acknowledged records and must not serve; restore it from a "
-                       "good copy"));
+  Result<void> damage(std::uint64_t proven) {
+    Error lost(Errc::damaged, concat("the log is unreadable at LSN ", cursor_.first_lsn, " (position ", cursor_.position, "), but LSN ",
+                                     proven, " was durable: this copy lost acknowledged records and must not serve; restore it from a "
+                                     "good copy"));
+    if (input_.damage == Damage::refused) return fail(std::move(lost));
+    output_.damage = std::move(lost);
+    return {};
   }
 
   Task<Result<void>> judge_end() {

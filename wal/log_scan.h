@@ -14,6 +14,9 @@
 
 namespace holdfast::wal {
 
+// What becomes of a log that lost durable records: a copy among others goes on with what is left and gets the rest from them.
+enum class Damage : std::uint8_t { refused, cut };
+
 struct ScanInput {
   LogGeometry geometry;
   LogCursor tail;
@@ -22,6 +25,7 @@ struct ScanInput {
   std::uint64_t durable_lsn = 0;       // What the superblock proves …
   std::uint64_t durable_position = 0;  // … and where that ends in the ring: records that were cut lie there, too.
   std::uint64_t cut_lsn = 1;           // Older generations' records from here on were cut.
+  Damage damage = Damage::refused;
   bool clean = false;              // A clean stop left nothing after the durable LSN: no search for evidence is needed.
 };
 
@@ -31,6 +35,7 @@ struct ScanOutput {
   std::uint64_t records = 0;
   std::uint64_t commit_lsn = 0;    // Known to be committed: headers say so.
   std::uint64_t proven_lsn = 0;    // Durable for certain: superblock and headers say so. What follows is merely readable.
+  std::optional<Error> damage;     // Durable records are missing from the head on; only when they may be (ScanInput::damage).
   bool tail_was_torn = false;      // Something unreadable followed the last batch.
 };
 

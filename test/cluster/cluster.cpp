@@ -30,6 +30,7 @@ Cluster::Cluster(Plan plan)
     }
   }
   powered_.assign(plan_.nodes, true);
+  corrupt_opens_.assign(plan_.nodes, 0);
   coordinator_.observer = [this](const std::string&, const CoordinatorEntry& entry) { register_changed(entry); };
   coordinator_.same_value = [](const std::string& a, const std::string& b) {
     const auto x = engine::decode_register(a), y = engine::decode_register(b);
@@ -55,6 +56,25 @@ void Cluster::violation(std::string what) {
   violation_ = std::move(what);
 }
 
+void Cluster::unavailable(std::string what) {
+  if (!beyond_promise_) return violation(std::move(what));
+  gave_up_ = true;
+  note("given up, the last copy in sync had the bad disk: " + what);
+}
+
+void Cluster::disk_is_bad(NodeId id) {
+  bad_copy_ = engine::Copy{id, node(id).incarnation()};
+  look_at_bad_copy();
+}
+
+void Cluster::look_at_bad_copy() {
+  if (bad_copy_ && truth().in_sync.size() == 1 && truth().has_in_sync(*bad_copy_)) beyond_promise_ = true;
+}
+
+bool Cluster::someone_else_is_in_sync(NodeId id) const {
+  return std::any_of(truth().in_sync.begin(), truth().in_sync.end(), [id](const engine::Copy& copy) { return copy.node != id; });
+}
+
 void Cluster::register_changed(const CoordinatorEntry& entry) {
   const auto now = engine::decode_register(entry.value);
   if (!now) return violation("the register holds what is none: " + now.error().text());
@@ -63,6 +83,7 @@ void Cluster::register_changed(const CoordinatorEntry& entry) {
   note(sim::format("register {}: epoch {}, primary {}, in sync{}, floor {}", entry.revision, now->epoch.value, now->primary.value, in_sync,
                    now->floor_commit.value));
   invariants_.register_changed(*now);
+  look_at_bad_copy();
 }
 
 void Cluster::role_changed(NodeId id, const ReplicaStatus& replica, Epoch epoch) {
@@ -138,12 +159,22 @@ void Cluster::start(NodeId id) {
 }
 
 void Cluster::after_open(ClusterNode& n) {
-  if (n.is_open()) return note(sim::format("node {}: open", n.id().value));
+  unsigned& corrupt_opens = corrupt_opens_[n.id().value - 1];
+  if (n.is_open()) {
+    corrupt_opens = 0;
+    return note(sim::format("node {}: open", n.id().value));
+  }
   if (n.state() != ClusterNode::State::failed) return;
   ++figures.failed_opens;
   note(sim::format("node {}: {}", n.id().value, n.failure()));
   if (!tolerance.failed_stores) return violation(sim::format("node {} cannot start: {}", n.id().value, n.failure()));
+  corrupt_opens += n.failure_code() == Errc::corrupt;
   die(n.id(), Death::killed);
+  // As the error says: a copy that cannot be opened is replaced, when another one has everything.
+  if (corrupt_opens >= 3 && someone_else_is_in_sync(n.id())) {
+    corrupt_opens = 0;
+    return wipe(n.id());
+  }
   restart_after(n.id(), milliseconds(500));
 }
 
@@ -265,9 +296,9 @@ void Cluster::answered(const Exchange& exchange, const ClientOp& op) {
   if (exchange.error == Errc::no_space && !tolerance.no_space) violation("no space, and nothing has taken it: " + history_.line(exchange.id));
   if (!expects_answers) return;
   const bool looked_elsewhere = exchange.answered && exchange.outcome == Outcome::refused;
-  if (op.outcome != Outcome::done && !looked_elsewhere) violation("an operation fails in a healthy cluster: " + history_.line(exchange.id));
+  if (op.outcome != Outcome::done && !looked_elsewhere) unavailable("an operation fails in a healthy cluster: " + history_.line(exchange.id));
   if (op.outcome == Outcome::done && (op.responded_at - op.invoked_at).value > kSoon.value)
-    violation("an operation takes too long in a healthy cluster: " + history_.line(exchange.id));
+    unavailable("an operation takes too long in a healthy cluster: " + history_.line(exchange.id));
 }
 
 // ---- As it should be.

@@ -82,6 +82,15 @@ class Cluster final : private DoorOwner, private ClientNetwork {
   void violation(std::string what) override;
   const std::optional<std::string>& violation() const { return violation_; }
 
+  // The node's disk rots or lies from now on. Nothing is promised once such a copy is the last one in sync: it may then rightly
+  // serve nobody, or not everything. That nothing wrong is served is checked all the same.
+  void disk_is_bad(NodeId id);
+  bool someone_else_is_in_sync(NodeId id) const;
+  bool beyond_promise() const { return beyond_promise_; }
+  // A violation, unless it is excused so; then nothing more is asked of this life.
+  void unavailable(std::string what);
+  bool gave_up() const { return gave_up_; }
+
   // What explains failures of this life.
   struct Tolerance {
     bool failed_stores = false;   // I/O errors and rot: a process may refuse to open, a store may go out of service.
@@ -131,6 +140,11 @@ class Cluster final : private DoorOwner, private ClientNetwork {
   std::vector<Acknowledgement> acknowledgements_;
   std::vector<std::string> notes_;
   std::optional<std::string> violation_;
+  std::optional<engine::Copy> bad_copy_;
+  bool beyond_promise_ = false;
+  bool gave_up_ = false;
+  void look_at_bad_copy();
+  std::vector<unsigned> corrupt_opens_;  // By node, in a row: after some of them the operator replaces the disk.
 };
 
 }  // namespace holdfast::cluster

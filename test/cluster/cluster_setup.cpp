@@ -74,7 +74,7 @@ bool Cluster::create_volumes() {
 bool Cluster::read_everything() {
   clients_.start_reading_all();
   if (run_until([this] { return clients_.stopped(); }, kSetUpTime)) return true;
-  violation("the volumes cannot be read to their ends: " + describe());
+  unavailable("the volumes cannot be read to their ends: " + describe());
   return false;
 }
 
@@ -83,7 +83,7 @@ namespace {
 // What one copy holds of a volume.
 struct Copied {
   std::vector<OpId> stamps;
-  std::optional<std::string> wrong;
+  std::optional<std::string> wrong, unread;
   bool done = false;
 };
 
@@ -93,7 +93,7 @@ Task<void> copy_out(History* history, ClusterNode* node, std::uint32_t volume, s
     Buffer into = co_await node->process().pool().acquire(range.count.value * kBlockBytes);
     auto done = co_await read_replica(node->group(), Clients::volume_name(volume), range, into);
     if (!done) {
-      out->wrong = "cannot be read: " + done.error().text();
+      out->unread = done.error().text();
       break;
     }
     std::vector<OpId> seen;
@@ -117,12 +117,13 @@ bool Cluster::replicas_are_equal() {
       nodes_[i]->process().scope().spawn(copy_out(&history_, nodes_[i].get(), volume, plan_.clients.volume_blocks, &copies[i]));
     const auto all_done = [&] { return std::all_of(copies.begin(), copies.end(), [](const Copied& c) { return c.done; }); };
     if (!run_until(all_done, kSetUpTime)) {
-      violation("the copies cannot be read to their ends");
+      unavailable("the copies cannot be read to their ends");
       return false;
     }
     for (std::size_t i = 0; i < copies.size(); ++i) {
+      if (copies[i].unread) unavailable(sim::format("the copy of node {} cannot be read: {}", i + 1, *copies[i].unread));
       if (copies[i].wrong) violation(sim::format("the copy of node {}: {}", i + 1, *copies[i].wrong));
-      if (violation_) return false;
+      if (violation_ || gave_up_) return false;
       const auto [a, b] = std::mismatch(copies[0].stamps.begin(), copies[0].stamps.end(), copies[i].stamps.begin());
       if (a == copies[0].stamps.end()) continue;
       const auto block = static_cast<std::uint64_t>(a - copies[0].stamps.begin());

@@ -45,7 +45,7 @@ class Life {
     swarm_.heal();
     const BootNs begin = cluster_.now();
     if (!cluster_.run_until_well(kHealing)) {
-      cluster_.violation(sim::format("not well {} ms after the last fault: {}", kHealing.value / 1'000'000, cluster_.describe()));
+      cluster_.unavailable(sim::format("not well {} ms after the last fault: {}", kHealing.value / 1'000'000, cluster_.describe()));
       return false;
     }
     healed_ms_ = (cluster_.now() - begin).value / 1'000'000;
@@ -63,16 +63,16 @@ class Life {
     cluster_.expects_answers = true;
     cluster_.run_for(kPeace);
     if (!cluster_.violation() && cluster_.clients().counters().done < before + kOperationsInPeace)
-      cluster_.violation("a healthy cluster answers nobody: " + cluster_.describe());
+      cluster_.unavailable("a healthy cluster answers nobody: " + cluster_.describe());
     cluster_.clients().stop();
     const auto at_rest = [this] { return cluster_.clients().stopped(); };
     if (!cluster_.run_until(at_rest, kEnding)) cluster_.violation("the clients do not come to rest");
-    return !cluster_.violation();
+    return !cluster_.violation() && !cluster_.gave_up();
   }
 
   void judgement() {
     if (!cluster_.run_until_well(kEnding)) {
-      cluster_.violation("not at rest without load: " + cluster_.describe());
+      cluster_.unavailable("not at rest without load: " + cluster_.describe());
       return;
     }
     cluster_.invariants().check();

@@ -10,6 +10,7 @@ namespace {
 constexpr std::int64_t kTurnMs = 10;
 constexpr std::uint64_t kPlenty = ~std::uint64_t{0} >> 1;
 
+bool lies(Fault fault) { return fault == Fault::bit_rot || fault == Fault::lost_write || fault == Fault::misdirected_write; }
 constexpr std::size_t index(Fault fault) { return static_cast<std::size_t>(fault); }
 
 }  // namespace
@@ -22,7 +23,8 @@ Swarm::Enabled Swarm::as_the_table_says() {
 
 Swarm::Swarm(Cluster& cluster, const Enabled& enabled) : cluster_(&cluster), host_(cluster.world()), enabled_(enabled), bad_disk_(any_node()) {
   for (std::size_t i = 0; i < kFaults; ++i) {
-    // A seed that meets everything meets nothing for long: most kinds stay away.
+    // A seed that meets everything meets nothing for long: most kinds stay away. What only another copy can mend needs one.
+    if (lies(static_cast<Fault>(i)) && cluster.size() == 1) continue;
     if (!enabled_[i] || random().below(5) < 3) continue;
     const FaultKind& kind = kFaultKinds[i];
     one_in_[i] = static_cast<std::uint32_t>(random().between(kind.gap_ms_min, kind.gap_ms_max) / kTurnMs);
@@ -214,13 +216,22 @@ void Swarm::strike_disks() {
   fail_disk_once(Fault::read_error, &sim::DiskFaults::fail_next_read);
   fail_disk_once(Fault::write_error, &sim::DiskFaults::fail_next_write);
   fail_disk_once(Fault::sync_error, &sim::DiskFaults::fail_next_sync);
-  if (strikes(Fault::bit_rot)) rot();
+  if (cluster_->someone_else_is_in_sync(bad_disk_) && strikes(Fault::bit_rot)) {
+    cluster_->disk_is_bad(bad_disk_);
+    rot();
+  }
   sim::SimDisk& bad = cluster_->node(bad_disk_).disk();
-  if (strikes(Fault::lost_write)) {
+  const bool may_lie = cluster_->someone_else_is_in_sync(bad_disk_);
+  if (!may_lie) bad.faults.lost_write_ppm = bad.faults.misdirected_ppm = 0;
+  if (may_lie && strikes(Fault::lost_write)) {
+    cluster_->disk_is_bad(bad_disk_);
+    cluster_->note(sim::format("node {}: writes are lost", bad_disk_.value));
     bad.faults.lost_write_ppm = 50'000;
     mend_later([&bad] { bad.faults.lost_write_ppm = 0; });
   }
-  if (strikes(Fault::misdirected_write)) {
+  if (may_lie && strikes(Fault::misdirected_write)) {
+    cluster_->disk_is_bad(bad_disk_);
+    cluster_->note(sim::format("node {}: writes go astray", bad_disk_.value));
     bad.faults.misdirected_ppm = 50'000;
     mend_later([&bad] { bad.faults.misdirected_ppm = 0; });
   }
