@@ -96,6 +96,8 @@ class Cluster final : private DoorOwner, private ClientNetwork {
     bool failed_stores = false;   // I/O errors and rot: a process may refuse to open, a store may go out of service.
     bool no_space = false;
   } tolerance;
+  // The file systems hold so many chunks more than the empty stores; zero: plenty.
+  std::uint64_t tight_chunks = 0;
   // From now on somebody restarts a node whose store is out of service, as its log line asks for.
   bool operator_is_there = false;
   // From now on every operation must succeed, and soon.

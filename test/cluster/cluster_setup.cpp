@@ -26,6 +26,7 @@ bool Cluster::format_all() {
   for (const auto& each : nodes_) {
     copies.push_back({each->id(), each->incarnation()});
     each->die(Death::killed);
+    if (tight_chunks > 0) each->disk().set_capacity(each->disk().backed_bytes() + tight_chunks * kChunkBytes);
   }
   register_key_ = engine::register_key(group_);
   const engine::FirstRegister options{plan_.min_in_sync, static_cast<std::uint32_t>(plan_.timing.lease_ms)};

@@ -33,6 +33,8 @@ Swarm::Swarm(Cluster& cluster, const Enabled& enabled) : cluster_(&cluster), hos
   cluster.tolerance.failed_stores = may(Fault::read_error) || may(Fault::write_error) || may(Fault::sync_error) || may(Fault::bit_rot) ||
                                     may(Fault::lost_write) || may(Fault::misdirected_write);
   cluster.tolerance.no_space = may(Fault::disk_full);
+  // A store backs much more than these volumes need, as long as it can: such disks would never be full.
+  if (one_in_[index(Fault::disk_full)] != 0) cluster.tight_chunks = random().between(24, 90);
 }
 
 void Swarm::start() {
@@ -211,7 +213,7 @@ void Swarm::strike_disks() {
     sim::SimDisk& disk = cluster_->node(id).disk();
     cluster_->note(sim::format("node {}: the disk is full", id.value));
     disk.set_capacity(disk.backed_bytes() + random().below(32) * kChunkBytes / 4);
-    mend_later([&disk] { disk.set_capacity(kPlenty); });
+    mend_later([&disk, more = random().below(64)] { disk.set_capacity(disk.backed_bytes() + more * kChunkBytes); });
   }
   fail_disk_once(Fault::read_error, &sim::DiskFaults::fail_next_read);
   fail_disk_once(Fault::write_error, &sim::DiskFaults::fail_next_write);
