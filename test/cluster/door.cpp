@@ -50,7 +50,10 @@ Task<void> Door::serve(Door* self, ExchangePtr exchange) {
   auto done = co_await self->carry_out(volume, exchange.get());
   if (done) co_return self->finish(exchange, Outcome::done, Errc{});
   const Errc code = done.error().code;
-  const bool harmless = code == Errc::no_space || code == Errc::miscompare || code == Errc::overloaded || code == Errc::out_of_range;
+  // WRITE SAME is carried out in pieces: when space runs out, some may be there.
+  const bool in_pieces = exchange->kind == OpKind::write_same && code == Errc::no_space;
+  const bool harmless = !in_pieces && (code == Errc::no_space || code == Errc::miscompare || code == Errc::overloaded ||
+                                       code == Errc::out_of_range);
   self->finish(exchange, harmless ? Outcome::refused : Outcome::unknown, code);
 }
 

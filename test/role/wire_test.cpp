@@ -55,7 +55,7 @@ TEST(Wire, EveryCutAndEveryFlippedBit_IsRefused) {
 
 TEST(Wire, NewerProtocol_IsNamedAsSuch) {
   auto frame = frame_of(Ack{Epoch(1), Lsn(1)});
-  frame[4] = std::byte{2};
+  frame[4] = std::byte{wal::kFrameVersion + 1};
   EXPECT_EQ(decode_message(frame).error().code, Errc::version_too_new);
 }
 
