@@ -20,7 +20,10 @@ std::vector<Message> examples() {
   promising.leads = false;
   promising.grants = promising.coordinator_reached = true;
   promising.echo = BootNs{99};
-  return {MachineBench::hello_of(copy_of(kOther, 3), Bound{Epoch(4), 9, false}, 12, {{Epoch(1), Lsn(1)}, {Epoch(4), Lsn(7)}}),
+  promising.free_chunks = 17;
+  Hello in_need = MachineBench::hello_of(copy_of(kOther, 3), Bound{Epoch(4), 9, false}, 12, {{Epoch(1), Lsn(1)}});
+  in_need.needs_rebuild = true;
+  return {in_need, MachineBench::hello_of(copy_of(kOther, 3), Bound{Epoch(4), 9, false}, 12, {{Epoch(1), Lsn(1)}, {Epoch(4), Lsn(7)}}),
           leading, promising, MatchAt{Epoch(4), Lsn(7), Lsn(9)}, Ack{Epoch(4), Lsn(8)}, Release{Epoch(4)}, Fenced{Epoch(5)}};
 }
 
