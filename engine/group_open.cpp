@@ -1,4 +1,5 @@
 // Format and recovery of a group.
+#include <algorithm>
 #include <cstring>
 
 #include "base/checksum.h"
@@ -25,6 +26,8 @@ Task<Result<std::unique_ptr<Group>>> Group::open(GroupPorts ports, GroupOptions 
   if (!pair) co_return fail(pair.error());
   if (pair->newest.log_blocks < wal::kLogBlocksMin) co_return fail(Errc::corrupt, "the superblock's log is impossibly small");
   options.log_batches_in_flight = std::clamp<std::uint32_t>(options.log_batches_in_flight, 1, wal::kBatchesInFlightMax);
+  // What is read back of a batch must fit a buffer.
+  options.log_batch_bytes_max = std::min<std::uint32_t>(options.log_batch_bytes_max, BufferPool::kLargestBytes);
   auto group = std::make_unique<engine::GroupImpl>(ports, options, wal::LogGeometry{snapshot::kLogOffset, pair->newest.log_blocks});
   auto recovered = co_await group->recover();
   if (!recovered) co_return fail(recovered.error());
