@@ -50,7 +50,8 @@ void Invariants::check_node(const ClusterNode& node, const GroupStatus& status, 
 
 void Invariants::check_in_sync(const ClusterNode& node, const ReplicaStatus& replica) {
   if (!truth_.has_in_sync(engine::Copy{node.id(), node.incarnation()})) return;
-  if (!replica.promotable) return;  // It has lost some of it, knows that, and leads nobody.
+  // It has lost some of it, knows that, and leads nobody: by damage, or with its store.
+  if (!replica.unfit_because.empty() || node.group()->status().failed) return;
   if (replica.durable < committed_)
     fail_(sim::format("node {} is in sync and has {} durable; {} is committed", node.id().value, replica.durable.value, committed_.value));
 }
