@@ -199,6 +199,12 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
 
   GroupPorts ports_;
   GroupOptions options_;
+  // What flows wait for and give back outlives all that owns flows.
+  WaitList progress_;            // Commits, and changes of role and lease.
+  WaitList idle_;
+  Semaphore checkpoint_turn_;
+  Semaphore scratch_turn_;
+  Semaphore catalogue_turn_;     // One create or delete at a time.
   snapshot::Store store_;
   PendingIndex pending_;
   wal::Log log_;
@@ -210,7 +216,6 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   std::unique_ptr<Replica> replica_;
   std::unique_ptr<Mender> mender_;
   std::uint64_t reign_ = 0;
-  WaitList progress_;            // Commits, and changes of role and lease.
 
   std::uint64_t commit_lsn_ = 0;
   std::uint64_t commit_chain_ = 0;       // Of the record at it …
@@ -236,11 +241,7 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   bool stopping_ = false;
   bool running_ = false;                 // Recovered.
   std::uint64_t operations_ = 0;
-  WaitList idle_;
-  Semaphore checkpoint_turn_;
   Buffer scratch_;               // 64 KiB, since the start: whoever compares may hold all the rest of the pool.
-  Semaphore scratch_turn_;
-  Semaphore catalogue_turn_;     // One create or delete at a time.
   Timer checkpoint_timer_;
 
   std::vector<Replayed> replay_;
