@@ -5,6 +5,7 @@
 #include <charconv>
 
 #include "admin/base64.h"
+#include "admin/invalid.h"
 #include "admin/names.h"
 #include "admin/volumes.h"
 
@@ -16,13 +17,11 @@ namespace json = boost::json;
 constexpr std::uint64_t kEntriesMax = 4096;
 constexpr std::int64_t kWaitMsMax = 5'000;  // Below what the server waits for the answer to a GET.
 
-std::unexpected<Error> wrong(std::string message) { return fail(Errc::invalid_argument, std::move(message)); }
-
 Result<std::uint64_t> number_of(std::string_view name, std::string_view text, std::uint64_t max) {
   std::uint64_t number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
   if (error != std::errc() || end != text.data() + text.size() || number > max)
-    return wrong(std::string(name) + ": \"" + printable(text) + "\" is no whole number up to " + std::to_string(max));
+    return invalid(std::string(name) + ": \"" + printable(text) + "\" is no whole number up to " + std::to_string(max));
   return number;
 }
 
@@ -80,8 +79,8 @@ Result<json::object> body_of(const Request& request) {
   json::parse_options limits;
   limits.max_depth = 4;
   json::value body = json::parse(request.body, error, {}, limits);
-  if (error) return wrong("body: not valid JSON (" + error.message() + ")");
-  if (!body.is_object()) return wrong("body: must be a JSON object");
+  if (error) return invalid("body: not valid JSON (" + error.message() + ")");
+  if (!body.is_object()) return invalid("body: must be a JSON object");
   return std::move(body.get_object());
 }
 
@@ -94,10 +93,10 @@ Result<ReadLog> parse_read_log(const Target& target) {
   if (const auto from = target.parameter("from")) {
     const auto lsn = number_of("from", *from, ~std::uint64_t{0} >> 1);
     if (!lsn) return fail(lsn.error());
-    if (*lsn == 0) return wrong("from: the first record has LSN 1");
+    if (*lsn == 0) return invalid("from: the first record has LSN 1");
     out.from = Lsn(*lsn);
   }
-  if (out.consumer.empty() == (out.from == Lsn())) return wrong("from: give either a consumer or an LSN to read from");
+  if (out.consumer.empty() == (out.from == Lsn())) return invalid("from: give either a consumer or an LSN to read from");
   if (const auto limit = target.parameter("limit")) {
     const auto count = number_of("limit", *limit, kEntriesMax);
     if (!count) return fail(count.error());
@@ -109,7 +108,7 @@ Result<ReadLog> parse_read_log(const Target& target) {
     out.limits.wait_ms = static_cast<std::int64_t>(*ms);
   }
   const std::string payload = target.parameter("payload").value_or("omit");
-  if (payload != "omit" && payload != "base64") return wrong("payload: \"" + printable(payload) + "\" is neither omit nor base64");
+  if (payload != "omit" && payload != "base64") return invalid("payload: \"" + printable(payload) + "\" is neither omit nor base64");
   out.limits.payload = payload == "omit" ? LogReadLimits::Payload::omitted : LogReadLimits::Payload::included;
   return out;
 }
@@ -119,13 +118,13 @@ Result<CreateConsumer> parse_create_consumer(const Request& request) {
   if (!body) return fail(body.error());
   CreateConsumer out;
   for (const auto& field : *body) {
-    if (!field.value().is_string()) return wrong(printable(field.key()) + ": must be a string");
+    if (!field.value().is_string()) return invalid(printable(field.key()) + ": must be a string");
     const std::string_view text = field.value().get_string();
     if (field.key() == "name") out.name = text;
     else if (field.key() == "from" && (text == "oldest" || text == "now")) out.start = text == "now" ? ConsumerStart::now : ConsumerStart::oldest;
-    else return wrong(printable(field.key()) + ": known here are name, and from with \"oldest\" or \"now\"");
+    else return invalid(printable(field.key()) + ": known here are name, and from with \"oldest\" or \"now\"");
   }
-  if (out.name.empty()) return wrong("name: is missing");
+  if (out.name.empty()) return invalid("name: is missing");
   return out;
 }
 
@@ -137,15 +136,15 @@ Result<ConfirmConsumer> parse_confirm_consumer(const Request& request) {
     if (field.key() == "confirmed") {
       json::error_code error;
       const auto lsn = field.value().to_number<std::uint64_t>(error);
-      if (error) return wrong("confirmed: must be the LSN of a record");
+      if (error) return invalid("confirmed: must be the LSN of a record");
       out.lsn = Lsn(lsn);
     } else if (field.key() == "durably" && field.value().is_bool()) {
       out.when = field.value().get_bool() ? Confirm::durably : Confirm::soon;
     } else {
-      return wrong(printable(field.key()) + ": known here are confirmed, and durably with true or false");
+      return invalid(printable(field.key()) + ": known here are confirmed, and durably with true or false");
     }
   }
-  if (!body->contains("confirmed")) return wrong("confirmed: is missing");
+  if (!body->contains("confirmed")) return invalid("confirmed: is missing");
   return out;
 }
 

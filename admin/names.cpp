@@ -2,6 +2,7 @@
 
 #include <cstdio>
 
+#include "admin/invalid.h"
 #include "admin/size_text.h"
 
 namespace holdfast::admin {
@@ -9,16 +10,14 @@ namespace {
 
 bool is_alnum(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); }
 
-std::unexpected<Error> wrong(std::string message) { return fail(Errc::invalid_argument, std::move(message)); }
-
 Result<void> check_size(std::string_view field, std::uint64_t bytes, std::uint64_t unit, std::uint64_t min, std::uint64_t max) {
   const std::string allowed = "a multiple of " + exact_size_text(unit) + " from " + exact_size_text(min) + " to " +
                               exact_size_text(max) + " is allowed";
   const std::string given = std::string(field) + ": " + (bytes == 0 ? "0" : exact_size_text(bytes));
-  if (bytes == 0) return wrong(given + " is no size; " + allowed);
-  if (bytes < min) return wrong(given + " is too small; " + allowed);
-  if (bytes > max) return wrong(given + " is too large; " + allowed);
-  if (bytes % unit != 0) return wrong(given + " is no multiple of " + exact_size_text(unit) + "; " + allowed);
+  if (bytes == 0) return invalid(given + " is no size; " + allowed);
+  if (bytes < min) return invalid(given + " is too small; " + allowed);
+  if (bytes > max) return invalid(given + " is too large; " + allowed);
+  if (bytes % unit != 0) return invalid(given + " is no multiple of " + exact_size_text(unit) + "; " + allowed);
   return {};
 }
 
@@ -26,17 +25,17 @@ Result<void> check_size(std::string_view field, std::uint64_t bytes, std::uint64
 
 Result<void> check_volume_name(std::string_view name) {
   constexpr std::string_view kAllowed = "; allowed: 1 to 63 of a-z, 0-9, '.' and '-', starting and ending with a letter or digit";
-  if (name.empty()) return wrong("name: is empty" + std::string(kAllowed));
+  if (name.empty()) return invalid("name: is empty" + std::string(kAllowed));
   if (name.size() > kVolumeNameBytesMax) {
-    return wrong("name: " + std::to_string(name.size()) + " characters are too many" + std::string(kAllowed));
+    return invalid("name: " + std::to_string(name.size()) + " characters are too many" + std::string(kAllowed));
   }
   for (const char c : name) {
     if (is_alnum(c) || c == '.' || c == '-') continue;
-    return wrong("name: \"" + printable(name) + "\" contains '" + printable(std::string_view(&c, 1)) + "'" +
+    return invalid("name: \"" + printable(name) + "\" contains '" + printable(std::string_view(&c, 1)) + "'" +
                  std::string(kAllowed));
   }
   if (!is_alnum(name.front()) || !is_alnum(name.back())) {
-    return wrong("name: \"" + printable(name) + "\" starts or ends with '.' or '-'" + std::string(kAllowed));
+    return invalid("name: \"" + printable(name) + "\" starts or ends with '.' or '-'" + std::string(kAllowed));
   }
   return {};
 }
@@ -50,9 +49,9 @@ Result<void> check_log_size(std::uint64_t bytes) {
 }
 
 Result<void> check_device_path(std::string_view path) {
-  if (!path.starts_with('/')) return wrong("device: \"" + printable(path) + "\" is not an absolute path, like /dev/nvme0n1");
-  if (path.size() > 1024) return wrong("device: the path is longer than 1024 characters");
-  if (path.find('\0') != path.npos) return wrong("device: the path contains a zero byte");
+  if (!path.starts_with('/')) return invalid("device: \"" + printable(path) + "\" is not an absolute path, like /dev/nvme0n1");
+  if (path.size() > 1024) return invalid("device: the path is longer than 1024 characters");
+  if (path.find('\0') != path.npos) return invalid("device: the path contains a zero byte");
   return {};
 }
 

@@ -2,6 +2,7 @@
 
 #include <boost/json.hpp>
 
+#include "admin/invalid.h"
 #include "admin/names.h"
 #include "admin/size_text.h"
 
@@ -10,10 +11,8 @@ namespace {
 
 namespace json = boost::json;
 
-std::unexpected<Error> wrong(std::string message) { return fail(Errc::invalid_argument, std::move(message)); }
-
 Result<std::string> text_of(std::string_view field, const json::value& value) {
-  if (!value.is_string()) return wrong(std::string(field) + ": must be a string");
+  if (!value.is_string()) return invalid(std::string(field) + ": must be a string");
   return std::string(value.get_string());
 }
 
@@ -22,12 +21,12 @@ Result<std::uint64_t> size_of(std::string_view field, const json::value& value) 
   const std::string prefix = std::string(field) + ": ";
   if (value.is_uint64()) return value.get_uint64();
   if (value.is_int64()) {
-    if (value.get_int64() < 0) return wrong(prefix + std::to_string(value.get_int64()) + " is negative");
+    if (value.get_int64() < 0) return invalid(prefix + std::to_string(value.get_int64()) + " is negative");
     return static_cast<std::uint64_t>(value.get_int64());
   }
-  if (!value.is_string()) return wrong(prefix + "must be a whole number of bytes or a text like \"10GiB\"");
+  if (!value.is_string()) return invalid(prefix + "must be a whole number of bytes or a text like \"10GiB\"");
   auto size = parse_size(std::string_view(value.get_string()));
-  if (!size) return wrong(prefix + size.error().message);
+  if (!size) return invalid(prefix + size.error().message);
   return *size;
 }
 
@@ -44,7 +43,7 @@ Result<void> read_field(CreateVolume& out, std::string_view field, const json::v
     (field == "size" ? out.size_bytes : out.log_bytes) = *size;
     return {};
   }
-  return wrong("body: unknown field \"" + printable(field) + "\"; known: name, size, log_size, device");
+  return invalid("body: unknown field \"" + printable(field) + "\"; known: name, size, log_size, device");
 }
 
 }  // namespace
@@ -65,13 +64,13 @@ Result<CreateVolume> parse_create_volume(const Request& request) {
   json::parse_options limits;
   limits.max_depth = 8;
   const json::value body = json::parse(request.body, error, {}, limits);
-  if (error) return wrong("body: not valid JSON (" + error.message() + ")");
-  if (!body.is_object()) return wrong("body: must be a JSON object like {\"name\": \"pg\", \"size\": \"10GiB\"}");
+  if (error) return invalid("body: not valid JSON (" + error.message() + ")");
+  if (!body.is_object()) return invalid("body: must be a JSON object like {\"name\": \"pg\", \"size\": \"10GiB\"}");
   const json::object& fields = body.get_object();
   CreateVolume out;
   for (const auto& field : fields) TRY(read_field(out, field.key(), field.value()));
-  if (!fields.contains("name")) return wrong("name: is missing");
-  if (!fields.contains("size")) return wrong("size: is missing");
+  if (!fields.contains("name")) return invalid("name: is missing");
+  if (!fields.contains("size")) return invalid("size: is missing");
   TRY(check_volume_name(out.name));
   TRY(check_volume_size(out.size_bytes));
   if (fields.contains("log_size")) TRY(check_log_size(out.log_bytes));
@@ -88,7 +87,7 @@ Result<bool> parse_force(const Target& target) {
   const auto force = target.parameter("force");
   if (!force || *force == "false") return false;
   if (*force == "true") return true;
-  return wrong("force: \"" + printable(*force) + "\" is neither true nor false");
+  return invalid("force: \"" + printable(*force) + "\" is neither true nor false");
 }
 
 }  // namespace holdfast::admin

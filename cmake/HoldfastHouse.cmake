@@ -9,6 +9,9 @@ if(NOT CMAKE_BUILD_TYPE)
 endif()
 
 option(HOLDFAST_TESTS "Build the tests" ON)
+# Most of a file's time goes into the headers it shares with its neighbours: several are compiled as one, unless with clang,
+# where (preset fuzz) each has to stand alone. HOLDFAST_UNITY=OFF is for whoever works on one file for long.
+option(HOLDFAST_UNITY "Compile the files of a target in batches" ON)
 option(HOLDFAST_FUZZERS "Build the libFuzzer targets (needs clang)" OFF)
 option(HOLDFAST_PLANTED_BUGS "Compile in the bugs that the crash harness must find (base/planted.h)" OFF)
 set(HOLDFAST_SANITIZE "" CACHE STRING "Sanitizers for every target, e.g. address,undefined")
@@ -34,6 +37,12 @@ target_compile_options(holdfast_flags INTERFACE
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # GCC 12 reports these inside coroutine frames where nothing is wrong (GCC PR 95137 and relatives).
   target_compile_options(holdfast_flags INTERFACE -Wno-maybe-uninitialized -Wno-dangling-pointer -Wno-mismatched-new-delete)
+  if(HOLDFAST_UNITY)
+    set(CMAKE_UNITY_BUILD ON)
+    set(CMAKE_UNITY_BUILD_BATCH_SIZE 6)
+    # What is in an anonymous namespace of one file is no header's, though another file is compiled with it.
+    target_compile_options(holdfast_flags INTERFACE -Wno-subobject-linkage)
+  endif()
 else()
   # libstdc++ 12 hides std::expected from clang 16 unless it claims this level of concepts.
   target_compile_options(holdfast_flags INTERFACE -D__cpp_concepts=202002L -Wno-builtin-macro-redefined -Wno-macro-redefined -Wno-unknown-warning-option)

@@ -7,7 +7,7 @@
 namespace holdfast::engine {
 namespace {
 
-constexpr std::uint32_t kLeaseMsMin = 100, kLeaseMsMax = 3'600'000;
+constexpr std::uint32_t kLeaseMsMin = 100;
 constexpr int kTriesMax = 100;
 
 }  // namespace

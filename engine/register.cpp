@@ -97,8 +97,6 @@ Result<void> check(const Register& r) {
   if (!ascending(r.members, itself) || !ascending(r.in_sync, node_of_copy))
     return fail(Errc::corrupt, "the register's members are not in order");
   if (r.in_sync.empty()) return fail(Errc::corrupt, "the register has nobody in sync");
-  // Zero would let everybody lead at once; an hour is no lease.
-  constexpr std::uint32_t kLeaseMsMax = 3'600'000;
   for (const std::uint32_t ms : {r.lease_ms, r.previous_lease_ms})
     if (ms == 0 || ms > kLeaseMsMax) return fail(Errc::corrupt, concat("the register's lease of ", ms, " ms is impossible"));
   if (r.min_in_sync == 0 || r.min_in_sync > kMembersMax) return fail(Errc::corrupt, "the register's min_in_sync is impossible");

@@ -12,6 +12,9 @@
 
 namespace holdfast::engine {
 
+// Zero would let everybody lead at once; an hour is no lease.
+inline constexpr std::uint32_t kLeaseMsMax = 3'600'000;
+
 // A node with the store it had: a blank or restored disk has another incarnation and takes over no obligation (rule 19).
 struct Copy {
   NodeId node;

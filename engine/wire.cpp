@@ -4,6 +4,7 @@
 
 #include "base/checksum.h"
 #include "base/ensure.h"
+#include "engine/register.h"
 
 namespace holdfast::engine {
 namespace {
@@ -154,7 +155,6 @@ Result<Message> read_beat(Reader reader) {
   wal::BeatBody body;
   if (!reader.take(body) || !reader.at_end()) return bad("a beat has another length");
   constexpr std::uint32_t kKnown = wal::kBeatLeads | wal::kBeatGrants | wal::kBeatReachesCoordinator;
-  constexpr std::uint32_t kLeaseMsMax = 3'600'000;
   if ((body.flags & ~kKnown) != 0 || body.sent_ns < 0 || body.echo_ns < 0 || body.lease_ms > kLeaseMsMax)
     return bad("a beat makes no sense");
   Beat beat;

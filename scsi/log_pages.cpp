@@ -10,7 +10,7 @@ namespace {
 
 using Page = std::vector<std::byte>;
 
-constexpr std::uint8_t kPages[] = {0x00, 0x02, 0x03, 0x05, 0x0c, 0x0d, 0x2f};
+constexpr std::uint8_t kLogPages[] = {0x00, 0x02, 0x03, 0x05, 0x0c, 0x0d, 0x2f};
 constexpr std::uint32_t kProvisioningUnitBlocks = kChunkBlocks;  // Threshold sets are of 2^4 blocks.
 
 void append_counter(Page& page, std::uint16_t parameter, std::uint64_t value) {
@@ -67,7 +67,7 @@ LogReply log_sense(const ErrorCounters& counters, const DeviceOptions& options, 
   Page page(4);
   switch (code) {
     case 0x00:
-      for (std::uint8_t supported : kPages) {
+      for (std::uint8_t supported : kLogPages) {
         page.push_back(std::byte{supported});
         if (list_subpages) page.push_back(std::byte{0});
       }

@@ -12,7 +12,7 @@ namespace {
 enum class PageControl : std::uint8_t { current = 0, changeable = 1, defaults = 2, saved = 3 };
 
 // Each page as it is by default and the bits that may change, header included.
-struct Page {
+struct ModePage {
   std::uint8_t code;
   std::uint8_t subpage;
   std::span<const std::uint8_t> defaults;
@@ -31,7 +31,7 @@ constexpr std::uint8_t kControlExtensionMask[32] = {0x4a, 0x01, 0x00, 0x1c};
 constexpr std::uint8_t kExceptions[12] = {0x1c, 0x0a, 0x08};                                // DEXCPT: none are reported.
 constexpr std::uint8_t kExceptionsMask[12] = {0x1c, 0x0a};
 
-constexpr Page kPages[] = {
+constexpr ModePage kModePages[] = {
     {0x01, 0x00, kErrorRecovery, kErrorRecoveryMask},
     {0x08, 0x00, kCaching, kCachingMask},
     {0x0a, 0x00, kControl, kControlMask},
@@ -43,9 +43,9 @@ constexpr std::uint8_t kAllSubpages = 0xff;
 constexpr std::uint8_t kDescriptorSenseBit = 0x04;  // Control page, byte 2.
 constexpr std::uint8_t kWriteProtectBit = 0x08;     // Control page, byte 4.
 
-bool is_control(const Page& page) { return page.code == 0x0a && page.subpage == 0; }
+bool is_control(const ModePage& page) { return page.code == 0x0a && page.subpage == 0; }
 
-std::array<std::uint8_t, 32> page_values(const Page& page, PageControl control, const ModeSettings& settings) {
+std::array<std::uint8_t, 32> page_values(const ModePage& page, PageControl control, const ModeSettings& settings) {
   std::array<std::uint8_t, 32> values{};
   const auto& source = control == PageControl::changeable ? page.changeable : page.defaults;
   std::copy(source.begin(), source.end(), values.begin());
@@ -56,7 +56,7 @@ std::array<std::uint8_t, 32> page_values(const Page& page, PageControl control, 
   return values;
 }
 
-bool wanted(const Page& page, std::uint8_t code, std::uint8_t subpage) {
+bool wanted(const ModePage& page, std::uint8_t code, std::uint8_t subpage) {
   if (code != kAllPages && code != page.code) return false;
   return subpage == kAllSubpages || subpage == page.subpage;
 }
@@ -113,9 +113,9 @@ Verdict apply_page(ModeSettings& settings, Bytes list, std::uint16_t at, std::si
   const bool has_subpage = (first & 0x40) != 0;
   const std::uint8_t code = first & 0x3f;
   const std::uint8_t subpage = has_subpage ? std::to_integer<std::uint8_t>(rest[1]) : 0;
-  const auto* page = std::find_if(std::begin(kPages), std::end(kPages),
-                                  [&](const Page& p) { return p.code == code && p.subpage == subpage; });
-  if (page == std::end(kPages)) return invalid_parameter(at, 5);
+  const auto* page = std::find_if(std::begin(kModePages), std::end(kModePages),
+                                  [&](const ModePage& p) { return p.code == code && p.subpage == subpage; });
+  if (page == std::end(kModePages)) return invalid_parameter(at, 5);
   page_bytes = page->defaults.size();
   if (rest.size() < page_bytes) return illegal(Asc::parameter_list_length_error);
   const auto now = page_values(*page, PageControl::current, settings);
@@ -149,7 +149,7 @@ ModeReply mode_sense(const ModeSettings& settings, BlockCount capacity, const st
   if (!without_descriptors) append_block_descriptor(out, capacity, long_lba);
   const std::size_t descriptors = out.size() - header;
   bool found = false;
-  for (const Page& page : kPages) {
+  for (const ModePage& page : kModePages) {
     if (!wanted(page, code, subpage)) continue;
     found = true;
     const auto values = page_values(page, control, settings);

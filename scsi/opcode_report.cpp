@@ -16,11 +16,11 @@ void append_timeouts(std::vector<std::byte>& out) {
   store_be<std::uint32_t>(&out[at + 8], kRecommendedTimeoutSeconds);
 }
 
-bool listed(const Opcode& entry, bool explicit_alua) { return entry.op != Op::set_target_port_groups || explicit_alua; }
+bool listed(const OpcodeEntry& entry, bool explicit_alua) { return entry.op != Op::set_target_port_groups || explicit_alua; }
 
 std::vector<std::byte> all_commands(bool timeouts, bool explicit_alua) {
   std::vector<std::byte> out(4);
-  for (const Opcode& entry : opcodes()) {
+  for (const OpcodeEntry& entry : opcodes()) {
     if (!listed(entry, explicit_alua)) continue;
     const std::size_t at = out.size();
     out.resize(at + 8);
@@ -35,7 +35,7 @@ std::vector<std::byte> all_commands(bool timeouts, bool explicit_alua) {
   return out;
 }
 
-std::vector<std::byte> one_command(const Opcode* entry, bool timeouts) {
+std::vector<std::byte> one_command(const OpcodeEntry* entry, bool timeouts) {
   std::vector<std::byte> out(4);
   if (!entry) {
     out[1] = std::byte{0x01};  // Not supported.
@@ -63,7 +63,7 @@ OpcodeReport report_opcodes(const std::byte* cdb, bool explicit_alua) {
   if (options == 2 && known) return {{}, invalid_cdb(2, 2)};
   if (options == 3 && !has_actions && action != 0) return {one_command(nullptr, false), go_on()};
   const bool by_action = has_actions && action <= 0x1f;
-  const Opcode* entry = nullptr;
+  const OpcodeEntry* entry = nullptr;
   if (has_actions && by_action) entry = find_opcode(code, static_cast<std::int16_t>(action));
   if (!has_actions) entry = find_opcode(code, kNoServiceAction);
   if (entry && !listed(*entry, explicit_alua)) entry = nullptr;

@@ -12,7 +12,7 @@ using N = Needs;
 
 // The CONTROL byte has no usable bit: NACA is refused (NORMACA = 0). GROUP NUMBER is accepted and ignored.
 // Entries of one operation code stand together.
-constexpr Opcode kTable[] = {
+constexpr OpcodeEntry kTable[] = {
     {0x00, kNone, test_unit_ready, A::unless_legacy, N::active, 6, {0x00, 0, 0, 0, 0, 0}},
     {0x03, kNone, request_sense, A::always, N::nothing, 6, {0x03, 0x01, 0, 0, 0xff, 0}},
     {0x08, kNone, read, A::read, N::active, 6, {0x08, 0x1f, 0xff, 0xff, 0xff, 0}},
@@ -116,13 +116,13 @@ constexpr std::uint8_t kServiceActionMask = 0x1f;
 
 }  // namespace
 
-std::span<const Opcode> opcodes() { return kTable; }
+std::span<const OpcodeEntry> opcodes() { return kTable; }
 
 bool has_service_actions(std::uint8_t code) {
   return kFirst[code] != kNoEntry && kTable[kFirst[code]].service_action != kNone;
 }
 
-const Opcode* find_opcode(std::uint8_t code, std::int16_t service_action) {
+const OpcodeEntry* find_opcode(std::uint8_t code, std::int16_t service_action) {
   if (kFirst[code] == kNoEntry) return nullptr;
   for (std::size_t i = kFirst[code]; i < std::size(kTable) && kTable[i].code == code; ++i)
     if (kTable[i].service_action == service_action) return &kTable[i];
@@ -132,14 +132,14 @@ const Opcode* find_opcode(std::uint8_t code, std::int16_t service_action) {
 Lookup find_opcode(const std::byte* cdb) {
   const auto code = std::to_integer<std::uint8_t>(cdb[0]);
   if (kFirst[code] == kNoEntry) return {nullptr, illegal(Asc::invalid_operation_code)};
-  const Opcode& first = kTable[kFirst[code]];
+  const OpcodeEntry& first = kTable[kFirst[code]];
   if (first.service_action == kNone) return {&first, go_on()};
   const std::int16_t action = std::to_integer<std::uint8_t>(cdb[1]) & kServiceActionMask;
-  if (const Opcode* entry = find_opcode(code, action)) return {entry, go_on()};
+  if (const OpcodeEntry* entry = find_opcode(code, action)) return {entry, go_on()};
   return {nullptr, invalid_cdb(1, 4)};
 }
 
-Verdict check_usage(const Opcode& entry, const std::byte* cdb) {
+Verdict check_usage(const OpcodeEntry& entry, const std::byte* cdb) {
   for (std::uint16_t i = 1; i < entry.cdb_bytes; ++i) {
     auto usage = entry.usage[i];
     if (i == 1 && entry.service_action != kNone) usage |= kServiceActionMask;

@@ -31,7 +31,7 @@ enum class Access : std::uint8_t {
 // In which port group states it is answered (SPC-4 §5.15.2).
 enum class Needs : std::uint8_t { nothing, standby, active };
 
-struct Opcode {
+struct OpcodeEntry {
   std::uint8_t code;
   std::int16_t service_action;  // kNoServiceAction when the opcode has none.
   Op op;
@@ -42,18 +42,18 @@ struct Opcode {
 };
 inline constexpr std::int16_t kNoServiceAction = -1;
 
-std::span<const Opcode> opcodes();
+std::span<const OpcodeEntry> opcodes();
 
 // The command's entry, or the refusal: 5/20/00, or 5/24/00 for an unknown service action.
 struct Lookup {
-  const Opcode* entry = nullptr;
+  const OpcodeEntry* entry = nullptr;
   Verdict verdict;
 };
 Lookup find_opcode(const std::byte* cdb);
 bool has_service_actions(std::uint8_t code);
-const Opcode* find_opcode(std::uint8_t code, std::int16_t service_action);
+const OpcodeEntry* find_opcode(std::uint8_t code, std::int16_t service_action);
 
 // 5/24/00 with a pointer to the first bit that must be zero and is not.
-Verdict check_usage(const Opcode& entry, const std::byte* cdb);
+Verdict check_usage(const OpcodeEntry& entry, const std::byte* cdb);
 
 }  // namespace holdfast::scsi

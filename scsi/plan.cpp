@@ -60,7 +60,7 @@ Plan Server::plan_parameters(Command& command, std::uint32_t list_bytes) const {
   return Plan{.data_out_bytes = list_bytes};
 }
 
-Verdict Server::check_blocks(const Command& command, const BlockCdb& cdb, const Opcode& entry) const {
+Verdict Server::check_blocks(const Command& command, const BlockCdb& cdb, const OpcodeEntry& entry) const {
   if (!range_fits({cdb.first, cdb.count}, volume_.capacity()))
     return check_at(SenseKey::illegal_request, Asc::lba_out_of_range, cdb.first.value);
   const bool moves_data = entry.op != Op::verify || byte_check(command.cdb.data()) == ByteCheck::compare;
@@ -73,7 +73,7 @@ Verdict Server::check_blocks(const Command& command, const BlockCdb& cdb, const 
   return go_on();
 }
 
-Plan Server::plan_command(Command& command, const Opcode& entry) const {
+Plan Server::plan_command(Command& command, const OpcodeEntry& entry) const {
   const std::byte* cdb = command.cdb.data();
   const BlockCdb blocks = parse_blocks(cdb);
   const std::uint64_t block_bytes = blocks.count.value * kBlockBytes;

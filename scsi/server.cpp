@@ -113,7 +113,7 @@ Plan Server::refuse(Command& command, const Verdict& verdict) const {
   return Plan{.execute = false};
 }
 
-bool Server::supported(const Opcode& entry) const {
+bool Server::supported(const OpcodeEntry& entry) const {
   return entry.op != Op::set_target_port_groups || options_.alua == AluaMode::implicit_and_explicit;
 }
 
@@ -144,7 +144,7 @@ Verdict Server::check_reservations(const Nexus& nexus, Access access) const {
 }
 
 // What a command passes before it is planned, and again before it has an effect: its data took time to arrive.
-Verdict Server::gate(const Command& command, const Opcode& entry) const {
+Verdict Server::gate(const Command& command, const OpcodeEntry& entry) const {
   if (Verdict v = check_state(entry.needs); !v.ok()) return v;
   if (Verdict v = check_reservations(*command.nexus, entry.access); !v.ok()) return v;
   if (mode_.write_protected && writes_medium(entry.op))
@@ -158,7 +158,7 @@ Verdict Server::recheck(const Command& command) const {
   return gate(command, *found.entry);
 }
 
-bool Server::report_attention(Command& command, const Opcode* entry) {
+bool Server::report_attention(Command& command, const OpcodeEntry* entry) {
   UnitAttentions& attentions = command.nexus->attentions;
   if (attentions.empty() || (entry && exempt_from_attentions(entry->op))) return false;
   finish(command, check(SenseKey::unit_attention, attentions.take()));

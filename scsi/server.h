@@ -44,13 +44,13 @@ class Server final : public DeviceServer, private VolumeObserver {
 
   // server.cpp: what every command passes.
   LogicalUnit unit_of(const Command& command) const;
-  bool supported(const Opcode& entry) const;
+  bool supported(const OpcodeEntry& entry) const;
   Lookup look_up(const Command& command) const;
-  Verdict gate(const Command& command, const Opcode& entry) const;
+  Verdict gate(const Command& command, const OpcodeEntry& entry) const;
   Verdict recheck(const Command& command) const;
   Verdict check_state(Needs needs) const;
   Verdict check_reservations(const Nexus& nexus, Access access) const;
-  bool report_attention(Command& command, const Opcode* entry);
+  bool report_attention(Command& command, const OpcodeEntry* entry);
   SenseFormat sense_format() const;
   void finish(Command& command, const Verdict& verdict) const;
   void establish_for_all(Asc attention, const Nexus* except = nullptr);
@@ -59,8 +59,8 @@ class Server final : public DeviceServer, private VolumeObserver {
 
   // plan.cpp: command by command, what it transfers.
   Plan plan_other_unit(Command& command, LogicalUnit unit) const;
-  Plan plan_command(Command& command, const Opcode& entry) const;
-  Verdict check_blocks(const Command& command, const BlockCdb& cdb, const Opcode& entry) const;
+  Plan plan_command(Command& command, const OpcodeEntry& entry) const;
+  Verdict check_blocks(const Command& command, const BlockCdb& cdb, const OpcodeEntry& entry) const;
   Plan plan_blocks_out(Command& command, std::uint64_t wanted_bytes) const;
   Plan plan_parameters(Command& command, std::uint32_t list_bytes) const;
 

@@ -5,7 +5,7 @@
 namespace holdfast::scsi {
 namespace {
 
-constexpr std::size_t kHeaderBytes = 16;
+constexpr std::size_t kListHeaderBytes = 16;
 constexpr std::size_t kTargetBytes = 32;
 constexpr std::size_t kSegmentBytes = 28;
 constexpr std::byte kIdentificationTarget{0xe4};
@@ -43,7 +43,7 @@ Verdict decode_targets(Bytes list, Bytes device_page) {
   }
   for (std::size_t at = 0; at < list.size(); at += kTargetBytes) {
     const Bytes target = list.subspan(at, kTargetBytes);
-    if (load_be24(&target[29]) != kBlockBytes) return invalid_parameter(static_cast<std::uint16_t>(kHeaderBytes + at + 29));
+    if (load_be24(&target[29]) != kBlockBytes) return invalid_parameter(static_cast<std::uint16_t>(kListHeaderBytes + at + 29));
     if (!names_this_unit(target, device_page)) return check(kCopyAborted, Asc::unreachable_copy_target);
   }
   return go_on();
@@ -92,7 +92,7 @@ std::vector<std::byte> bytes_list(std::initializer_list<unsigned> values) {
 CopyRequest decode_extended_copy(Bytes parameters, BlockCount capacity, Bytes device_page) {
   CopyRequest request;
   if (parameters.empty()) return request;
-  if (parameters.size() < kHeaderBytes) {
+  if (parameters.size() < kListHeaderBytes) {
     request.verdict = illegal(Asc::parameter_list_length_error);
     return request;
   }
@@ -102,14 +102,14 @@ CopyRequest decode_extended_copy(Bytes parameters, BlockCount capacity, Bytes de
   const std::size_t targets = load_be<std::uint16_t>(&parameters[2]);
   const std::size_t segments = load_be<std::uint32_t>(&parameters[8]);
   const std::size_t inline_data = load_be<std::uint32_t>(&parameters[12]);
-  const bool fits = targets + segments + inline_data <= parameters.size() - kHeaderBytes;
+  const bool fits = targets + segments + inline_data <= parameters.size() - kListHeaderBytes;
   if (!fits || inline_data != 0 || targets + segments > kCopyDescriptorBytesMax) {
     request.verdict = illegal(Asc::parameter_list_length_error);
     return request;
   }
-  request.verdict = decode_targets(parameters.subspan(kHeaderBytes, targets), device_page);
+  request.verdict = decode_targets(parameters.subspan(kListHeaderBytes, targets), device_page);
   if (request.verdict.ok())
-    request.verdict = decode_segments(parameters.subspan(kHeaderBytes + targets, segments), targets / kTargetBytes,
+    request.verdict = decode_segments(parameters.subspan(kListHeaderBytes + targets, segments), targets / kTargetBytes,
                                       capacity, request.segments);
   return request;
 }

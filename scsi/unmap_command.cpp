@@ -11,7 +11,7 @@
 namespace holdfast::scsi {
 namespace {
 
-constexpr std::size_t kHeaderBytes = 8;
+constexpr std::size_t kListHeaderBytes = 8;
 constexpr std::size_t kDescriptorBytes = 16;
 constexpr std::uint64_t kAtOnceMax = 32;
 
@@ -23,14 +23,14 @@ struct UnmapList {
 UnmapList decode(Bytes list, BlockCount capacity) {
   UnmapList out;
   if (list.empty()) return out;
-  const bool has_header = list.size() >= kHeaderBytes;
+  const bool has_header = list.size() >= kListHeaderBytes;
   const std::size_t bytes = has_header ? load_be<std::uint16_t>(&list[2]) : 0;
-  if (!has_header || bytes > list.size() - kHeaderBytes) return {illegal(Asc::parameter_list_length_error), {}};
+  if (!has_header || bytes > list.size() - kListHeaderBytes) return {illegal(Asc::parameter_list_length_error), {}};
   const std::size_t count = bytes / kDescriptorBytes;
   if (count > kUnmapDescriptorsMax) return {invalid_parameter(2), {}};
   std::uint64_t blocks = 0;
   for (std::size_t i = 0; i < count; ++i) {
-    const std::size_t at = kHeaderBytes + i * kDescriptorBytes;
+    const std::size_t at = kListHeaderBytes + i * kDescriptorBytes;
     const BlockRange range{Lba(load_be<std::uint64_t>(&list[at])), BlockCount(load_be<std::uint32_t>(&list[at + 8]))};
     if (!range_fits(range, capacity))
       return {check_at(SenseKey::illegal_request, Asc::lba_out_of_range, range.first.value), {}};

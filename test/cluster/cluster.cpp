@@ -10,7 +10,7 @@ namespace {
 
 constexpr std::uint64_t kStepsBetweenChecks = 24;
 constexpr std::size_t kNotesMax = 400;
-constexpr DurationNs kSetUpTime = milliseconds(30'000);
+constexpr DurationNs kFormatTime = milliseconds(30'000);
 constexpr DurationNs kSoon = milliseconds(400);  // An operation of a healthy cluster takes no longer.
 
 }  // namespace
@@ -224,7 +224,7 @@ void Cluster::wipe(NodeId id) {
   node(id).disk().set_capacity(~std::uint64_t{0} >> 1);
   powered_[id.value - 1] = true;
   node(id).start_format(FormatOptions{plan_.log_bytes, group_}, Group::Existing::overwrite);
-  if (!run_until([&] { return node(id).state() == ClusterNode::State::formatted; }, kSetUpTime)) return violation("a disk cannot be formatted");
+  if (!run_until([&] { return node(id).state() == ClusterNode::State::formatted; }, kFormatTime)) return violation("a disk cannot be formatted");
   node(id).die(Death::killed);
   start(id);
 }

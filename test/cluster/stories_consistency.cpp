@@ -203,7 +203,7 @@ void durable_everywhere(Story& s) {
   s.end();
 }
 
-constexpr Scenario kStories[] = {
+constexpr Scenario kConsistencyStories[] = {
     {"C1", "the epoch survives a crash right after promotion", killed_right_after_promotion},
     {"C2", "three promotions", three_promotions},
     {"C3", "records of a stale epoch arrive", stale_primary_goes_on},
@@ -220,6 +220,6 @@ constexpr Scenario kStories[] = {
 
 }  // namespace
 
-std::span<const Scenario> consistency_stories() { return kStories; }
+std::span<const Scenario> consistency_stories() { return kConsistencyStories; }
 
 }  // namespace holdfast::cluster

@@ -7,7 +7,6 @@ namespace {
 
 // A write may wait for a dead member: until it is silent for long enough, and the register says so.
 constexpr double kMemberLossMs = 650 + 50 + 20;
-constexpr std::int64_t kSilentTakeOverMs = 2'500;
 
 void power_loss_of_the_primary(Story& s) {
   Cluster& c = s.cluster();
@@ -195,7 +194,7 @@ void power_loss_of_all(Story& s) {
   s.end();
 }
 
-constexpr Scenario kStories[] = {
+constexpr Scenario kFailureStories[] = {
     {"F1", "power loss of the primary during a sync write load", power_loss_of_the_primary},
     {"F4", "a replica is killed in mid-write", replica_killed},
     {"F4b", "a replica loses power in mid-write", replica_loses_power},
@@ -213,6 +212,6 @@ constexpr Scenario kStories[] = {
 
 }  // namespace
 
-std::span<const Scenario> failure_stories() { return kStories; }
+std::span<const Scenario> failure_stories() { return kFailureStories; }
 
 }  // namespace holdfast::cluster

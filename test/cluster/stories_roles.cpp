@@ -5,7 +5,6 @@
 namespace holdfast::cluster {
 namespace {
 
-constexpr std::int64_t kSilentTakeOverMs = 2'500;
 constexpr double kPlannedPauseMs = 60;
 
 void primary_killed_and_restarted(Story& s) {
@@ -196,7 +195,7 @@ void short_log(Plan& plan) {
   plan.clients.read = 5;
 }
 
-constexpr Scenario kStories[] = {
+constexpr Scenario kRoleStories[] = {
     {"HP1", "the primary's process is killed and restarted at once", primary_killed_and_restarted},
     {"HP2", "graceful stop of the primary", primary_stopped},
     {"HP3", "the primary's machine reboots", primary_reboots},
@@ -215,6 +214,6 @@ constexpr Scenario kStories[] = {
 
 }  // namespace
 
-std::span<const Scenario> role_stories() { return kStories; }
+std::span<const Scenario> role_stories() { return kRoleStories; }
 
 }  // namespace holdfast::cluster

@@ -11,6 +11,9 @@
 
 namespace holdfast::cluster {
 
+// Lease 600 ms, gap 120 ms, the replica time-out and the take-over itself, with room for drifting clocks.
+inline constexpr std::int64_t kSilentTakeOverMs = 2'500;
+
 class Story {
  public:
   explicit Story(Plan plan) : cluster_(std::move(plan)) {}

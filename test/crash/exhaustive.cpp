@@ -15,7 +15,7 @@ using sim::Tear;
 
 namespace {
 
-constexpr std::uint64_t kStepsMax = 2'000'000;
+constexpr std::uint64_t kStepsPerImageMax = 2'000'000;
 
 // The recorded life can be played again to any disk event, because a seed decides everything: no copy of its state is kept.
 class Recording {
@@ -168,7 +168,7 @@ class Recovery {
 
  private:
   bool wait(const std::function<bool()>& condition, const char* what) {
-    const std::uint64_t most = world_.steps() + kStepsMax;
+    const std::uint64_t most = world_.steps() + kStepsPerImageMax;
     while (!condition() && !ledger_.violation()) {
       if (world_.step() && world_.steps() < most) continue;
       ledger_.report(sim::format("hang: {} does not end", what));

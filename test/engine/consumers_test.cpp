@@ -9,8 +9,6 @@
 namespace holdfast::engine_test {
 namespace {
 
-constexpr std::uint64_t kMiB = 1 << 20;
-
 Lsn confirmed(OneNode& node, const std::string& name) {
   for (const ConsumerStatus& consumer : node.group->consumers())
     if (consumer.name == name) return consumer.confirmed;

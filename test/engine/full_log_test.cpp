@@ -9,8 +9,6 @@
 namespace holdfast::engine_test {
 namespace {
 
-constexpr std::uint64_t kMiB = 1 << 20;
-
 using Writes = std::vector<std::optional<Result<void>>>;
 
 bool all_answered(const Writes& writes) {

@@ -8,8 +8,6 @@
 namespace holdfast::engine_test {
 namespace {
 
-constexpr std::uint64_t kMiB = 1 << 20;
-
 TEST(FullPool, FirstCompareAndWriteAmongWriters_AllEnd) {
   OneNode node;
   Volume* volume = node.serve(64 * kMiB);

@@ -8,8 +8,6 @@
 namespace holdfast::engine_test {
 namespace {
 
-constexpr std::uint64_t kMiB = 1 << 20;
-
 enum class Last : std::uint8_t { whole_chunks, single_blocks, whole_chunk_unmapped_and_written };
 
 // Fills a store until no chunk is left. Returns the number of the last one.

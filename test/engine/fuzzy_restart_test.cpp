@@ -6,7 +6,6 @@
 namespace holdfast::engine_test {
 namespace {
 
-constexpr std::uint64_t kMiB = 1 << 20;
 constexpr int kSlow = 101;     // The apply of a block with this value takes so long that it never ends.
 constexpr int kSlower = 102;   // … and of this one takes a second: what holds the checkpoint while others are applied.
 constexpr int kSlowChunk = 103;  // A whole chunk with this value takes long to become durable.

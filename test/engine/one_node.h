@@ -13,6 +13,7 @@
 
 namespace holdfast::engine_test {
 
+inline constexpr std::uint64_t kMiB = 1 << 20;
 inline constexpr std::uint64_t kDiskBytes = 4ULL << 30;
 inline constexpr std::uint64_t kLogBytes = 4ULL << 20;
 

@@ -10,8 +10,6 @@
 namespace holdfast::engine_test {
 namespace {
 
-constexpr std::uint64_t kMiB = 1 << 20;
-
 TEST(Recovery, PowerLoss_AfterAcknowledgedWrites_AllAreThere) {
   OneNode node;
   Volume* volume = node.serve(64 * kMiB);

@@ -7,8 +7,6 @@
 namespace holdfast::engine_test {
 namespace {
 
-constexpr std::uint64_t kMiB = 1 << 20;
-
 TEST(Space, UnmapOfWholeChunks_GivesBackingSpaceBack) {
   OneNode node;
   Volume* volume = node.serve(64 * kMiB);

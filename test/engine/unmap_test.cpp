@@ -10,7 +10,6 @@
 namespace holdfast::engine_test {
 namespace {
 
-constexpr std::uint64_t kMiB = 1 << 20;
 constexpr std::uint64_t kLeafBlocks = snapshot::kLeafChunks * kChunkBlocks;
 
 // Flips a bit in each copy of a map's page, also in those that are not in use any more. How many there are.

@@ -6,8 +6,6 @@
 namespace holdfast::engine_test {
 namespace {
 
-constexpr std::uint64_t kMiB = 1 << 20;
-
 BlockRange range(std::uint64_t first, std::uint64_t count) { return {Lba(first), BlockCount(count)}; }
 
 TEST(Volume, RangeBeyondTheEnd_IsRefusedWithoutWrapping) {

@@ -280,7 +280,7 @@ TEST(OpcodeTable, EntriesOfOneCode_StandTogetherAndNameTheirCode) {
 
 // Every single bit outside the usage mask is refused with a pointer to it.
 TEST(OpcodeTable, EveryReservedBit_IsRefusedWhereItIs) {
-  for (const scsi::Opcode& entry : scsi::opcodes()) {
+  for (const scsi::OpcodeEntry& entry : scsi::opcodes()) {
     for (std::uint16_t at = 1; at < entry.cdb_bytes; ++at) {
       for (int bit = 0; bit < 8; ++bit) {
         const bool action_bit = at == 1 && entry.service_action != scsi::kNoServiceAction && bit < 5;
