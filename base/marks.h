@@ -24,6 +24,7 @@ namespace holdfast {
   M(page_moved_while_read, "a map page moved while it was read")                                      \
   M(page_frozen_copy, "a map page changes under a checkpoint")                                        \
   M(page_dropped, "a map page becomes a hole")                                                        \
+  M(page_taken_as_empty, "an unreadable map page is taken as empty")                                  \
   M(page_interior_anew, "an interior page comes anew and remembers what was emptied")                 \
   M(space_full_overwrite, "no fresh chunk: a whole chunk is overwritten in place")                    \
   M(space_checkpoint_for_room, "a write waits for a checkpoint to set chunks free")                   \
@@ -66,6 +67,13 @@ namespace holdfast {
   M(fit_again, "a copy becomes fit again")                                                            \
   M(rebuild_begins, "a rebuild begins")                                                               \
   M(rebuild_whole, "all of a copy is compared")                                                       \
+  M(maps_given_up, "a copy gives up its maps, for some of them is unreadable")                        \
+  M(maps_await_rebuild, "a copy without its catalogue waits for another one")                         \
+  M(maps_leaked_found, "what an unreadable page had is found and freed")                              \
+  M(space_counted_anew, "the space tree is unreadable: the maps say what is in use")                  \
+  M(page_hands_over, "a primary hands over because a map page is unreadable")                         \
+  M(scrub_divergence, "a scrub finds that copies differ")                                             \
+  M(scrub_page_renewed, "a page is bad on the disk and right in memory")                              \
   M(rebuild_interrupted, "a rebuild is interrupted")                                                  \
   M(rebuild_same_content, "a chunk is the same by another way")                                       \
   M(rebuild_hole, "pages are emptied by a rebuild")                                                   \

@@ -231,6 +231,7 @@ void RoleMachine::bound_done(BootNs now, Bound bound) {
   quiet_since_ = now;
   released_ = Epoch();
   leader_session_ = SessionId();
+  leader_heard_.reset();
   matched_ = cutting_ = false;
   acked_ = Lsn();
   if (bind_next_) {

@@ -75,6 +75,8 @@ class RoleMachine {
   void leave();
   // Primary: what the member still lacks is not in the log any more.
   void fell_behind(NodeId node, SessionId session);
+  // Primary: the member does not have what it should: all of it is to be compared, whatever its log says.
+  void distrust(NodeId node);
   void initiator_heard(BootNs now) { initiator_heard_ = now; }
   void initiators_attached(std::size_t count) { initiators_ = count; }
   // Planned, in two steps: from prepare on nothing is admitted and the set stays; once everything appended is committed the
@@ -115,6 +117,12 @@ class RoleMachine {
   BootNs granted_until() const { return granted_until_; }
   Lsn acked(NodeId node) const;
   bool is_in_step(NodeId candidate) const;  // Fit for a hand-over.
+  // A follower that has heard its primary a moment ago, and claims nothing: whatever becomes of this copy, somebody else has
+  // everything. The connection may just be gone, for that is what becomes of it when a record cannot be taken.
+  bool hears_primary(BootNs now) const {
+    const bool heard = leader_heard_ && now - *leader_heard_ <= milliseconds(start_.timing.replica_timeout_ms);
+    return role_ == Role::follower && !pending_ && !binding_to_ && heard;
+  }
 
  private:
   struct Peer {
@@ -220,6 +228,7 @@ class RoleMachine {
 
   // Follower.
   SessionId leader_session_;          // Of the primary of the bound epoch.
+  std::optional<BootNs> leader_heard_;  // When it last spoke.
   NodeId leader_;
   bool matched_ = false;              // In leader_session_.
   bool cutting_ = false;

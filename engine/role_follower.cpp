@@ -23,6 +23,7 @@ void RoleMachine::follow(BootNs now, Peer& leader, const Beat& beat) {
     acked_ = Lsn();
   }
   released_ = Epoch();
+  leader_heard_ = now;
   told_commit(now, leader.session, beat.commit);
   if (claim_pending() && beat.echo > pending_->since) abandon_claim();
   grant(now, leader, beat);

@@ -123,6 +123,15 @@ void RoleMachine::fell_behind(NodeId node, SessionId session) {
   send(p, Lagging{bound_.epoch, shared});
 }
 
+void RoleMachine::distrust(NodeId node) {
+  Peer& p = peer(node);
+  if (role_ != Role::primary || p.session == SessionId() || !p.match_sent) return;
+  p.match_sent = p.matched = false;
+  p.acked = Lsn();
+  p.rebuild_asked = true;
+  send(p, Lagging{bound_.epoch, Lsn()});
+}
+
 std::optional<Lsn> RoleMachine::ship_after(NodeId node, SessionId session) const {
   const Peer* p = find_peer(node);
   if (role_ != Role::primary || !p || p->session != session || !p->matched) return std::nullopt;

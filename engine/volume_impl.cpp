@@ -137,6 +137,7 @@ Task<Result<Volume::CompareResult>> VolumeImpl::compare_and_write(BlockRange ran
   if (auto ok = check(range, expected.size()); !ok) co_return fail(ok.error());
   if (desired.size() != expected.size()) co_return fail(Errc::invalid_argument);
   VolumeOperation operation(*this);
+  const std::uint64_t reign = group_->reign();
   co_await enter_alone();
   CompareResult result{true, 0};
   CompareResult* found = &result;
@@ -148,7 +149,8 @@ Task<Result<Volume::CompareResult>> VolumeImpl::compare_and_write(BlockRange ran
     found->mismatch_offset = offset + static_cast<std::uint64_t>(difference.first - wanted);
     return found->matched;
   });
-  if (done && result.matched) done = co_await write_admitted(range, std::move(desired));
+  if (!done) done = co_await group_->after_damage(done.error(), reign);
+  else if (result.matched) done = co_await write_admitted(range, std::move(desired));
   leave_alone();
   if (!done) co_return fail(done.error());
   co_return result;
@@ -157,6 +159,7 @@ Task<Result<Volume::CompareResult>> VolumeImpl::compare_and_write(BlockRange ran
 Task<Result<void>> VolumeImpl::or_write(BlockRange range, Buffer mask) {
   if (auto ok = check(range, mask.size()); !ok) co_return ok;
   VolumeOperation operation(*this);
+  const std::uint64_t reign = group_->reign();
   co_await enter_alone();
   // Into the mask, which is the caller's to give: what is written must stay as it is until it is applied.
   std::byte* all = mask.data();
@@ -165,7 +168,8 @@ Task<Result<void>> VolumeImpl::or_write(BlockRange range, Buffer mask) {
     std::transform(out, out + current.size(), current.data(), out, [](std::byte x, std::byte y) { return x | y; });
     return true;
   });
-  if (done) done = co_await write_admitted(range, std::move(mask));
+  if (!done) done = co_await group_->after_damage(done.error(), reign);
+  else done = co_await write_admitted(range, std::move(mask));
   leave_alone();
   co_return done;
 }

@@ -52,6 +52,9 @@ void Checkpoint::freeze() {
   for (auto& volume : store_.volumes_) collect(*volume->map, volume.get(), frozen);
   collect(store_.blobs_, nullptr, frozen);
   collect(store_.catalogue_, nullptr, frozen);
+  // What prepare_checkpoint() holds is held by this checkpoint from now on.
+  for (Frame* frame : store_.held_) pin(frame);
+  store_.let_go_of_paths();
   ops_ = store_.space_.take_ops();
 }
 
@@ -101,7 +104,10 @@ Task<Result<void>> Checkpoint::run() {
   if (!planted(Bug::checkpoint_superblock_before_pages)) CO_TRY(co_await store_.disk_->sync());
   store_.space_.settle_pages(pages_reserved_, pages_created_, pages_dropped_);
   CO_TRY(co_await store_.update_superblock([this](Superblock& next) { describe(next); }));
-  for (const std::uint64_t page : old_pages_) store_.space_.free_page(page);
+  for (const std::uint64_t page : old_pages_) {
+    store_.space_.free_page(page);
+    std::erase(store_.damage_.emptied_pages, page);
+  }
   unpin_all();
   co_return Result<void>{};
 }
@@ -111,6 +117,7 @@ void Checkpoint::describe(Superblock& next) const {
   next.capacity_chunks = store_.space_.capacity_chunks();
   next.applied_lsn = point_.applied.value;
   next.durable_lsn = point_.rewind ? point_.durable.value : std::max(point_.durable.value, next.durable_lsn);
+  if (point_.rewind) next.rebuilt_lsn = point_.applied.value;
   next.durable_position = std::max(point_.durable_position, next.durable_position);
   next.tail_position = point_.tail.position;
   next.tail_first_lsn = point_.tail.first_lsn;
@@ -125,6 +132,7 @@ void Checkpoint::describe(Superblock& next) const {
 }
 
 void Checkpoint::pin(Frame* frame) {
+  if (frame->checkpoint_slot < pinned_.size() && pinned_[frame->checkpoint_slot] == frame) return;
   ++frame->pins;
   frame->checkpoint_slot = static_cast<std::uint32_t>(pinned_.size());
   pinned_.push_back(frame);

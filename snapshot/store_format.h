@@ -22,6 +22,8 @@ inline constexpr std::uint32_t kFlagClean = 1;       // Stopped in order: nothin
 inline constexpr std::uint32_t kFlagUnfit = 2;       // What is here lacks data that was acknowledged: never promotable (22).
 inline constexpr std::uint32_t kFlagLogLost = 4;     // The log starts anew at applied_lsn, without the chain: only a rebuild goes on from there.
 
+inline constexpr std::uint32_t kFlagMapsLost = 8;    // Some page of the trees is unreadable: all is compared with another copy, and until then such pages are empty.
+
 // A child page as its parent knows it. page = 0: a hole; modified_lsn then still tells when it became one.
 struct PageRef {
   std::uint64_t page;
@@ -169,7 +171,8 @@ struct Superblock {
   std::uint64_t retained_position;  // What the ring has from before the tail begins here, unless it was overwritten since.
   std::uint64_t consumers_lsn;      // The consumers are as this record left them.
   StoredConsumer consumers[kConsumersMax];  // Free places have no name.
-  std::uint8_t reserved[424];
+  std::uint64_t rebuilt_lsn;        // All of the maps came from another copy as of here: what became a hole before is not known.
+  std::uint8_t reserved[416];
 };
 static_assert(sizeof(Superblock) == 4096);
 static_assert(std::has_unique_object_representations_v<Superblock>);

@@ -295,7 +295,8 @@ void Cluster::answered(const Exchange& exchange, const ClientOp& op) {
   world_.trace(static_cast<std::uint64_t>(op.outcome) << 32 ^ exchange.id);
   if (exchange.error == Errc::no_space && !tolerance.no_space) violation("no space, and nothing has taken it: " + history_.line(exchange.id));
   if (!expects_answers) return;
-  const bool looked_elsewhere = exchange.answered && exchange.outcome == Outcome::refused;
+  const bool moved = tolerance.rot && exchange.error == Errc::fenced;
+  const bool looked_elsewhere = exchange.answered && (exchange.outcome == Outcome::refused || moved);
   if (op.outcome != Outcome::done && !looked_elsewhere) unavailable("an operation fails in a healthy cluster: " + history_.line(exchange.id));
   if (op.outcome == Outcome::done && (op.responded_at - op.invoked_at).value > kSoon.value)
     unavailable("an operation takes too long in a healthy cluster: " + history_.line(exchange.id));

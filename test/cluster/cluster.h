@@ -95,6 +95,7 @@ class Cluster final : private DoorOwner, private ClientNetwork {
   struct Tolerance {
     bool failed_stores = false;   // I/O errors and rot: a process may refuse to open, a store may go out of service.
     bool no_space = false;
+    bool rot = false;             // An unreadable page that is found late moves the service: what met it is told to look elsewhere.
   } tolerance;
   // The file systems hold so many chunks more than the empty stores; zero: plenty.
   std::uint64_t tight_chunks = 0;
@@ -118,6 +119,7 @@ class Cluster final : private DoorOwner, private ClientNetwork {
 
   bool format_all();
   bool create_volumes();
+  bool replicas_are_equal(std::uint32_t volume);
   void register_changed(const CoordinatorEntry& entry);
   void role_changed(NodeId node, const ReplicaStatus& replica, Epoch epoch);
   void after_open(ClusterNode& node);

@@ -32,6 +32,8 @@ Swarm::Swarm(Cluster& cluster, const Enabled& enabled) : cluster_(&cluster), hos
   const auto may = [&](Fault fault) { return enabled_[index(fault)]; };
   cluster.tolerance.failed_stores = may(Fault::read_error) || may(Fault::write_error) || may(Fault::sync_error) || may(Fault::bit_rot) ||
                                     may(Fault::lost_write) || may(Fault::misdirected_write);
+  cluster.invariants().copies_agree = !may(Fault::lost_write) && !may(Fault::misdirected_write);
+  cluster.tolerance.rot = may(Fault::bit_rot) || may(Fault::lost_write) || may(Fault::misdirected_write);
   cluster.tolerance.no_space = may(Fault::disk_full);
   // A store backs much more than these volumes need, as long as it can: such disks would never be full.
   if (one_in_[index(Fault::disk_full)] != 0) cluster.tight_chunks = random().between(24, 90);
