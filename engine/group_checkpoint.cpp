@@ -138,6 +138,8 @@ Task<Result<void>> GroupImpl::stop() {
   co_await log_service_.join();
   co_await scope_.join();
   for (auto& volume : volumes_) volume->tell(VolumeEvent::stopped_serving);
+  // Who was woken on the way goes first: the owner may destroy the group as soon as this returns.
+  co_await Yield{ports_.executor};
   co_return done;
 }
 

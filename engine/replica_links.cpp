@@ -24,7 +24,7 @@ void Replica::dial_members() {
   for (const NodeId node : machine_.view().members) {
     if (node <= start_.self.node || std::find(dialed_.begin(), dialed_.end(), node) != dialed_.end()) continue;
     dialed_.push_back(node);
-    scope_.spawn(dial(node));
+    outside_.spawn(dial(node));
   }
 }
 

@@ -30,6 +30,7 @@ struct Hello {
   Lsn applied;
   wal::EpochHistory history;
   bool needs_rebuild = false;  // Whatever the log says: records alone do not help.
+  bool unfit = false;          // It may have more, or less, than its log says.
 };
 
 // Several times a lease, both ways. Echo: the newest `sent` of the other side that arrived in this session, in its clock:

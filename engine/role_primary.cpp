@@ -92,6 +92,9 @@ void RoleMachine::on_hello(BootNs now, Peer& from) {
   const bool went_back = from.promise_of == hello.copy.incarnation && hello.end < from.ever_acked;
   if (went_back) mark(Mark::role_disk_went_back);
   const bool beyond_log = shared && shared->next() < log_->first_kept;
+  // An unfit copy's map may be ahead of its log, by what was committed then; a forced fail-over took some of that back.
+  const bool of_a_lost_history = hello.unfit && hello.history.last() < view_.forced_epoch;
+  if (of_a_lost_history) shared.reset();
   if (!shared || *shared < hello.applied || went_back || beyond_log || hello.needs_rebuild) {
     from.rebuild_asked = true;
     beat_to(now, from);  // Whom it follows, before what that says.

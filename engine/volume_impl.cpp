@@ -96,11 +96,12 @@ Task<Result<void>> VolumeImpl::write_same(BlockRange range, Buffer block) {
   if (!range_fits(range, capacity_)) co_return fail(Errc::out_of_range);
   if (range.count.value == 0 || block.size() != kBlockBytes) co_return fail(Errc::invalid_argument);
   VolumeOperation operation(*this);
+  const std::uint64_t reign = group_->reign();
   // All of it, not its checksum: a block that only has the one of zeros would be thrown away.
   const auto zero = [](std::byte b) { return b == std::byte{0}; };
   if (std::all_of(block.data(), block.data() + kBlockBytes, zero)) {
     co_await enter_shared();
-    auto done = co_await unmap_pieces(range);
+    auto done = co_await unmap_pieces(range, reign);
     leave_shared();
     co_return done;
   }
@@ -112,7 +113,7 @@ Task<Result<void>> VolumeImpl::write_same(BlockRange range, Buffer block) {
     const std::uint64_t aligned_end = (at / kTransferBlocksMax + 1) * kTransferBlocksMax;
     const std::uint64_t count = std::min({step, range.end().value - at, aligned_end - at});
     co_await enter_shared();
-    auto done = co_await write_admitted(BlockRange{Lba(at), BlockCount(count)}, pattern.slice(0, count * kBlockBytes));
+    auto done = co_await write_admitted(BlockRange{Lba(at), BlockCount(count)}, pattern.slice(0, count * kBlockBytes), reign);
     leave_shared();
     if (!done) co_return done;
     at += count;
@@ -137,6 +138,7 @@ Task<Result<Volume::CompareResult>> VolumeImpl::compare_and_write(BlockRange ran
   if (auto ok = check(range, expected.size()); !ok) co_return fail(ok.error());
   if (desired.size() != expected.size()) co_return fail(Errc::invalid_argument);
   VolumeOperation operation(*this);
+  const std::uint64_t reign = group_->reign();
   co_await enter_alone();
   CompareResult result{true, 0};
   CompareResult* found = &result;
@@ -148,7 +150,8 @@ Task<Result<Volume::CompareResult>> VolumeImpl::compare_and_write(BlockRange ran
     found->mismatch_offset = offset + static_cast<std::uint64_t>(difference.first - wanted);
     return found->matched;
   });
-  if (done && result.matched) done = co_await write_admitted(range, std::move(desired));
+  if (done && result.matched) done = co_await write_admitted(range, std::move(desired), reign);
+  else if (done) done = co_await group_->await_lease(reign);  // What it was compared with is told, as a read tells it.
   leave_alone();
   if (!done) co_return fail(done.error());
   co_return result;
@@ -157,6 +160,7 @@ Task<Result<Volume::CompareResult>> VolumeImpl::compare_and_write(BlockRange ran
 Task<Result<void>> VolumeImpl::or_write(BlockRange range, Buffer mask) {
   if (auto ok = check(range, mask.size()); !ok) co_return ok;
   VolumeOperation operation(*this);
+  const std::uint64_t reign = group_->reign();
   co_await enter_alone();
   // Into the mask, which is the caller's to give: what is written must stay as it is until it is applied.
   std::byte* all = mask.data();
@@ -165,7 +169,7 @@ Task<Result<void>> VolumeImpl::or_write(BlockRange range, Buffer mask) {
     std::transform(out, out + current.size(), current.data(), out, [](std::byte x, std::byte y) { return x | y; });
     return true;
   });
-  if (done) done = co_await write_admitted(range, std::move(mask));
+  if (done) done = co_await write_admitted(range, std::move(mask), reign);
   leave_alone();
   co_return done;
 }

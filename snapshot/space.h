@@ -75,6 +75,8 @@ class Space {
   // Space is short: the chunks that the next checkpoint frees stay backed instead of being punched.
   void keep_backed() { keep_backed_ = true; }
   std::uint64_t quarantined() const { return quarantine_.size(); }
+  // A sync failed here: what was written before it may be gone, though later ones succeed.
+  bool lost_sync() const { return lost_sync_; }
   // What new allocations can still have, in bytes. Asks the file system: for status only.
   std::uint64_t free_bytes() const;
   bool usable(std::uint64_t chunk) const { return chunk >= first_data_ && chunk < capacity_; }
@@ -100,6 +102,7 @@ class Space {
   Task<Result<void>> grow();
 
   Disk* disk_;
+  bool lost_sync_ = false;
   std::uint64_t capacity_ = 0;
   std::uint64_t first_data_ = 0;
   std::vector<std::uint16_t> masks_;      // Pages in use, by chunk, as of now.

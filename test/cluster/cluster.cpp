@@ -63,7 +63,7 @@ void Cluster::unavailable(std::string what) {
 }
 
 void Cluster::disk_is_bad(NodeId id) {
-  bad_copy_ = engine::Copy{id, node(id).incarnation()};
+  bad_copy_ = invariants_.rotten = engine::Copy{id, node(id).incarnation()};
   look_at_bad_copy();
 }
 

@@ -35,6 +35,7 @@ class Invariants {
   // A disk was replaced: what its node knew is gone.
   void forget(NodeId node) { seen_.erase(node); }
   // Told what a node's role has become, for the story.
+  std::optional<engine::Copy> rotten;  // Whose disk rots.
   std::function<void(NodeId, const ReplicaStatus&, Epoch)> on_role;
 
  private:

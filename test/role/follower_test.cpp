@@ -271,5 +271,46 @@ TEST(Follower, WhoIsNotFit_NeverClaims) {
   }
 }
 
+// The end of my log may have rotted while I was down: who has more goes first, as long as it may just be about to.
+TEST(Follower, AnInSyncCopyHasALongerLog_ItGoesFirst) {
+  MachineBench bench(kFollowing);
+  bench.append(4, 3);
+  const Register reg = MachineBench::register_of(4, kThird, 9, {kMe, kOther, kThird});
+  bench.read(1, reg);
+  bench.connect();
+  bench.receive(MachineBench::hello_of(copy_of(kOther), kFollowing, 5, {{Epoch(4), Lsn(1)}}));
+  Beat sign = bench.beat_of(4, 9);
+  sign.leads = false;
+  sign.coordinator_reached = true;
+  bench.receive(sign);
+  const Timing timing;
+  bench.pass_ms(timing.takeover_patience_ms + 50);
+  bench.read(2, reg);
+  EXPECT_EQ(bench.asked<SwapRegister>(), nullptr);
+  bench.pass_ms(timing.takeover_patience_ms);
+  bench.read(3, reg);
+  EXPECT_NE(bench.asked<SwapRegister>(), nullptr) << "it has had its time";
+}
+
+TEST(Follower, ALongerLogThatCannotLead_IsNotWaitedFor) {
+  for (const bool reaches_coordinator : {false, true}) {
+    MachineBench bench(kFollowing);
+    bench.append(4, 3);
+    const Register reg = MachineBench::register_of(4, kThird, 9, {kMe, kOther, kThird});
+    bench.read(1, reg);
+    bench.connect();
+    Hello hello = MachineBench::hello_of(copy_of(kOther), kFollowing, 5, {{Epoch(4), Lsn(1)}});
+    hello.needs_rebuild = reaches_coordinator;
+    bench.receive(hello);
+    Beat sign = bench.beat_of(4, 9);
+    sign.leads = false;
+    sign.coordinator_reached = reaches_coordinator;
+    bench.receive(sign);
+    bench.pass_ms(Timing().takeover_patience_ms + 50);
+    bench.read(2, reg);
+    EXPECT_NE(bench.asked<SwapRegister>(), nullptr) << reaches_coordinator;
+  }
+}
+
 }  // namespace
 }  // namespace holdfast::role_test
