@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "snapshot/store_format.h"
+
 namespace holdfast::cluster {
 
 void Clients::start() {
@@ -45,6 +47,7 @@ ExchangePtr Clients::draw(std::uint32_t) {
                    : takes(options_.compare_and_write) ? OpKind::compare_and_write
                                                        : OpKind::write;
   exchange->range = draw_range();
+  if (exchange->kind == OpKind::unmap && random.one_in(3)) exchange->range = draw_map_page();
   if (exchange->kind == OpKind::compare_and_write) exchange->range.count = BlockCount(std::min<std::uint64_t>(exchange->range.count.value, 2));
   if (bytes_written_ > options_.write_bytes_max) exchange->kind = OpKind::read;
   if (exchange->kind == OpKind::write) bytes_written_ += exchange->range.count.value * kBlockBytes;
@@ -68,6 +71,13 @@ BlockRange Clients::draw_range() {
   }
   count = std::min({count, options_.volume_blocks - at, Volume::kTransferBlocksMax});
   return BlockRange{Lba(at), BlockCount(count)};
+}
+
+// All that one page of the map maps.
+BlockRange Clients::draw_map_page() {
+  constexpr std::uint64_t kPageBlocks = snapshot::kLeafChunks * kChunkBlocks;
+  const std::uint64_t at = world_->random().below(divide_up(options_.volume_blocks, kPageBlocks)) * kPageBlocks;
+  return BlockRange{Lba(at), BlockCount(std::min(kPageBlocks, options_.volume_blocks - at))};
 }
 
 // One command, on one path.

@@ -68,6 +68,7 @@ class Clients {
   Task<void> compare_and_write(Client* client, ExchangePtr exchange);
   ExchangePtr draw(std::uint32_t client);
   BlockRange draw_range();
+  BlockRange draw_map_page();
   void note(const Exchange& exchange);
   void choose_path(Client& client, const Exchange& exchange);
   DurationNs draw_up_to(DurationNs most) {

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "test/cluster/cluster.h"
+#include "test/cluster/call.h"
 
 namespace holdfast::cluster {
 namespace {
@@ -24,19 +24,10 @@ class Follower {
  public:
   explicit Follower(Cluster& cluster) : cluster_(&cluster) {}
 
-  template <class T>
-  std::optional<Result<T>> call(NodeId node, Task<Result<T>> task) {
-    auto answer = std::make_shared<std::optional<Result<T>>>();
-    cluster_->node(node).process().scope().spawn(keep(std::move(task), answer));
-    const std::uint64_t life = cluster_->node(node).lives();
-    cluster_->run_until([&] { return answer->has_value() || cluster_->node(node).lives() != life || !cluster_->node(node).is_up(); }, milliseconds(10'000));
-    return *answer;
-  }
-
   bool create() {
     const auto node = cluster_->serving();
     if (!node) return false;
-    auto made = call(*node, cluster_->node(*node).group()->create_consumer(kName, ConsumerStart::now));
+    auto made = call(*cluster_, *node, cluster_->node(*node).group()->create_consumer(kName, ConsumerStart::now));
     if (!made || !*made) return false;
     next = (*made)->confirmed.next();
     return true;
@@ -47,7 +38,7 @@ class Follower {
     const auto node = cluster_->serving();
     if (!node) return false;
     Group* group = cluster_->node(*node).group();
-    auto batch = call(*node, group->read_log(next, {}));
+    auto batch = call(*cluster_, *node, group->read_log(next, {}));
     if (!batch || !*batch) return false;
     if ((*batch)->gap) ++gaps;
     for (const LogEntry& entry : (*batch)->entries) {
@@ -57,7 +48,7 @@ class Follower {
     }
     next = (*batch)->next;
     if (!cluster_->node(*node).is_open() || cluster_->node(*node).group() != group) return false;
-    auto confirmed = call(*node, group->confirm_consumer(kName, Lsn(next.value - 1), Confirm::durably));
+    auto confirmed = call(*cluster_, *node, group->confirm_consumer(kName, Lsn(next.value - 1), Confirm::durably));
     if (confirmed && *confirmed) last_confirmed = Lsn(next.value - 1);
     return true;
   }
@@ -82,11 +73,6 @@ class Follower {
   std::size_t gaps = 0;
 
  private:
-  template <class T>
-  static Task<void> keep(Task<Result<T>> task, std::shared_ptr<std::optional<Result<T>>> answer) {
-    auto value = co_await std::move(task);
-    answer->emplace(std::move(value));
-  }
   Cluster* cluster_;
 };
 

@@ -72,10 +72,14 @@ int SimDisk::draw_error(const DiskRequest& request) {
   };
   bool never = false;
   switch (request.op) {
-    case DiskOp::read: return strike(faults.read_error_ppm, faults.fail_next_read, counters_.read_errors);
+    case DiskOp::read:
+      for (const std::uint64_t block : spoilt_)
+        if (block >= block_of(request.offset) && block < block_of(request.offset + request.length)) return EIO;
+      return strike(faults.read_error_ppm, faults.fail_next_read, counters_.read_errors);
     case DiskOp::write: return strike(faults.write_error_ppm, faults.fail_next_write, counters_.write_errors);
     case DiskOp::sync: return strike(faults.sync_error_ppm, faults.fail_next_sync, counters_.sync_errors);
     case DiskOp::allocate: return strike(faults.allocate_error_ppm, never, counters_.write_errors);
+    case DiskOp::grow: return strike(0, faults.fail_next_grow, counters_.sync_errors);
     default: return 0;
   }
 }
@@ -178,7 +182,8 @@ int SimDisk::carry_out(std::uint64_t id, Flight& flight) {
       if (!is_file_) return EOPNOTSUPP;
       ++counters_.grows;
       size_bytes_ = std::max(size_bytes_, request.offset);
-      return 0;
+      if (flight.error != 0) media_.fail_sync(flight.sync_horizon, random().next());
+      return flight.error;
   }
   return 0;
 }

@@ -24,6 +24,7 @@ struct DiskFaults {
   bool fail_next_read = false;
   bool fail_next_write = false;
   bool fail_next_sync = false;
+  bool fail_next_grow = false;         // Its sync, that is.
 };
 
 struct DiskCounters {
@@ -90,6 +91,7 @@ class SimDisk final : public Disk {
   void make_sparse();
   std::uint64_t backed_bytes() const { return backed_blocks_ * kBlockBytes; }
   void flip_bit(std::uint64_t offset, unsigned bit);
+  void spoil(std::uint64_t offset) { spoilt_.push_back(offset / kBlockBytes); }  // The block cannot be read any more.
   void overwrite(std::uint64_t offset, Bytes bytes);  // Behind everybody's back.
   void truncate(std::uint64_t size_bytes) { size_bytes_ = size_bytes; }
   std::vector<std::byte> peek(std::uint64_t offset, std::size_t bytes) const;
@@ -126,6 +128,7 @@ class SimDisk final : public Disk {
   std::uint64_t backed_blocks_ = 0;
   std::vector<bool> backed_;
   std::map<std::uint64_t, Flight> flights_;
+  std::vector<std::uint64_t> spoilt_;
   std::uint64_t next_id_ = 1;
   std::uint64_t events_ = 0;
   DiskCounters counters_;

@@ -1,0 +1,108 @@
+// A copy that was rebuilt knows what changed since its rebuild, and of what was emptied before it nothing at all. Who is brought
+// up by such a copy must not keep what was emptied.
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "test/cluster/call.h"
+#include "test/cluster/replica_read.h"
+
+namespace holdfast::cluster {
+namespace {
+
+constexpr std::uint64_t kLeafBlocks = snapshot::kLeafChunks * kChunkBlocks;
+
+class RebuiltCopy : public testing::Test {
+ protected:
+  RebuiltCopy() : cluster(plan()) {}
+
+  static Plan plan() {
+    Plan p = draw_plan(7, PlanChoices{3, true, false});
+    p.shrink_tunables = false;
+    p.min_in_sync = 1;
+    p.log_bytes = 640 * kBlockBytes;
+    p.disk_slow_ppm = 0;
+    p.clients.volumes = 1;
+    p.clients.volume_blocks = 5 * kLeafBlocks;
+    return p;
+  }
+  void SetUp() override { ASSERT_TRUE(cluster.set_up()); }
+
+  Volume* volume(NodeId id) { return cluster.node(id).group()->find(Clients::volume_name(0)); }
+  bool write(NodeId id, std::uint64_t block, std::size_t blocks, int value) {
+    Buffer bytes = cluster.node(id).process().pool().try_acquire(blocks * kBlockBytes);
+    std::memset(bytes.data(), value, bytes.size());
+    const auto done = call(cluster, id, volume(id)->write(BlockRange{Lba(block), BlockCount(blocks)}, std::move(bytes)));
+    return done && *done;
+  }
+  bool unmap(NodeId id, std::uint64_t block, std::uint64_t blocks) {
+    const auto done = call(cluster, id, volume(id)->unmap(BlockRange{Lba(block), BlockCount(blocks)}));
+    return done && *done;
+  }
+  // More than the ring of the log holds.
+  bool let_the_log_go_round(NodeId id) {
+    for (int i = 0; i < 120; ++i)
+      if (!write(id, static_cast<std::uint64_t>(i % 8) * 8, 8, i)) return false;
+    return true;
+  }
+  bool hand_over(NodeId to) {
+    for (int i = 0; i < 20 && cluster.serving() != to; ++i) {
+      if (const auto from = cluster.serving()) cluster.switchover(*from, to);
+      cluster.run_for(milliseconds(200));
+    }
+    return cluster.serving() == to;
+  }
+  // The first byte that the copy itself has there, whoever leads.
+  int value_on(NodeId id, std::uint64_t block) {
+    Buffer bytes = cluster.node(id).process().pool().try_acquire(kBlockBytes);
+    const auto done = call(cluster, id, read_replica(cluster.node(id).group(), Clients::volume_name(0), BlockRange{Lba(block), BlockCount(1)}, bytes));
+    return done && *done ? std::to_integer<int>(bytes.data()[0]) : -1;
+  }
+  bool in_sync(NodeId id) const { return cluster.truth().find_in_sync(id) != nullptr; }
+  bool wait_until(const std::function<bool()>& condition) { return cluster.run_until(condition, milliseconds(20'000)); }
+  std::string story() const { return cluster.violation().value_or("nothing is wrong"); }
+
+  Cluster cluster;
+};
+
+TEST_F(RebuiltCopy, LeadsAfterwards_WhoIsBehindItsImage_LosesWhatWasEmptied) {
+  const NodeId old = *cluster.serving();
+  const NodeId fresh(old.value % 3 + 1), away(fresh.value % 3 + 1);
+  ASSERT_TRUE(write(old, 3 * kLeafBlocks, 16, 7));
+  ASSERT_TRUE(cluster.run_until_well(milliseconds(10'000))) << story();
+  cluster.die(away, Death::killed);
+  ASSERT_TRUE(wait_until([&] { return !in_sync(away); })) << story();
+  ASSERT_TRUE(unmap(old, 3 * kLeafBlocks, kLeafBlocks));
+  ASSERT_TRUE(let_the_log_go_round(old)) << story();
+  cluster.wipe(fresh);
+  ASSERT_TRUE(wait_until([&] { return cluster.truth().has_in_sync(engine::Copy{fresh, cluster.node(fresh).incarnation()}); })) << story();
+  ASSERT_GT(cluster.node(fresh).group()->replica_status().rebuilt_chunks, 0u) << "the log brought it up";
+  ASSERT_TRUE(hand_over(fresh)) << story();
+  ASSERT_TRUE(let_the_log_go_round(fresh)) << story();
+  cluster.start(away);
+  ASSERT_TRUE(cluster.run_until_well(milliseconds(30'000))) << story();
+  for (const auto& each : cluster.nodes()) EXPECT_EQ(value_on(each->id(), 3 * kLeafBlocks), 0) << each->id().value;
+}
+
+// The same without a rebuild: a crash lets a write and its unmap become one.
+TEST_F(RebuiltCopy, WriteAndUnmapReplayedAtOnce_WhoMissedTheUnmap_LosesTheWrite) {
+  const NodeId old = *cluster.serving();
+  const NodeId away(old.value % 3 + 1);
+  ASSERT_TRUE(write(old, 3 * kLeafBlocks, 1, 7));
+  ASSERT_TRUE(cluster.run_until_well(milliseconds(10'000))) << story();
+  cluster.die(away, Death::killed);
+  ASSERT_TRUE(wait_until([&] { return !in_sync(away); })) << story();
+  ASSERT_TRUE(unmap(old, 3 * kLeafBlocks, kLeafBlocks));
+  for (const auto& each : cluster.nodes())
+    if (each->id() != away) cluster.die(each->id(), Death::power_loss);
+  for (const auto& each : cluster.nodes())
+    if (each->id() != away) cluster.start(each->id());
+  ASSERT_TRUE(wait_until([&] { return cluster.serving().has_value(); })) << story();
+  ASSERT_TRUE(let_the_log_go_round(*cluster.serving())) << story();
+  cluster.start(away);
+  ASSERT_TRUE(cluster.run_until_well(milliseconds(30'000))) << story();
+  for (const auto& each : cluster.nodes()) EXPECT_EQ(value_on(each->id(), 3 * kLeafBlocks), 0) << each->id().value;
+}
+
+}  // namespace
+}  // namespace holdfast::cluster
