@@ -82,6 +82,7 @@ namespace {
 constexpr std::uint64_t kSpareChunks = 128;        // 8 MiB.
 constexpr std::uint64_t kSpareMargin = 32;         // Of them, for what a report does not know of yet.
 constexpr std::int64_t kSpareRetryMs = 500;
+constexpr std::int64_t kCommitPatienceMs = 2'000;  // Of a stop.
 static_assert(kSpareMargin < kSpareChunks);
 }  // namespace
 
@@ -114,6 +115,23 @@ bool GroupImpl::members_are_short() const {
   return replica_->least_free_chunks() < under_way + kSpareMargin;
 }
 
+// What is logged waits for its commit, which takes the others; when they do not answer, its outcome stays unknown.
+Task<void> GroupImpl::operations_end() {
+  constexpr std::int64_t kPauseMs = 10;
+  Timer pause(ports_.clock);
+  BootNs latest = ports_.clock.now() + milliseconds(kCommitPatienceMs);
+  while (operations_ > 0 && !failed_) {
+    if (!ports_.coordinator) {
+      co_await idle_.wait();
+      continue;
+    }
+    co_await pause.after(milliseconds(kPauseMs));
+    if (ports_.clock.now() < latest) continue;
+    end_serving();
+    latest = ports_.clock.now() + milliseconds(kCommitPatienceMs);
+  }
+}
+
 Task<Result<void>> GroupImpl::stop() {
   co_await leave_in_order();
   stopping_ = true;
@@ -122,7 +140,7 @@ Task<Result<void>> GroupImpl::stop() {
   log_.close();
   applier_.close();
   log_service_.close();
-  while (operations_ > 0 && !failed_) co_await idle_.wait();
+  co_await operations_end();
   co_await replica_->stop();
   if (!failed_) co_await log_.drain();
   co_await checkpoint_turn_.acquire();

@@ -31,6 +31,7 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   // Without a coordinator it serves when this returns.
   Task<Result<void>> recover();
   Task<void> abandon();
+  Task<void> operations_end();
 
   Task<Result<Volume*>> create_volume(std::string name, Uuid uuid, BlockCount size) override;
   Task<Result<void>> delete_volume(std::string name) override;

@@ -47,9 +47,9 @@ ExchangePtr Clients::draw(std::uint32_t) {
                    : takes(options_.compare_and_write) ? OpKind::compare_and_write
                                                        : OpKind::write;
   exchange->range = draw_range();
-  if (exchange->kind == OpKind::unmap && random.one_in(3)) exchange->range = draw_map_page();
   if (exchange->kind == OpKind::compare_and_write) exchange->range.count = BlockCount(std::min<std::uint64_t>(exchange->range.count.value, 2));
   if (bytes_written_ > options_.write_bytes_max) exchange->kind = OpKind::read;
+  if (exchange->kind == OpKind::unmap && random.one_in(3)) exchange->range = draw_map_page();
   if (exchange->kind == OpKind::write) bytes_written_ += exchange->range.count.value * kBlockBytes;
   exchange->volume = static_cast<std::uint32_t>(random.below(options_.volumes));
   exchange->volume_name = volume_name(exchange->volume);
