@@ -257,6 +257,7 @@ void GroupImpl::commit_delete(TailRecord& record) {
 void GroupImpl::store_failed(Error error) {
   if (failed_) return;
   failed_ = true;
+  failure_code_ = error.code;
   failure_ = concat("the store is out of service: ", error.text(),
                     "; check the device, then restart the node: it recovers everything it acknowledged");
   log_error(failure_);

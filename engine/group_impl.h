@@ -246,6 +246,7 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   std::uint64_t sync_latency_us_ = 0;
   bool failed_ = false;
   std::string failure_;
+  Errc failure_code_{};
   bool stopping_ = false;
   bool running_ = false;                 // Recovered.
   std::uint64_t operations_ = 0;

@@ -158,7 +158,7 @@ void GroupImpl::start_replica() {
 
 Task<Result<void>> GroupImpl::await_open() {
   while (!failed_ && !replica_->is_open()) co_await progress_.wait();
-  if (failed_) co_return fail(Errc::io_error, failure_);
+  if (failed_) co_return fail(failure_code_, failure_);
   co_return Result<void>{};
 }
 
