@@ -213,6 +213,7 @@ Task<Result<void>> GroupImpl::replay_all(Lsn committed) {
     if (i % kRecordsInATurn == 0) co_await Yield{ports_.executor};  // Others live on this thread.
     const wal::RecordHeader& h = replay_[i].header;
     if (h.lsn > committed.value) pending_.keep_places(false);
+    if (Epoch(h.epoch) < facts_.history.last()) co_return fail(Errc::corrupt, concat("the log's epochs go backwards at LSN ", h.lsn));
     facts_.history.note(Epoch(h.epoch), Lsn(h.lsn));
     auto record = co_await recovered_record(&replay_[i]);
     if (!record) co_return fail(record.error());
