@@ -103,9 +103,10 @@ Task<void> GroupImpl::back_spare_chunks() {
   if (!reserved) next_spare_look_ = ports_.clock.now() + milliseconds(kSpareRetryMs);
 }
 
+// Also while it is not certain yet that there is nothing more: writes that come meanwhile would use up what is in hand.
 std::uint64_t GroupImpl::reservable_chunks() const {
   const snapshot::Space& space = const_cast<snapshot::Store&>(store_).space();
-  return short_of_space_ ? space.backed_free() - space.reserved() : ~std::uint64_t{0};
+  return short_of_space_ || space.is_searching() ? space.backed_free() - space.reserved() : ~std::uint64_t{0};
 }
 
 // Each record under way may need a chunk for each end, and those that it covers.

@@ -152,7 +152,7 @@ Task<Result<void>> GroupImpl::rebuild(rebuild::Peer* peer, bool whole) {
   mark(whole ? Mark::rebuild_whole : Mark::rebuild_begins);
   rebuilding_ = true;
   log_info(concat("this copy is being rebuilt: ", whole ? "all of it is compared" : concat("what changed since LSN ", commit_lsn_)));
-  rebuild::Target target(store_, *peer, *this, ports_.clock, rebuild_progress_);
+  rebuild::Target target(store_, *peer, *this, ports_.clock, rebuild_progress_, options_.rebuild_keep_chunks);
   const Lsn base = planted(Bug::delta_from_log_end) ? log_end : Lsn(commit_lsn_);
   auto done = co_await target.run(whole ? Lsn() : base);
   Result<void> result;  // Not by a conditional expression: GCC 12 destroys what a co_await in it returns twice.

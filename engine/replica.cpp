@@ -105,6 +105,7 @@ void Replica::send(const SendTo& action) {
   if (ack && last && last->epoch == ack->epoch) *last = *ack;
   else session->outbox.push_back(action.message);
   if (auto* beat = std::get_if<Beat>(&session->outbox.back())) beat->free_chunks = group_->reservable_chunks();
+  if (auto* newest = std::get_if<Ack>(&session->outbox.back())) newest->free_chunks = group_->reservable_chunks();
   session->work.notify_all();
 }
 

@@ -136,7 +136,10 @@ bool Replica::take_frame(Session& session, Frame frame) {
   auto message = decode_message(frame.head.bytes());
   if (!message) return refuse_frame(session, message.error().text());
   event([&](RoleMachine& m) { m.received(now(), session.node, session.id, *message); });
-  if (const auto* ack = std::get_if<Ack>(&*message)) session.acked(ack->durable);
+  if (const auto* ack = std::get_if<Ack>(&*message)) {
+    session.free_chunks = ack->free_chunks;
+    session.acked(ack->durable);
+  }
   if (const auto* beat = std::get_if<Beat>(&*message)) session.free_chunks = beat->free_chunks;
   return true;
 }

@@ -207,8 +207,12 @@ void RoleMachine::beat_to(BootNs now, Peer& to) {
   send(to, beat);
 }
 
+// Whose connection was reset, and who does not come back, is dead or behind a port that refuses. The latter may claim as soon as its
+// promise is over: by then it has to be out.
 bool RoleMachine::is_silent(const Peer& member, BootNs now) const {
-  return now - std::max(member.heard, leading_since_) > milliseconds(start_.timing.replica_timeout_ms);
+  const bool gone = member.was_reset && member.session == SessionId();
+  const DurationNs timeout = milliseconds(start_.timing.replica_timeout_ms);
+  return now - std::max(member.heard, leading_since_) > (gone ? DurationNs{timeout.value / 2} : timeout);
 }
 
 // Members that are silent, have another store now, or are no longer wanted leave by CAS, all at once; O keeps them until the

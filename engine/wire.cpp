@@ -92,7 +92,7 @@ FrameKind put_body(std::vector<std::byte>& out, const MatchAt& match) {
   return FrameKind::match;
 }
 FrameKind put_body(std::vector<std::byte>& out, const Ack& ack) {
-  put(out, wal::AckBody{ack.epoch.value, ack.durable.value});
+  put(out, wal::AckBody{ack.epoch.value, ack.durable.value, ack.free_chunks});
   return FrameKind::ack;
 }
 FrameKind put_body(std::vector<std::byte>& out, const Release& release) {
@@ -218,7 +218,7 @@ Result<Message> decode_message(Bytes head) {
     case FrameKind::hello: return read_hello(body);
     case FrameKind::beat: return read_beat(body);
     case FrameKind::match: return read_fixed<wal::MatchBody>(body, [](const auto& b) { return MatchAt{Epoch(b.epoch), Lsn(b.lsn), Lsn(b.end_lsn)}; });
-    case FrameKind::ack: return read_fixed<wal::AckBody>(body, [](const auto& b) { return Ack{Epoch(b.epoch), Lsn(b.durable_lsn)}; });
+    case FrameKind::ack: return read_fixed<wal::AckBody>(body, [](const auto& b) { return Ack{Epoch(b.epoch), Lsn(b.durable_lsn), b.free_chunks}; });
     case FrameKind::release: return read_fixed<wal::EpochBody>(body, [](const auto& b) { return Release{Epoch(b.epoch)}; });
     case FrameKind::fenced: return read_fixed<wal::EpochBody>(body, [](const auto& b) { return Fenced{Epoch(b.epoch)}; });
     case FrameKind::lagging: return read_fixed<wal::MatchBody>(body, [](const auto& b) { return Lagging{Epoch(b.epoch), Lsn(b.lsn)}; });

@@ -167,7 +167,7 @@ Task<Result<void>> Target::match_leaf(StoredVolume* volume, std::uint64_t index,
   co_await fetches.join();
   if (frame) --frame->pins;
   if (error_) co_return fail(*error_);
-  if (fetched_since_kept_ >= kFetchesPerKeep) {
+  if (fetched_since_kept_ >= keep_chunks_) {
     fetched_since_kept_ = 0;
     CO_TRY(co_await owner_->keep());
   }

@@ -248,7 +248,9 @@ Task<Result<void>> Space::extend(std::uint64_t wanted) {
     unbacked_count_ += length;
     if (done.error().code != Errc::no_space) co_return done;
   }
+  searching_ = true;
   auto found = co_await find_backed(wanted);
+  searching_ = false;
   co_return found;
 }
 

@@ -71,6 +71,8 @@ class Space {
   std::uint64_t pages_live() const { return pages_live_; }
   std::uint64_t backed_free() const { return backed_count_; }
   std::uint64_t reserved() const { return reserved_; }
+  // The file system gives nothing more, and free chunks that may still have their space are being looked for: that takes its time.
+  bool is_searching() const { return searching_; }
   // Chunks that wait for a checkpoint to be free again.
   // Space is short: the chunks that the next checkpoint frees stay backed instead of being punched.
   void keep_backed() { keep_backed_ = true; }
@@ -129,6 +131,7 @@ class Space {
   std::vector<Quarantined> quarantine_;
   bool keep_backed_ = false;
   std::vector<SpaceOp> ops_;
+  bool searching_ = false;
   Semaphore extending_;
 };
 

@@ -75,8 +75,9 @@ static_assert(sizeof(MatchBody) == 24);
 struct AckBody {
   std::uint64_t epoch;
   std::uint64_t durable_lsn;
+  std::uint64_t free_chunks;     // As in a beat.
 };
-static_assert(sizeof(AckBody) == 16);
+static_assert(sizeof(AckBody) == 24);
 
 struct EpochBody {               // Release: the epoch that was led. Fenced: the one that is bound.
   std::uint64_t epoch;

@@ -1,4 +1,4 @@
-// A call of a node's group, made by hand: it dies with the node's process.
+// A call of one node's group, from outside of the world: the world runs until there is an answer, or the node has died.
 #pragma once
 
 #include <memory>
@@ -14,14 +14,13 @@ Task<void> keep_answer(Task<Result<T>> task, std::shared_ptr<std::optional<Resul
   answer->emplace(std::move(value));
 }
 
-// Runs the world until it is answered. Nothing: it was not, or the process is gone.
 template <class T>
-std::optional<Result<T>> call(Cluster& cluster, NodeId node, Task<Result<T>> task) {
+std::optional<Result<T>> call(Cluster& cluster, NodeId id, Task<Result<T>> task, DurationNs within = milliseconds(10'000)) {
   auto answer = std::make_shared<std::optional<Result<T>>>();
-  cluster.node(node).process().scope().spawn(keep_answer(std::move(task), answer));
-  const std::uint64_t life = cluster.node(node).lives();
-  const auto over = [&] { return answer->has_value() || cluster.node(node).lives() != life || !cluster.node(node).is_up(); };
-  cluster.run_until(over, milliseconds(10'000));
+  ClusterNode& node = cluster.node(id);
+  node.process().scope().spawn(keep_answer(std::move(task), answer));
+  const std::uint64_t life = node.lives();
+  cluster.run_until([&] { return answer->has_value() || node.lives() != life || !node.is_up(); }, within);
   return *answer;
 }
 

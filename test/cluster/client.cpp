@@ -111,6 +111,7 @@ void Clients::note(const Exchange& exchange) {
   ++counters_.operations;
   if (!exchange.answered) ++counters_.timed_out;
   if (exchange.error == Errc::no_space) ++counters_.no_space;
+  if (exchange.error == Errc::miscompare) ++counters_.miscompares;
   const Outcome outcome = exchange.answered ? exchange.outcome : Outcome::unknown;
   ++(outcome == Outcome::done ? counters_.done : outcome == Outcome::refused ? counters_.refused : counters_.unknown);
 }
@@ -134,6 +135,23 @@ Task<void> Clients::compare_and_write(Client* client, ExchangePtr exchange) {
   if (!seen->answered || seen->outcome != Outcome::done) co_return;
   exchange->expected = seen->seen;
   ExchangePtr done = co_await operate(client, exchange);
+}
+
+ExchangePtr Clients::start_one(NodeId path, OpKind kind, std::uint32_t volume, BlockRange range) {
+  auto exchange = std::make_shared<Exchange>();
+  exchange->kind = kind;
+  exchange->volume = volume;
+  exchange->volume_name = volume_name(volume);
+  exchange->range = range;
+  ++running_;
+  scope_.spawn(run_one(this, path, exchange));
+  return exchange;
+}
+
+Task<void> Clients::run_one(Clients* self, NodeId path, ExchangePtr exchange) {
+  Client client{0, path};
+  (void)co_await self->operate(&client, exchange);
+  --self->running_;
 }
 
 void Clients::start_reading_all() {

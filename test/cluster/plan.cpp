@@ -90,6 +90,7 @@ GroupOptions draw_group_options(const Plan& plan, NodeId node, SimRandom& random
   o.apply_backlog_bytes = 4 << 20;
   o.tail_bytes_max = 4 << 20;
   o.ship_window_bytes = 2 << 20;
+  o.rebuild_keep_chunks = plan.rebuild_keep_chunks;
   if (!plan.shrink_tunables) return o;
   o.map_cache_bytes = 65536ULL << random.below(5);
   o.apply_backlog_bytes = 65536ULL << random.between(4, 6);
