@@ -1,5 +1,7 @@
 #include "test/cluster/log_follower.h"
 
+#include <algorithm>
+
 #include "test/cluster/call.h"
 #include "test/sim/text.h"
 
@@ -52,6 +54,10 @@ bool LogFollower::catch_up() {
     if (next > cluster_->node(*node).group()->status().commit_lsn) return true;
   }
   return false;
+}
+
+bool LogFollower::kept(const ConsumerStatus& found) const {
+  return std::none_of(told.begin(), told.end(), [&](const Told& entry) { return entry.lsn > found.confirmed && entry.lsn <= last_confirmed; });
 }
 
 std::optional<ConsumerStatus> LogFollower::status() const {

@@ -32,6 +32,9 @@ class LogFollower {
   bool catch_up();
   // As whoever serves has it; nothing: nobody does, or the consumer is not known there.
   std::optional<ConsumerStatus> status() const;
+  // Nothing that it was told and confirmed durably counts as unread there. Positions of consumers are records, too, but nobody is
+  // told of them, and a position that has passed only such records need not be kept.
+  bool kept(const ConsumerStatus& found) const;
 
   Lsn next, last_confirmed;
   std::vector<Told> told;

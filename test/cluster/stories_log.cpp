@@ -1,6 +1,4 @@
 // W: the log and its content across leaders, for members and for named consumers.
-#include <algorithm>
-
 #include "test/cluster/log_follower.h"
 #include "test/cluster/story.h"
 #include "test/sim/text.h"
@@ -76,11 +74,7 @@ void is_found(Story& s, const LogFollower& follower) {
   const auto found = follower.status();
   s.expect(found.has_value(), "the consumer is found, not made anew");
   if (!found) return;
-  // Positions of consumers are records, too, which are nobody's to confirm: what counts is what it was told.
-  const bool none_again = std::none_of(follower.told.begin(), follower.told.end(), [&](const LogFollower::Told& told) {
-    return told.lsn > found->confirmed && told.lsn <= follower.last_confirmed;
-  });
-  s.expect(none_again && found->confirmed < follower.next && !found->gap,
+  s.expect(follower.kept(*found) && found->confirmed < follower.next && !found->gap,
            sim::format("at LSN {}; it had confirmed {}, and is told nothing of that again", found->confirmed.value, follower.last_confirmed.value));
 }
 

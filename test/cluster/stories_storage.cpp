@@ -11,8 +11,12 @@ namespace {
 constexpr std::uint64_t kPlentyOfSpace = ~std::uint64_t{0} >> 1;
 constexpr std::uint64_t kHotBlocks = 64;
 
-// Every operation is short: what has to be fetched from other copies, block by block, does not outlast a client's patience.
-void short_operations(Plan& plan) { plan.clients.large_one_in = 1'000'000; }
+// Every operation is short: what has to be fetched from other copies, block by block, does not outlast a client's patience. And what
+// was written stays: there must be something that can rot.
+void short_operations(Plan& plan) {
+  plan.clients.large_one_in = 1'000'000;
+  plan.clients.unmap = 0;
+}
 
 // Clients do not tire of writing.
 void steady_writes(Plan& plan) {
@@ -30,7 +34,6 @@ void small_disks(Plan& plan) {
   plan.clients.volume_blocks = 512 * kChunkBlocks;
   plan.clients.hot_blocks = kHotBlocks;
   plan.clients.hot_percent = 100;
-  plan.clients.unmap = 0;
   // Before it says no, a store looks for space in all corners.
   plan.clients.patience_min = milliseconds(1'000);
   plan.clients.patience_max = milliseconds(1'200);
