@@ -10,7 +10,7 @@ Result<void> Disk::Awaiter::await_resume() const {
     case ENOSPC:
     case EDQUOT:
     case EFBIG: return fail(Errc::no_space);
-    default: return fail(request_.op == DiskOp::sync ? Errc::sync_failed : Errc::io_error);
+    default: return fail(request_.op == DiskOp::sync || request_.op == DiskOp::grow ? Errc::sync_failed : Errc::io_error);
   }
 }
 

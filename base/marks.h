@@ -18,6 +18,7 @@ namespace holdfast {
   M(log_overwritten_while_read, "a batch is overwritten while it is read back")                       \
   M(scan_cut_by_batch, "recovery: a newer generation begins before the end of the older one")         \
   M(scan_cut_by_superblock, "recovery: only the superblock knows of a cut")                           \
+  M(scan_unreadable, "the medium cannot be read where the log goes on")                               \
   M(scan_torn_tail, "recovery: something unreadable follows the end")                                 \
   M(scan_rewrites, "recovery: what is not proven durable is written again")                           \
   M(superblock_copy_lost, "one copy of the superblock is unreadable")                                 \
@@ -54,6 +55,7 @@ namespace holdfast {
   M(register_conflict, "somebody else changed the register")                                          \
   M(register_unknown, "nobody knows whether the register changed")                                    \
   M(role_claim_abandoned, "a claim's nonce is forgotten")                                             \
+  M(role_longer_log_first, "a copy with a longer log goes first")                                     \
   M(role_bind_behind_bind, "a newer epoch comes while one is being bound")                            \
   M(role_gave_way, "a primary that serves nobody keeps the others in sync")                           \
   M(role_released_helpless, "a primary without lease and coordinator releases")                       \
@@ -75,6 +77,7 @@ namespace holdfast {
   M(scrub_divergence, "a scrub finds that copies differ")                                             \
   M(scrub_page_renewed, "a page is bad on the disk and right in memory")                              \
   M(rebuild_interrupted, "a rebuild is interrupted")                                                  \
+  M(rebuild_base_too_old, "the other copy's maps do not tell what changed since")                     \
   M(rebuild_same_content, "a chunk is the same by another way")                                       \
   M(rebuild_hole, "pages are emptied by a rebuild")                                                   \
   M(rebuild_volume_made, "a rebuild makes a volume")                                                  \

@@ -46,6 +46,7 @@ struct GroupOptions {
   engine::Timing timing;
   std::uint64_t tail_bytes_max = 16ULL << 20;        // Payload that is logged and not committed: writers then wait.
   std::uint64_t ship_window_bytes = 8ULL << 20;      // Payload sent to one member and not acknowledged by it.
+  std::uint32_t rebuild_keep_chunks = 1024;          // A rebuild that is interrupted fetches at most so many chunks again.
   std::int64_t consumer_log_ms = 1'000;              // Positions of consumers are logged within this time, not each by itself.
   std::int64_t scrub_interval_ms = 0;                // From the end of one scrub to the next; zero: only when it is asked for.
   std::uint64_t scrub_bytes_per_second = 32ULL << 20;

@@ -93,6 +93,7 @@ namespace {
 constexpr std::uint64_t kSpareChunks = 128;        // 8 MiB.
 constexpr std::uint64_t kSpareMargin = 32;         // Of them, for what a report does not know of yet.
 constexpr std::int64_t kSpareRetryMs = 500;
+constexpr std::int64_t kCommitPatienceMs = 2'000;  // Of a stop.
 static_assert(kSpareMargin < kSpareChunks);
 }  // namespace
 
@@ -113,9 +114,10 @@ Task<void> GroupImpl::back_spare_chunks() {
   if (!reserved) next_spare_look_ = ports_.clock.now() + milliseconds(kSpareRetryMs);
 }
 
+// Also while it is not certain yet that there is nothing more: writes that come meanwhile would use up what is in hand.
 std::uint64_t GroupImpl::reservable_chunks() const {
   const snapshot::Space& space = const_cast<snapshot::Store&>(store_).space();
-  return short_of_space_ ? space.backed_free() - space.reserved() : ~std::uint64_t{0};
+  return short_of_space_ || space.is_searching() ? space.backed_free() - space.reserved() : ~std::uint64_t{0};
 }
 
 // Each record under way may need a chunk for each end, and those that it covers.
@@ -123,6 +125,23 @@ bool GroupImpl::members_are_short() const {
   if (!replica_->is_open()) return false;
   const std::uint64_t under_way = 2 * (log_.last_lsn().value - commit_lsn_) + tail_.bytes() / kChunkBytes;
   return replica_->least_free_chunks() < under_way + kSpareMargin;
+}
+
+// What is logged waits for its commit, which takes the others; when they do not answer, its outcome stays unknown.
+Task<void> GroupImpl::operations_end() {
+  constexpr std::int64_t kPauseMs = 10;
+  Timer pause(ports_.clock);
+  BootNs latest = ports_.clock.now() + milliseconds(kCommitPatienceMs);
+  while (operations_ > 0 && !failed_) {
+    if (!ports_.coordinator) {
+      co_await idle_.wait();
+      continue;
+    }
+    co_await pause.after(milliseconds(kPauseMs));
+    if (ports_.clock.now() < latest) continue;
+    end_serving();
+    latest = ports_.clock.now() + milliseconds(kCommitPatienceMs);
+  }
 }
 
 Task<Result<void>> GroupImpl::stop() {
@@ -134,7 +153,7 @@ Task<Result<void>> GroupImpl::stop() {
   applier_.close();
   log_service_.close();
   scrubber_->stop();
-  while (operations_ > 0 && !failed_) co_await idle_.wait();
+  co_await operations_end();
   co_await replica_->stop();
   if (!failed_) co_await log_.drain();
   co_await checkpoint_turn_.acquire();
@@ -151,6 +170,8 @@ Task<Result<void>> GroupImpl::stop() {
   co_await scrubber_->join();
   co_await scope_.join();
   for (auto& volume : volumes_) volume->tell(VolumeEvent::stopped_serving);
+  // Who was woken on the way goes first: the owner may destroy the group as soon as this returns.
+  co_await Yield{ports_.executor};
   co_return done;
 }
 

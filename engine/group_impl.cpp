@@ -92,6 +92,7 @@ Task<Result<void>> GroupImpl::commit(Tail::Handle record, std::uint64_t room, st
     co_await progress_.wait();
   }
   if (reign != reign_) co_return fail(Errc::fenced);
+  if (!replica_->may_acknowledge()) co_return fail(obstacle());
   co_return Result<void>{};
 }
 
@@ -122,7 +123,8 @@ void GroupImpl::update_facts() {
   facts_.promotable = !unfit_ && !failed_;
   facts_.needs_rebuild = log_lost_;
   // Whoever is not fit yet does not count as having the last of what it needs.
-  if (unfit_ && reach_ != Lsn() && facts_.durable >= reach_) facts_.durable = std::max(facts_.applied, Lsn(reach_.value - 1));
+  const Lsn reach = std::max(reach_, primary_end_);
+  if (unfit_ && reach != Lsn() && facts_.durable >= reach) facts_.durable = std::max(facts_.applied, Lsn(reach.value - 1));
 }
 
 void GroupImpl::log_durable(Lsn) {
@@ -251,13 +253,14 @@ void GroupImpl::commit_delete(TailRecord& record) {
     deleted_.push_back(std::move(*found));
     volumes_.erase(found);
   }
-  if (running_) scope_.spawn(purge(record.volume));
+  if (running_) start_purge(record.volume);
 }
 
 // Final: nothing is retried, everything that waits is told, and the reason stays.
 void GroupImpl::store_failed(Error error) {
   if (failed_) return;
   failed_ = true;
+  failure_code_ = error.code;
   failure_ = concat("the store is out of service: ", error.text(),
                     "; check the device, then restart the node: it recovers everything it acknowledged");
   log_error(failure_);

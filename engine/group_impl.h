@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -31,6 +32,8 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
 
   // Without a coordinator it serves when this returns.
   Task<Result<void>> recover();
+  Task<void> abandon();
+  Task<void> operations_end();
 
   Task<Result<Volume*>> create_volume(std::string name, Uuid uuid, BlockCount size) override;
   Task<Result<void>> delete_volume(std::string name) override;
@@ -214,7 +217,10 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   bool checkpoint_is_due();
   void check_log_use();
   Task<Result<void>> checkpoint_locked(bool clean);
+  void start_purge(VolumeId id);  // Unless it is under way.
   Task<void> purge(VolumeId id);
+  Task<void> purge_alone(VolumeId id);
+  Task<Result<void>> await_purge(VolumeId id);
   Task<Result<std::uint64_t>> purge_leaves(snapshot::StoredVolume* volume);
   Task<Result<void>> empty_leaf(snapshot::StoredVolume* volume, std::uint64_t index);
   Task<Result<std::uint64_t>> verify_volume(snapshot::StoredVolume* volume);
@@ -249,10 +255,12 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   bool unfit_ = false;                   // As the superblock has it, or is about to.
   bool backing_spare_ = false;
   bool short_of_space_ = false;          // The last attempt found less than it wanted.
+  std::set<std::uint64_t> purging_;      // Volumes.
   BootNs next_spare_look_{};
   bool log_lost_ = false;                // As the superblock has it: only a rebuild goes on from here.
   std::string unfit_because_;            // For people; as far as this process knows.
-  Lsn reach_;                            // What the log must reach to be fit again; zero: only a primary can say.
+  Lsn reach_;                            // What the map has, or lacks: the log must reach it for this copy to be fit again …
+  Lsn primary_end_;                      // … and what the newest primary had when its log met mine; zero: none has said.
   bool maps_lost_ = false;               // As the superblock has it: unreadable pages are empty, and all is to be compared.
   bool looking_after_pages_ = false;
   std::uint64_t emptied_before_ = 0;     // Pages, when the comparison under way began …
@@ -267,6 +275,7 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   std::uint64_t sync_latency_us_ = 0;
   bool failed_ = false;
   std::string failure_;
+  Errc failure_code_{};
   bool stopping_ = false;
   bool running_ = false;                 // Recovered.
   std::uint64_t operations_ = 0;

@@ -31,7 +31,10 @@ Task<Result<std::unique_ptr<Group>>> Group::open(GroupPorts ports, GroupOptions 
   options.log_batch_bytes_max = std::min<std::uint32_t>(options.log_batch_bytes_max, BufferPool::kLargestBytes);
   auto group = std::make_unique<engine::GroupImpl>(ports, options, wal::LogGeometry{snapshot::kLogOffset, pair->newest.log_blocks});
   auto recovered = co_await group->recover();
-  if (!recovered) co_return fail(recovered.error());
+  if (!recovered) {
+    co_await group->abandon();
+    co_return fail(recovered.error());
+  }
   co_return std::unique_ptr<Group>(std::move(group));
 }
 
@@ -123,19 +126,30 @@ Task<Result<void>> GroupImpl::recover() {
   committed_at(recovered_point_.value_or(wal::LogPoint{Lsn(sb.applied_lsn), input.tail.chain_xxh3, input.tail.written_blocks}));
   log_service_.noted(RecordKind::write, Lsn(sb.applied_lsn));  // Of whatever kind it was.
   std::memcpy(coordinator_.data(), sb.coordinator, coordinator_.size());
-  CO_TRY(co_await replay_all(Lsn(std::max(sb.applied_lsn, scanned->commit_lsn))));
+  // A single copy is all that has to have a record.
+  const std::uint64_t committed = ports_.coordinator ? std::max(sb.applied_lsn, scanned->commit_lsn) : end.value;
+  CO_TRY(co_await replay_all(Lsn(committed)));
   recovered_records_ = end.value - sb.applied_lsn;
+  if (!ports_.coordinator && unfit_)
+    co_return fail(Errc::damaged, "this copy lacks data that other copies of its group have, and no coordinator is configured to find them");
+  scope_.spawn(checkpoint_loop());  // A log that is full to the last block waits for it.
   start_replica();
   if (!ports_.coordinator) CO_TRY(co_await await_open());
   recovery_ms_ = static_cast<std::uint64_t>((ports_.clock.now() - begin).value / 1'000'000);
   running_ = true;
   if (store_.damage().met > 0) page_unreadable();
-  scope_.spawn(checkpoint_loop());
   scrubber_->start();
   applier_.kick();
   for (auto& stored : store_.volumes())
-    if (stored->deleting()) scope_.spawn(purge(stored->id()));
+    if (stored->deleting()) start_purge(stored->id());
   co_return Result<void>{};
+}
+
+// Flows may be under way already.
+Task<void> GroupImpl::abandon() {
+  if (!replica_) co_return;
+  if (!failed_) store_failed(Error(Errc::closed, "the group was not opened"));
+  (void)co_await stop();
 }
 
 void GroupImpl::start_replica() {
@@ -154,7 +168,7 @@ void GroupImpl::start_replica() {
 
 Task<Result<void>> GroupImpl::await_open() {
   while (!failed_ && !replica_->is_open()) co_await progress_.wait();
-  if (failed_) co_return fail(Errc::io_error, failure_);
+  if (failed_) co_return fail(failure_code_, failure_);
   co_return Result<void>{};
 }
 
@@ -209,6 +223,7 @@ Task<Result<void>> GroupImpl::replay_all(Lsn committed) {
     if (i % kRecordsInATurn == 0) co_await Yield{ports_.executor};  // Others live on this thread.
     const wal::RecordHeader& h = replay_[i].header;
     if (h.lsn > committed.value) pending_.keep_places(false);
+    if (Epoch(h.epoch) < facts_.history.last()) co_return fail(Errc::corrupt, concat("the log's epochs go backwards at LSN ", h.lsn));
     facts_.history.note(Epoch(h.epoch), Lsn(h.lsn));
     auto record = co_await recovered_record(&replay_[i]);
     if (!record) co_return fail(record.error());
@@ -258,6 +273,7 @@ Task<Result<Tail::Handle>> GroupImpl::recovered_record(const Replayed* replayed)
         record->add_intent(pending_.obtain(*record->target, h.first_block / kChunkBlocks + i));
       break;
     case RecordKind::unmap: {
+      if (h.count > kUnmapRecordBlocks) co_return fail(Errc::corrupt, concat("the record of LSN ", h.lsn, " unmaps too much"));
       VolumeImpl* volume = record->target ? volume_of(record->volume) : nullptr;
       Result<void> loaded = fail(Errc::not_found);
       if (volume) {

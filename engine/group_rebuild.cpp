@@ -57,6 +57,7 @@ Task<Result<Answer>> GroupImpl::answer_image() {
   image.chain_xxh3 = commit_chain_;
   image.written_blocks = commit_written_;
   image.next_volume_id = store_.superblock().next_volume_id;
+  image.changes_since = store_.changes_known_since();
   image.history = facts_.history;
   image.history.cut(image.lsn);
   image.consumers.assign(store_.consumers().all().begin(), store_.consumers().all().end());
@@ -79,9 +80,7 @@ Task<Result<Answer>> GroupImpl::answer_image() {
 
 Task<Result<Answer>> GroupImpl::answer_leaf(StoredVolume* volume, std::uint64_t from, Lsn since) {
   const std::uint64_t end = volume->leaf_count();
-  // A copy that was rebuilt itself does not know what became a hole before: then every page is told, and every hole.
-  const bool known = since.value >= store_.superblock().rebuilt_lsn;
-  auto changed = co_await volume->map->next_changed(std::min(from, end), end, known ? std::optional(since) : std::nullopt);
+  auto changed = co_await volume->map->next_changed(std::min(from, end), end, since);
   if (!changed) co_return fail(changed.error());
   Answer answer;
   answer.index = changed->first;
@@ -182,7 +181,7 @@ Task<Result<rebuild::Target::Done>> GroupImpl::compare_with(rebuild::Peer* peer,
   for (int i = 0; i < kComparisonsMax; ++i) {
     emptied_before_ = store_.damage().emptied;
     compared_as_lost_ = maps_lost_;
-    rebuild::Target target(store_, *peer, *this, ports_.clock, rebuild_progress_);
+    rebuild::Target target(store_, *peer, *this, ports_.clock, rebuild_progress_, options_.rebuild_keep_chunks);
     auto done = co_await target.run(base);
     if (!done || store_.damage().emptied == emptied_before_) co_return done;
   }
@@ -198,6 +197,8 @@ Task<Result<void>> GroupImpl::adopt_image(const rebuild::Target::Done* done) {
   const bool same = store_.damage().emptied == emptied_before_ && maps_lost_ == compared_as_lost_;
   if (!same) co_return fail(Errc::busy, "another page is unreadable");
   store_.replace_history(image.history.epochs());
+  // What was a hole there and here, but is none on a third copy, left no trace in these maps.
+  if (!planted(Bug::delta_without_holes)) store_.changes_are_known_since(image.lsn);
   store_.consumers().replace(image.consumers, image.lsn);
   snapshot::CheckpointPoint point;
   point.applied = point.durable = image.lsn;
@@ -221,10 +222,9 @@ Task<Result<void>> GroupImpl::adopt_image(const rebuild::Target::Done* done) {
   log_service_.noted(wal::RecordKind::write, reached.lsn);
   checkpoint_lsn_ = image.lsn.value;
   facts_.history = image.history;
+  primary_end_ = Lsn();
   reach_ = planted(Bug::rebuilt_copy_fit_at_once) ? image.lsn : std::max(done->reach, image.lsn);
   update_facts();
-  for (auto& stored : store_.volumes())
-    if (stored->deleting()) scope_.spawn(purge(stored->id()));
   log_info(concat("this copy was rebuilt up to LSN ", image.lsn.value, "; the log follows"));
   // Nothing may follow: then it is whole already.
   log_durable(image.lsn);
@@ -236,10 +236,8 @@ void GroupImpl::volume_added(StoredVolume* volume) { add_volume_object(volume); 
 Task<Result<void>> GroupImpl::drop_volume(StoredVolume* volume) {
   const VolumeId id = volume->id();
   if (volume->deleting()) {  // Its purge is under way.
-    Timer pause(ports_.clock);
-    while (store_.find(id) && !gives_up()) co_await pause.after(milliseconds(kPurgePauseMs));
-    if (gives_up()) co_return fail(Errc::cancelled);
-    co_return Result<void>{};
+    auto purged = co_await await_purge(id);
+    co_return purged;
   }
   const auto found = std::find_if(volumes_.begin(), volumes_.end(), [&](const auto& v) { return &v->stored() == volume; });
   if (found != volumes_.end()) {
@@ -251,14 +249,17 @@ Task<Result<void>> GroupImpl::drop_volume(StoredVolume* volume) {
     volumes_.erase(now);
   }
   store_.mark_deleting(volume, Lsn(commit_lsn_));
-  co_await checkpoint_turn_.acquire();
-  Turn turn(checkpoint_turn_);
-  CO_TRY(co_await checkpoint_locked(false));
-  auto unreadable = co_await purge_leaves(volume);
-  if (!unreadable) co_return fail(unreadable.error());
-  CO_TRY(co_await checkpoint_locked(false));
-  if (*unreadable > 0) co_return fail(Errc::corrupt, "a volume's map cannot be read");
-  store_.remove_volume(volume);
+  // Only who purges removes it: this may be given up, and the purge goes on.
+  start_purge(id);
+  auto purged = co_await await_purge(id);
+  co_return purged;
+}
+
+Task<Result<void>> GroupImpl::await_purge(VolumeId id) {
+  Timer pause(ports_.clock);
+  while (purging_.contains(id.value) && !gives_up()) co_await pause.after(milliseconds(kPurgePauseMs));
+  if (gives_up()) co_return fail(Errc::cancelled);
+  if (store_.find(id)) co_return fail(Errc::corrupt, "a volume's map cannot be read");
   co_return Result<void>{};
 }
 

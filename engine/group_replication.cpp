@@ -111,14 +111,15 @@ Task<Result<void>> GroupImpl::become_unfit(Lsn until) {
 }
 
 void GroupImpl::heard_end(Lsn end) {
-  if (!unfit_ || reach_ != Lsn()) return;
-  reach_ = end;
+  if (!unfit_) return;
+  primary_end_ = end;  // What an earlier one had beyond it may never have been committed.
   update_facts();
   consider_fitness();  // Nothing may follow.
 }
 
 void GroupImpl::consider_fitness() {
-  if (!unfit_ || fitting_ || log_lost_ || reach_ == Lsn() || log_.durable_lsn() < reach_) return;
+  const Lsn reach = std::max(reach_, primary_end_);
+  if (!unfit_ || fitting_ || log_lost_ || reach == Lsn() || log_.durable_lsn() < reach) return;
   fitting_ = true;
   scope_.spawn(become_fit());
 }
@@ -131,7 +132,7 @@ Task<void> GroupImpl::become_fit() {
   mark(Mark::fit_again);
   unfit_ = false;
   unfit_because_.clear();
-  reach_ = Lsn();
+  reach_ = primary_end_ = Lsn();
   update_facts();
   replica_->log_changed();
 }

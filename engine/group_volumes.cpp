@@ -78,7 +78,16 @@ Task<Result<void>> GroupImpl::delete_volume(std::string name) {
 }
 
 // Gives a deleted volume's space back, leaf by leaf. Restarts where it was after a crash: what is gone is a hole.
+void GroupImpl::start_purge(VolumeId id) {
+  if (purging_.insert(id.value).second) scope_.spawn(purge(id));
+}
+
 Task<void> GroupImpl::purge(VolumeId id) {
+  co_await purge_alone(id);
+  purging_.erase(id.value);
+}
+
+Task<void> GroupImpl::purge_alone(VolumeId id) {
   StoredVolume* volume = store_.find(id);
   if (!volume) co_return;
   const Lsn deleted(volume->entry.modified_lsn);

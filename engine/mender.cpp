@@ -26,7 +26,6 @@ Task<Result<void>> Mender::mend(VolumeImpl* volume, std::uint64_t block, std::ui
   auto found = co_await fetch(volume, block, checksum);
   if (!found) {
     turn_.release();
-    report_lost(*volume, block);
     co_return fail(Errc::corrupt);
   }
   std::memcpy(into, found->data(), kBlockBytes);

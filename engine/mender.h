@@ -22,8 +22,10 @@ class Mender {
   // Takes the memory that it needs. Comes first.
   Task<void> prepare();
   // The block with that content, from whoever has it, into `into`. Errors: corrupt (no copy that can be reached has it).
-  // The caller has an operation of the volume under way.
+  // The caller has an operation of the volume under way. It looks whether the block is still that one before it calls it lost.
   Task<Result<void>> mend(VolumeImpl* volume, std::uint64_t block, std::uint64_t checksum, std::byte* into);
+  // Nobody has the block. Told once each.
+  void report_lost(const VolumeImpl& volume, std::uint64_t block);
   std::uint64_t blocks_repaired() const { return blocks_repaired_; }
 
  private:
@@ -34,7 +36,6 @@ class Mender {
   Task<Result<Buffer>> fetch(VolumeImpl* volume, std::uint64_t block, std::uint64_t checksum);
   Task<void> put_back(VolumeImpl* volume, std::uint64_t block, std::uint64_t checksum);
   Task<void> put_back_alone(VolumeImpl* volume, std::uint64_t block, std::uint64_t checksum);
-  void report_lost(const VolumeImpl& volume, std::uint64_t block);
 
   GroupImpl* group_;
   Semaphore turn_;

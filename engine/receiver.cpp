@@ -145,6 +145,7 @@ Task<Result<void>> Receiver::admit(Incoming* in) {
   ready_.push_back(Ready{in->session, in->epoch, in->record.chain_xxh3, *room, std::move(record), !placed});
   if (placed) scope_.spawn(write_chunks(&ready_.back()));
   append_ready();
+  group_->look_after_space();
   co_return Result<void>{};
 }
 

@@ -29,6 +29,7 @@ class Receiver {
   // Something was committed, a session ended, or the role changed.
   void wake() { work_.notify_all(); }
   void stop();
+  Task<void> join() { return scope_.join(); }
 
  private:
   struct Incoming {

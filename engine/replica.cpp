@@ -37,7 +37,7 @@ Replica::Replica(GroupImpl& group, Start start, const LogFacts& facts)
       coordinator_(group.ports().coordinator), connector_(group.ports().connector), key_(register_key(start_.group)),
       jobs_ready_(group.ports().executor), session_gone_(group.ports().executor), frames_(group.ports().executor, kFrameMemoryBytes),
       tick_timer_(group.ports().clock), watch_timer_(group.ports().clock), receiver_(group, *this),
-      scope_(group.ports().executor) {
+      outside_(group.ports().executor), scope_(group.ports().executor) {
   if (coordinator_) return;
   solo_ = std::make_unique<SoloCoordinator>(group.ports().executor, solo_register(start_));
   coordinator_ = solo_.get();
@@ -53,7 +53,7 @@ bool Replica::may_serve() const { return machine_.may_serve(now()); }
 void Replica::start() {
   scope_.spawn(work_off());
   scope_.spawn(tick_loop());
-  if (!solo_) scope_.spawn(watch_register());
+  if (!solo_) outside_.spawn(watch_register());
   receiver_.start();
   event([&](RoleMachine& m) { m.tick(now()); });
 }
@@ -69,8 +69,11 @@ Task<void> Replica::stop() {
     session->link->close();
     session->work.notify_all();
   }
-  // Flows that wait for the coordinator or for a connection end with the group.
   while (!sessions_.empty()) co_await session_gone_.wait();
+  co_await receiver_.join();
+  co_await scope_.join();
+  // Who waits for the coordinator or for a connection may do so for ever, and ends with the group; the one of a single copy answers.
+  if (solo_) co_await outside_.join();
 }
 
 void Replica::perform() {
@@ -85,8 +88,8 @@ void Replica::perform() {
 void Replica::carry_out(Action& action) {
   if (const auto* message = std::get_if<SendTo>(&action)) return send(*message);
   if (const auto* commit = std::get_if<CommitTo>(&action)) return group_->commit_to(commit->lsn);
-  if (std::get_if<ReadRegister>(&action)) return scope_.spawn(read_register());
-  if (auto* swap = std::get_if<SwapRegister>(&action)) return scope_.spawn(swap_register(std::move(*swap)));
+  if (std::get_if<ReadRegister>(&action)) return ask_coordinator(read_register());
+  if (auto* swap = std::get_if<SwapRegister>(&action)) return ask_coordinator(swap_register(std::move(*swap)));
   if (std::get_if<Open>(&action)) return group_->begin_serving();
   if (std::get_if<Cease>(&action)) return group_->end_serving();
   jobs_.push_back(std::move(action));
@@ -102,6 +105,7 @@ void Replica::send(const SendTo& action) {
   if (ack && last && last->epoch == ack->epoch) *last = *ack;
   else session->outbox.push_back(action.message);
   if (auto* beat = std::get_if<Beat>(&session->outbox.back())) beat->free_chunks = group_->reservable_chunks();
+  if (auto* newest = std::get_if<Ack>(&session->outbox.back())) newest->free_chunks = group_->reservable_chunks();
   session->work.notify_all();
 }
 
@@ -169,7 +173,7 @@ Task<void> Replica::work_off() {
     Action job = std::move(jobs_.front());
     jobs_.pop_front();
     auto done = co_await do_job(&job);
-    if (!done && !failed_) group_->report_failure(done.error());
+    if (!done && !failed_ && !stopping_) group_->report_failure(done.error());
   }
 }
 
@@ -181,6 +185,10 @@ Task<Result<void>> Replica::do_job(Action* job) {
   } else if (const auto* cut = std::get_if<CutTo>(job)) {
     const CutTo what = *cut;
     co_await receiver_.settle();
+    if (what.end.value < group_->commit_lsn().value) {  // It was asked for before a rebuild.
+      close_session(what.session);
+      co_return Result<void>{};
+    }
     CO_TRY(co_await group_->cut_log(what.end));
     group_->heard_end(what.reach);
     receiver_.restart(what.session, group_->log().last_lsn());

@@ -84,6 +84,9 @@ class Replica {
   }
   void perform();
   void carry_out(Action& action);
+  void ask_coordinator(Task<void> flow) {
+    if (!stopping_) outside_.spawn(std::move(flow));
+  }
   void send(const SendTo& action);
 
   Task<void> tick_loop();
@@ -149,7 +152,8 @@ class Replica {
   Timer tick_timer_;
   Timer watch_timer_;
   Receiver receiver_;
-  Scope scope_;
+  Scope outside_;                // Flows that wait for the coordinator or for a connection: perhaps for ever.
+  Scope scope_;                  // The others: they end once they are asked to.
 };
 
 }  // namespace holdfast::engine

@@ -24,7 +24,7 @@ void Replica::dial_members() {
   for (const NodeId node : machine_.view().members) {
     if (node <= start_.self.node || std::find(dialed_.begin(), dialed_.end(), node) != dialed_.end()) continue;
     dialed_.push_back(node);
-    scope_.spawn(dial(node));
+    outside_.spawn(dial(node));
   }
 }
 
@@ -140,7 +140,10 @@ bool Replica::take_frame(Session& session, Frame frame) {
   auto message = decode_message(frame.head.bytes());
   if (!message) return refuse_frame(session, message.error().text());
   event([&](RoleMachine& m) { m.received(now(), session.node, session.id, *message); });
-  if (const auto* ack = std::get_if<Ack>(&*message)) session.acked(ack->durable);
+  if (const auto* ack = std::get_if<Ack>(&*message)) {
+    session.free_chunks = ack->free_chunks;
+    session.acked(ack->durable);
+  }
   if (const auto* beat = std::get_if<Beat>(&*message)) session.free_chunks = beat->free_chunks;
   return true;
 }

@@ -18,7 +18,16 @@ RoleMachine::RoleMachine(Start start, const LogFacts& log, Random& nonces)
 RoleMachine::Peer& RoleMachine::peer(NodeId node) {
   for (Peer& p : peers_)
     if (p.node == node) return p;
-  ENSURE(peers_.size() < kPeersMax);  // The owner refuses strangers; references to peers stay valid.
+  // References to peers stay valid. A node that is gone, and owes nothing, makes room.
+  for (Peer& p : peers_) {
+    const bool needed = p.session != SessionId() || view_.is_member(p.node) || view_.find_in_sync(p.node) ||
+                        std::any_of(obligations_.begin(), obligations_.end(), [&](const Copy& copy) { return copy.node == p.node; });
+    if (peers_.size() < kPeersMax || needed) continue;
+    p = Peer{};
+    p.node = node;
+    return p;
+  }
+  ENSURE(peers_.size() < kPeersMax);  // The owner refuses strangers.
   peers_.push_back(Peer{});
   peers_.back().node = node;
   return peers_.back();
@@ -35,7 +44,7 @@ void RoleMachine::send(Peer& to, Message message) {
 }
 
 Hello RoleMachine::my_hello() const {
-  return Hello{self(), start_.group, bound_, log_->end, log_->applied, log_->history, log_->needs_rebuild};
+  return Hello{self(), start_.group, bound_, log_->end, log_->applied, log_->history, log_->needs_rebuild, !log_->promotable};
 }
 
 void RoleMachine::tick(BootNs now) {
@@ -134,7 +143,8 @@ void RoleMachine::register_read(BootNs now, std::uint64_t revision, const Regist
   coordinator_heard_ = now;
   see(now, revision, value);
   // The view is as fresh as it gets: whoever waited for it decides now.
-  if (role_ == Role::follower && !pending_ && revision == view_revision_ && has_reason_to_claim(now) && may_claim(now)) claim(now);
+  const bool due = role_ == Role::follower && !pending_ && revision == view_revision_ && has_reason_to_claim(now) && may_claim(now);
+  if (due && !lets_a_longer_log_go_first(now)) claim(now);
 }
 
 void RoleMachine::register_unreadable(BootNs now) {

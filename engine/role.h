@@ -175,6 +175,7 @@ class RoleMachine {
   void consider_claim(BootNs now);
   bool has_reason_to_claim(BootNs now) const;
   bool may_claim(BootNs now) const;
+  bool lets_a_longer_log_go_first(BootNs now);
   bool start_wait_is_over(BootNs now) const;
   void claim(BootNs now);
   void won(BootNs now);
@@ -233,10 +234,12 @@ class RoleMachine {
   bool matched_ = false;              // In leader_session_.
   bool cutting_ = false;
   Lsn acked_;
+  std::optional<Lagging> lagging_;    // Came while I was claiming; in leader_session_.
   BootNs granted_until_{};            // My promise not to claim.
   BootNs quiet_since_{};              // Silence of the primary is counted from here at the earliest.
   Epoch released_;                    // Its primary has ceased.
   BootNs no_claim_before_{};          // I gave way: others first.
+  std::optional<BootNs> deferring_since_;
 
   // Primary.
   std::vector<Copy> obligations_;     // O, myself included.

@@ -21,12 +21,15 @@ void RoleMachine::follow(BootNs now, Peer& leader, const Beat& beat) {
     leader_session_ = leader.session;
     matched_ = cutting_ = false;
     acked_ = Lsn();
+    lagging_.reset();
   }
+  deferring_since_.reset();
   released_ = Epoch();
   leader_heard_ = now;
   told_commit(now, leader.session, beat.commit);
   if (claim_pending() && beat.echo > pending_->since) abandon_claim();
   grant(now, leader, beat);
+  if (lagging_ && role_ == Role::follower) on_lagging(leader, *lagging_);
 }
 
 // Answers each beat, with a promise unless a claim of mine may still land (5).
@@ -80,9 +83,12 @@ void RoleMachine::on_match(Peer& leader, const MatchAt& match) {
 
 // The primary cannot ship what I lack; nothing is cut, and nothing follows in this session.
 void RoleMachine::on_lagging(Peer& leader, const Lagging& lagging) {
-  const bool mine = leader.session == leader_session_ && lagging.epoch == bound_.epoch && !binding_to_ && role_ == Role::follower;
+  const bool mine = leader.session == leader_session_ && lagging.epoch == bound_.epoch && !binding_to_ && role_ != Role::primary;
   if (!mine || cutting_) return;
   matched_ = false;
+  lagging_ = lagging;
+  if (role_ != Role::follower) return;  // A claim may still land. It is said once, and heeded when the claim is given up.
+  lagging_.reset();
   ask(RebuildFrom{leader.session, lagging.shared < log_->applied});
 }
 
@@ -151,7 +157,7 @@ bool RoleMachine::may_claim(BootNs now) const {
   if (role_ != Role::follower || pending_ || binding_to_ || view_revision_ == 0) return false;
   const bool in_sync = view_.has_in_sync(self()) || planted(Bug::promoted_outside_in_sync) ||
                        (planted(Bug::wiped_disk_keeps_membership) && view_.find_in_sync(self().node));
-  if (!in_sync || !log_->promotable) return false;
+  if (!in_sync || !log_->promotable || !view_.is_member(self().node)) return false;
   const Epoch end_epoch = log_->history.at(log_->end);
   const bool reaches_floor =
       end_epoch > view_.floor_epoch || (end_epoch == view_.floor_epoch && log_->end >= view_.floor_commit);
@@ -167,7 +173,29 @@ void RoleMachine::consider_claim(BootNs now) {
   if (!has_reason_to_claim(now) || !may_claim(now)) return;
   const BootNs last = next_read_ + DurationNs{-milliseconds(start_.timing.register_poll_ms).value};
   if (released_ == Epoch() && now - last < milliseconds(start_.timing.register_retry_ms)) return;
+  if (lets_a_longer_log_go_first(now)) return;
   read_register(now);
+}
+
+// The end of a log that rots while its node is down looks like a torn tail and is cut, though it was acknowledged. Who still
+// has it leads, if it is there and can; what of it was never acknowledged may commit as well. Not for ever: what a hello says
+// was so at the time of the hello.
+bool RoleMachine::lets_a_longer_log_go_first(BootNs now) {
+  if (released_ != Epoch() && released_ == view_.epoch) return false;  // I am the one who is to go first.
+  const auto end_of = [](const wal::EpochHistory& history, Lsn end) { return std::pair(history.at(end), end); };
+  const bool someone = std::any_of(peers_.begin(), peers_.end(), [&](const Peer& p) {
+    return p.session != SessionId() && p.hello && p.coordinator_reached && !p.hello->needs_rebuild && view_.has_in_sync(p.hello->copy) &&
+           end_of(p.hello->history, p.hello->end) > end_of(log_->history, log_->end);
+  });
+  if (!someone) {
+    deferring_since_.reset();
+    return false;
+  }
+  if (!deferring_since_) {
+    mark(Mark::role_longer_log_first);
+    deferring_since_ = now;
+  }
+  return now - *deferring_since_ < milliseconds(start_.timing.takeover_patience_ms);
 }
 
 void RoleMachine::claim(BootNs now) {

@@ -30,6 +30,7 @@ struct Hello {
   Lsn applied;
   wal::EpochHistory history;
   bool needs_rebuild = false;  // Whatever the log says: records alone do not help.
+  bool unfit = false;          // It may have more, or less, than its log says.
 };
 
 // Several times a lease, both ways. Echo: the newest `sent` of the other side that arrived in this session, in its clock:
@@ -50,7 +51,11 @@ struct Beat {
 // Your log and mine are the same up to `lsn`: cut what follows. Mine ends at `end`: who has reached that lacks nothing that was
 // acknowledged before now.
 struct MatchAt { Epoch epoch; Lsn lsn; Lsn end; };
-struct Ack { Epoch epoch; Lsn durable; };   // Cumulative and contiguous.
+struct Ack {                                // Cumulative and contiguous.
+  Epoch epoch;
+  Lsn durable;
+  std::uint64_t free_chunks = ~std::uint64_t{0};  // As in a beat, so that it is never older than what it acknowledges.
+};
 struct Release { Epoch epoch; };            // I have ceased to lead it, for good (rule 8).
 struct Fenced { Epoch bound; };             // I am bound to a newer epoch than yours.
 

@@ -92,6 +92,9 @@ void RoleMachine::on_hello(BootNs now, Peer& from) {
   const bool went_back = from.promise_of == hello.copy.incarnation && hello.end < from.ever_acked;
   if (went_back) mark(Mark::role_disk_went_back);
   const bool beyond_log = shared && shared->next() < log_->first_kept;
+  // An unfit copy's map may be ahead of its log, by what was committed then; a forced fail-over took some of that back.
+  const bool of_a_lost_history = hello.unfit && hello.history.last() < view_.forced_epoch;
+  if (of_a_lost_history) shared.reset();
   if (!shared || *shared < hello.applied || went_back || beyond_log || hello.needs_rebuild) {
     from.rebuild_asked = true;
     beat_to(now, from);  // Whom it follows, before what that says.
@@ -213,8 +216,12 @@ void RoleMachine::beat_to(BootNs now, Peer& to) {
   send(to, beat);
 }
 
+// Whose connection was reset, and who does not come back, is dead or behind a port that refuses. The latter may claim as soon as its
+// promise is over: by then it has to be out.
 bool RoleMachine::is_silent(const Peer& member, BootNs now) const {
-  return now - std::max(member.heard, leading_since_) > milliseconds(start_.timing.replica_timeout_ms);
+  const bool gone = member.was_reset && member.session == SessionId();
+  const DurationNs timeout = milliseconds(start_.timing.replica_timeout_ms);
+  return now - std::max(member.heard, leading_since_) > (gone ? DurationNs{timeout.value / 2} : timeout);
 }
 
 // Members that are silent, have another store now, or are no longer wanted leave by CAS, all at once; O keeps them until the

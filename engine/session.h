@@ -22,7 +22,7 @@ struct Session {
   std::unique_ptr<Link> link;
   bool ended = false;
   BootNs heard{};              // When something came last.
-  std::uint64_t free_chunks = ~std::uint64_t{0};  // As its beats say; all bits set: enough.
+  std::uint64_t free_chunks = ~std::uint64_t{0};  // As it said last; all bits set: enough.
 
   std::deque<Message> outbox;  // Not sent yet.
   WaitList work;               // Something to send, a record to ship, an ack, or the end.

@@ -96,11 +96,12 @@ Task<Result<void>> VolumeImpl::write_same(BlockRange range, Buffer block) {
   if (!range_fits(range, capacity_)) co_return fail(Errc::out_of_range);
   if (range.count.value == 0 || block.size() != kBlockBytes) co_return fail(Errc::invalid_argument);
   VolumeOperation operation(*this);
+  const std::uint64_t reign = group_->reign();
   // All of it, not its checksum: a block that only has the one of zeros would be thrown away.
   const auto zero = [](std::byte b) { return b == std::byte{0}; };
   if (std::all_of(block.data(), block.data() + kBlockBytes, zero)) {
     co_await enter_shared();
-    auto done = co_await unmap_pieces(range);
+    auto done = co_await unmap_pieces(range, reign);
     leave_shared();
     co_return done;
   }
@@ -112,7 +113,7 @@ Task<Result<void>> VolumeImpl::write_same(BlockRange range, Buffer block) {
     const std::uint64_t aligned_end = (at / kTransferBlocksMax + 1) * kTransferBlocksMax;
     const std::uint64_t count = std::min({step, range.end().value - at, aligned_end - at});
     co_await enter_shared();
-    auto done = co_await write_admitted(BlockRange{Lba(at), BlockCount(count)}, pattern.slice(0, count * kBlockBytes));
+    auto done = co_await write_admitted(BlockRange{Lba(at), BlockCount(count)}, pattern.slice(0, count * kBlockBytes), reign);
     leave_shared();
     if (!done) co_return done;
     at += count;
@@ -150,7 +151,8 @@ Task<Result<Volume::CompareResult>> VolumeImpl::compare_and_write(BlockRange ran
     return found->matched;
   });
   if (!done) done = co_await group_->after_damage(done.error(), reign);
-  else if (result.matched) done = co_await write_admitted(range, std::move(desired));
+  else if (result.matched) done = co_await write_admitted(range, std::move(desired), reign);
+  else done = co_await group_->await_lease(reign);  // What it was compared with is told, as a read tells it.
   leave_alone();
   if (!done) co_return fail(done.error());
   co_return result;
@@ -169,7 +171,7 @@ Task<Result<void>> VolumeImpl::or_write(BlockRange range, Buffer mask) {
     return true;
   });
   if (!done) done = co_await group_->after_damage(done.error(), reign);
-  else done = co_await write_admitted(range, std::move(mask));
+  else done = co_await write_admitted(range, std::move(mask), reign);
   leave_alone();
   co_return done;
 }

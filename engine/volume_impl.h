@@ -102,9 +102,10 @@ class VolumeImpl final : public Volume {
   static constexpr std::size_t kMendedMax = 2 * kTransferBlocksMax;
   static std::size_t first_unreadable(const ReadPlan& plan, std::size_t blocks, Buffer& into, const std::vector<Mended>& mended);
 
-  Task<Result<void>> unmap_pieces(BlockRange range);
-  Task<Result<void>> unmap_piece(BlockRange range);
-  Task<Result<void>> write_admitted(BlockRange range, Buffer from);
+  Task<Result<void>> unmap_pieces(BlockRange range, std::uint64_t reign);
+  Task<Result<void>> unmap_piece(BlockRange range, std::uint64_t reign);
+  // reign: in which the operation came to the door. What it waits for may outlast it.
+  Task<Result<void>> write_admitted(BlockRange range, Buffer from, std::uint64_t reign);
   void place(TailRecord& record) const;
   Task<Result<void>> admit_chunk(TailRecord* record, std::uint64_t chunk);
   static bool has_place(const PendingChunk& chunk, const snapshot::MapEntry& entry);

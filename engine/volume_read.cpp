@@ -47,7 +47,15 @@ Task<Result<void>> VolumeImpl::read_blocks(BlockRange range, Buffer into, Unread
     if (unreadable == Unreadable::fails || mended.size() >= kMendedMax) co_return fail(why);
     mended.push_back(Mended{bad, suspect_checksum, {}});
     auto found = co_await group_->mender().mend(this, range.first.value + bad, suspect_checksum, mended.back().bytes.data());
-    if (!found) co_return fail(why);
+    if (!found) {
+      // It may have been overwritten meanwhile, here and there: what nobody has any more is then nobody's loss.
+      CO_TRY(co_await plan_read(&plan, range, into));
+      if (plan.on_disk[bad] && plan.checksums[bad] == suspect_checksum) {
+        group_->mender().report_lost(*this, range.first.value + bad);
+        co_return fail(why);
+      }
+      mended.pop_back();
+    }
     attempt = same = 0;
   }
   co_return fail(Errc::corrupt);

@@ -17,26 +17,26 @@ Task<Result<void>> VolumeImpl::unmap(BlockRange range) {
   if (!range_fits(range, capacity_)) co_return fail(Errc::out_of_range);
   if (range.count.value > kUnmapBlocksMax) co_return fail(Errc::invalid_argument);
   VolumeOperation operation(*this);
+  const std::uint64_t reign = group_->reign();
   co_await enter_shared();
-  auto done = co_await unmap_pieces(range);
+  auto done = co_await unmap_pieces(range, reign);
   leave_shared();
   unmaps_.add();
   co_return done;
 }
 
 // Pieces end at multiples of 64 MiB, so that no chunk is cut in two.
-Task<Result<void>> VolumeImpl::unmap_pieces(BlockRange range) {
+Task<Result<void>> VolumeImpl::unmap_pieces(BlockRange range, std::uint64_t reign) {
   for (std::uint64_t block = range.first.value; block < range.end().value;) {
     const std::uint64_t piece_end = (block / kUnmapRecordBlocks + 1) * kUnmapRecordBlocks;
     const std::uint64_t end = std::min(piece_end, range.end().value);
-    CO_TRY(co_await unmap_piece(BlockRange{Lba(block), BlockCount(end - block)}));
+    CO_TRY(co_await unmap_piece(BlockRange{Lba(block), BlockCount(end - block)}, reign));
     block = end;
   }
   co_return Result<void>{};
 }
 
-Task<Result<void>> VolumeImpl::unmap_piece(BlockRange range) {
-  const std::uint64_t reign = group_->reign();
+Task<Result<void>> VolumeImpl::unmap_piece(BlockRange range, std::uint64_t reign) {
   CO_TRY(co_await group_->await_admission(reign, 0));
   Tail::Handle record = group_->tail().make();
   record->kind = RecordKind::unmap;

@@ -19,8 +19,9 @@ using wal::RecordKind;
 Task<Result<void>> VolumeImpl::write(BlockRange range, Buffer from) {
   if (auto ok = check(range, from.size()); !ok) co_return ok;
   VolumeOperation operation(*this);
+  const std::uint64_t reign = group_->reign();
   co_await enter_shared();
-  auto done = co_await write_admitted(range, std::move(from));
+  auto done = co_await write_admitted(range, std::move(from), reign);
   leave_shared();
   if (done) {
     writes_.add();
@@ -29,8 +30,7 @@ Task<Result<void>> VolumeImpl::write(BlockRange range, Buffer from) {
   co_return done;
 }
 
-Task<Result<void>> VolumeImpl::write_admitted(BlockRange range, Buffer from) {
-  const std::uint64_t reign = group_->reign();
+Task<Result<void>> VolumeImpl::write_admitted(BlockRange range, Buffer from, std::uint64_t reign) {
   CO_TRY(co_await group_->await_admission(reign, range.count.value * kBlockBytes));
   Tail::Handle record = group_->tail().make();
   record->kind = RecordKind::write;

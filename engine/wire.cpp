@@ -65,7 +65,7 @@ FrameKind put_body(std::vector<std::byte>& out, const Hello& hello) {
   body.end_lsn = hello.end.value;
   body.applied_lsn = hello.applied.value;
   body.epoch_count = hello.history.epochs().size();
-  body.flags = hello.needs_rebuild ? wal::kHelloNeedsRebuild : 0;
+  body.flags = (hello.needs_rebuild ? wal::kHelloNeedsRebuild : 0) | (hello.unfit ? wal::kHelloUnfit : 0);
   ENSURE(body.epoch_count <= wal::kEpochsOnWireMax);
   put(out, body);
   for (const wal::EpochBegin& e : hello.history.epochs()) put(out, wal::EpochOnWire{e.epoch.value, e.first.value});
@@ -92,7 +92,7 @@ FrameKind put_body(std::vector<std::byte>& out, const MatchAt& match) {
   return FrameKind::match;
 }
 FrameKind put_body(std::vector<std::byte>& out, const Ack& ack) {
-  put(out, wal::AckBody{ack.epoch.value, ack.durable.value});
+  put(out, wal::AckBody{ack.epoch.value, ack.durable.value, ack.free_chunks});
   return FrameKind::ack;
 }
 FrameKind put_body(std::vector<std::byte>& out, const Release& release) {
@@ -128,7 +128,7 @@ bool history_is_sane(const std::vector<wal::EpochBegin>& epochs, Lsn end) {
 Result<Message> read_hello(Reader reader) {
   wal::HelloBody body;
   if (!reader.take(body)) return bad("a hello is too short");
-  if ((body.flags & ~wal::kHelloNeedsRebuild) != 0) return bad("a hello makes no sense");
+  if ((body.flags & ~(wal::kHelloNeedsRebuild | wal::kHelloUnfit)) != 0) return bad("a hello makes no sense");
   if (body.epoch_count > wal::kEpochsOnWireMax) return bad("a hello names too many epochs");
   std::vector<wal::EpochBegin> epochs;
   for (std::uint64_t i = 0; i < body.epoch_count; ++i) {
@@ -145,6 +145,7 @@ Result<Message> read_hello(Reader reader) {
   hello.end = Lsn(body.end_lsn);
   hello.applied = Lsn(body.applied_lsn);
   hello.needs_rebuild = (body.flags & wal::kHelloNeedsRebuild) != 0;
+  hello.unfit = (body.flags & wal::kHelloUnfit) != 0;
   if (hello.copy.node == NodeId() || hello.applied > hello.end) return bad("a hello contradicts itself");
   if (!history_is_sane(epochs, hello.end)) return bad("a hello's history makes no sense");
   hello.history = wal::EpochHistory(std::move(epochs));
@@ -217,7 +218,7 @@ Result<Message> decode_message(Bytes head) {
     case FrameKind::hello: return read_hello(body);
     case FrameKind::beat: return read_beat(body);
     case FrameKind::match: return read_fixed<wal::MatchBody>(body, [](const auto& b) { return MatchAt{Epoch(b.epoch), Lsn(b.lsn), Lsn(b.end_lsn)}; });
-    case FrameKind::ack: return read_fixed<wal::AckBody>(body, [](const auto& b) { return Ack{Epoch(b.epoch), Lsn(b.durable_lsn)}; });
+    case FrameKind::ack: return read_fixed<wal::AckBody>(body, [](const auto& b) { return Ack{Epoch(b.epoch), Lsn(b.durable_lsn), b.free_chunks}; });
     case FrameKind::release: return read_fixed<wal::EpochBody>(body, [](const auto& b) { return Release{Epoch(b.epoch)}; });
     case FrameKind::fenced: return read_fixed<wal::EpochBody>(body, [](const auto& b) { return Fenced{Epoch(b.epoch)}; });
     case FrameKind::lagging: return read_fixed<wal::MatchBody>(body, [](const auto& b) { return Lagging{Epoch(b.epoch), Lsn(b.lsn)}; });

@@ -18,6 +18,7 @@ struct ImageHeader {
   std::uint64_t epoch_count;
   std::uint64_t volume_count;
   std::uint64_t consumer_count;
+  std::uint64_t changes_since_lsn;
 };
 constexpr std::size_t kVolumesMax = 256;
 static_assert(sizeof(ImageHeader) + snapshot::kEpochsKept * sizeof(snapshot::EpochStart) +
@@ -98,7 +99,7 @@ Result<Answer> answer_of(const AnswerBody& body, Buffer payload) {
 std::vector<std::byte> encode_image(const Image& image) {
   std::vector<std::byte> out;
   put(out, ImageHeader{image.chain_xxh3, image.written_blocks, image.next_volume_id, image.history.epochs().size(), image.volumes.size(),
-                       image.consumers.size()});
+                       image.consumers.size(), image.changes_since.value});
   for (const wal::EpochBegin& e : image.history.epochs()) put(out, snapshot::EpochStart{e.epoch.value, e.first.value});
   for (const snapshot::CatalogueEntry& entry : image.volumes) put(out, entry);
   for (const snapshot::StoredConsumer& consumer : image.consumers) put(out, consumer);
@@ -116,6 +117,7 @@ Result<Image> decode_image(Bytes bytes, Lsn lsn) {
   image.chain_xxh3 = header.chain_xxh3;
   image.written_blocks = header.written_blocks;
   image.next_volume_id = header.next_volume_id;
+  image.changes_since = Lsn(header.changes_since_lsn);
   std::vector<wal::EpochBegin> epochs;
   for (std::uint64_t i = 0; i < header.epoch_count; ++i) {
     snapshot::EpochStart one;

@@ -83,6 +83,7 @@ struct Image {
   std::uint64_t chain_xxh3 = 0;        // Of the record at it …
   std::uint64_t written_blocks = 0;    // … and up to it.
   std::uint64_t next_volume_id = 0;
+  Lsn changes_since;                   // The maps there tell what changed since any LSN from this one on.
   wal::EpochHistory history;           // Up to it.
   std::vector<snapshot::CatalogueEntry> volumes;
   std::vector<snapshot::StoredConsumer> consumers;

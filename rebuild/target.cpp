@@ -48,11 +48,15 @@ Task<Result<Target::Done>> Target::run(Lsn base) {
   if (!image) co_return fail(image.error());
   if (answer->lsn < base) co_return fail(Errc::protocol, "the other copy's image is older than what this copy has");
   image_ = std::move(*image);
+  if (base_ != Lsn() && base_ < image_.changes_since) {
+    mark(Mark::rebuild_base_too_old);
+    base_ = Lsn();  // What was emptied before is not told there: all is compared.
+  }
   reach_ = std::max(answer->lsn, answer->reach);
   CO_TRY(co_await match_catalogue());
   for (const snapshot::CatalogueEntry& theirs : image_.volumes) {
-    StoredVolume* volume = store_->find(VolumeId(theirs.volume_id));
-    ENSURE(volume != nullptr);
+    StoredVolume* volume = theirs.flags & snapshot::kEntryDeleting ? nullptr : store_->find(VolumeId(theirs.volume_id));
+    if (!volume) continue;  // It is on its way out there, or here by now.
     auto matched = co_await match_volume(volume, theirs.reservation_bytes);
     // Deleted meanwhile: the log that follows says so, too.
     if (!matched && matched.error().code != Errc::not_found) co_return fail(matched.error());
@@ -66,13 +70,17 @@ Task<Result<void>> Target::match_catalogue() {
     const auto found = std::find_if(image_.volumes.begin(), image_.volumes.end(), [&](const auto& theirs) {
       return theirs.volume_id == mine->entry.volume_id && std::equal(std::begin(theirs.uuid), std::end(theirs.uuid), mine->entry.uuid);
     });
-    if (found == image_.volumes.end() || mine->entry.block_count > found->block_count) gone.push_back(mine.get());
+    // Who is on the way out there is not made here, and goes at once if it is here.
+    const bool there = found != image_.volumes.end() && !(found->flags & snapshot::kEntryDeleting);
+    if (!there && mine->deleting()) continue;  // Its purge goes on by itself.
+    if (!there || mine->deleting() || mine->entry.block_count > found->block_count) gone.push_back(mine.get());
   }
   for (StoredVolume* volume : gone) {
     mark(Mark::rebuild_volume_dropped);
     CO_TRY(co_await owner_->drop_volume(volume));
   }
   for (const snapshot::CatalogueEntry& theirs : image_.volumes) {
+    if (theirs.flags & snapshot::kEntryDeleting) continue;
     StoredVolume* mine = store_->find(VolumeId(theirs.volume_id));
     if (!mine) {
       mark(Mark::rebuild_volume_made);
@@ -85,7 +93,6 @@ Task<Result<void>> Target::match_catalogue() {
       owner_->volume_added(mine);
     }
     mine->entry.modified_lsn = theirs.modified_lsn;
-    if (theirs.flags & snapshot::kEntryDeleting) store_->mark_deleting(mine, Lsn(theirs.modified_lsn));
   }
   store_->note_next_volume(VolumeId(image_.next_volume_id));
   co_return Result<void>{};
@@ -145,7 +152,7 @@ Task<Result<void>> Target::match_leaf(StoredVolume* volume, std::uint64_t index,
   co_await fetches.join();
   if (frame) --frame->pins;
   if (error_) co_return fail(*error_);
-  if (fetched_since_kept_ >= kFetchesPerKeep) {
+  if (fetched_since_kept_ >= keep_chunks_) {
     fetched_since_kept_ = 0;
     CO_TRY(co_await owner_->keep());
   }

@@ -44,8 +44,10 @@ struct Progress {
 
 class Target {
  public:
-  Target(snapshot::Store& store, Peer& peer, TargetOwner& owner, Clock& clock, Progress& progress)
-      : store_(&store), peer_(&peer), owner_(&owner), clock_(&clock), progress_(&progress), window_(clock.executor(), kFetchesMax) {}
+  // What was fetched is made durable after every `keep_chunks` of them.
+  Target(snapshot::Store& store, Peer& peer, TargetOwner& owner, Clock& clock, Progress& progress, std::uint32_t keep_chunks)
+      : store_(&store), peer_(&peer), owner_(&owner), clock_(&clock), progress_(&progress), keep_chunks_(keep_chunks),
+        window_(clock.executor(), kFetchesMax) {}
 
   struct Done {
     Image image;
@@ -56,7 +58,6 @@ class Target {
 
  private:
   static constexpr std::uint64_t kFetchesMax = 8;
-  static constexpr std::uint64_t kFetchesPerKeep = 1024;  // 64 MiB.
   static constexpr std::int64_t kBusyPauseMs = 20;
 
   Task<Result<Answer>> ask(Question question);
@@ -76,6 +77,7 @@ class Target {
   TargetOwner* owner_;
   Clock* clock_;
   Progress* progress_;
+  std::uint32_t keep_chunks_;
   Image image_;
   Lsn base_;
   Lsn reach_;

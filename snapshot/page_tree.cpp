@@ -259,8 +259,8 @@ Task<Result<std::uint64_t>> PageTree::next_leaf(std::uint64_t from, std::uint64_
   co_return end;
 }
 
-Task<Result<PageTree::Changed>> PageTree::next_changed(std::uint64_t from, std::uint64_t end, std::optional<Lsn> since) {
-  const auto changed = [since](const PageRef& ref) { return !since || ref.modified_lsn > since->value; };
+Task<Result<PageTree::Changed>> PageTree::next_changed(std::uint64_t from, std::uint64_t end, Lsn since) {
+  const auto changed = [since](const PageRef& ref) { return ref.modified_lsn > since.value; };
   while (from < end) {
     std::uint64_t span = 1;  // Leaves below one page of the level.
     for (unsigned level = 0; level < depth_; ++level) span *= kFanout;

@@ -129,14 +129,14 @@ class PageTree {
   // leaf that is not below the page that cannot be read.
   Task<Result<std::uint64_t>> next_leaf(std::uint64_t from, std::uint64_t end, std::uint64_t* behind);
 
-  // What changed after the LSN (nothing: all there is, and all holes), as of the last checkpoint, at or after `from` and below
+  // What changed after the LSN, as of the last checkpoint, at or after `from` and below
   // `end`: one leaf, or leaves that are holes now. count 0: nothing up to `end`.
   struct Changed {
     std::uint64_t first = 0;
     std::uint64_t count = 0;
     bool hole = false;
   };
-  Task<Result<Changed>> next_changed(std::uint64_t from, std::uint64_t end, std::optional<Lsn> since);
+  Task<Result<Changed>> next_changed(std::uint64_t from, std::uint64_t end, Lsn since);
 
   unsigned depth() const { return depth_; }
   TreeKind kind() const { return kind_; }

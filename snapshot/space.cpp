@@ -275,7 +275,9 @@ Task<Result<void>> Space::extend(std::uint64_t wanted) {
     unbacked_count_ += length;
     if (done.error().code != Errc::no_space) co_return done;
   }
+  searching_ = true;
   auto found = co_await find_backed(wanted);
+  searching_ = false;
   co_return found;
 }
 
@@ -307,6 +309,7 @@ Task<Result<void>> Space::grow() {
   if (!disk_->is_file() || capacity_ >= kStoreChunksMax) co_return fail(Errc::no_space);
   const std::uint64_t next = std::min(capacity_ + kGrowChunks, kStoreChunksMax);
   auto grown = co_await disk_->grow(next * kChunkBytes);
+  if (!grown) lost_sync_ = lost_sync_ || grown.error().code == Errc::sync_failed;
   if (!grown) co_return grown;
   masks_.resize(next);
   backed_.resize(next);

@@ -75,10 +75,14 @@ class Space {
   std::uint64_t pages_live() const { return pages_live_; }
   std::uint64_t backed_free() const { return backed_count_; }
   std::uint64_t reserved() const { return reserved_; }
+  // The file system gives nothing more, and free chunks that may still have their space are being looked for: that takes its time.
+  bool is_searching() const { return searching_; }
   // Chunks that wait for a checkpoint to be free again.
   // Space is short: the chunks that the next checkpoint frees stay backed instead of being punched.
   void keep_backed() { keep_backed_ = true; }
   std::uint64_t quarantined() const { return quarantine_.size(); }
+  // A sync failed here: what was written before it may be gone, though later ones succeed.
+  bool lost_sync() const { return lost_sync_; }
   // What new allocations can still have, in bytes. Asks the file system: for status only.
   std::uint64_t free_bytes() const;
   bool usable(std::uint64_t chunk) const { return chunk >= first_data_ && chunk < capacity_; }
@@ -104,6 +108,7 @@ class Space {
   Task<Result<void>> grow();
 
   Disk* disk_;
+  bool lost_sync_ = false;
   std::uint64_t capacity_ = 0;
   std::uint64_t first_data_ = 0;
   std::vector<std::uint16_t> masks_;      // Pages in use, by chunk, as of now.
@@ -130,6 +135,7 @@ class Space {
   std::vector<Quarantined> quarantine_;
   bool keep_backed_ = false;
   std::vector<SpaceOp> ops_;
+  bool searching_ = false;
   Semaphore extending_;
 };
 

@@ -100,6 +100,9 @@ class Store {
   Task<Result<void>> prepare_volume();
   StoredVolume* add_volume(VolumeId id, const VolumeDescription& description, Lsn by);
   void note_next_volume(VolumeId id) { superblock_.next_volume_id = std::max(superblock_.next_volume_id, id.value); }
+  // What was emptied up to the LSN left no trace in the maps. Kept in the superblock from the next write on.
+  void changes_are_known_since(Lsn lsn) { superblock_.changes_since_lsn = std::max(superblock_.changes_since_lsn, lsn.value); }
+  Lsn changes_known_since() const { return Lsn(superblock_.changes_since_lsn); }
   // All of it: the log of another copy is followed from here on.
   void replace_history(std::span<const wal::EpochBegin> epochs);
   // Makes room for the volume's reservation state; set_reservations() then cannot fail.

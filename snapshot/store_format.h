@@ -171,7 +171,7 @@ struct Superblock {
   std::uint64_t retained_position;  // What the ring has from before the tail begins here, unless it was overwritten since.
   std::uint64_t consumers_lsn;      // The consumers are as this record left them.
   StoredConsumer consumers[kConsumersMax];  // Free places have no name.
-  std::uint64_t rebuilt_lsn;        // All of the maps came from another copy as of here: what became a hole before is not known.
+  std::uint64_t changes_since_lsn;  // The maps tell all that changed since any LSN from this one on; not since older ones.
   std::uint8_t reserved[416];
 };
 static_assert(sizeof(Superblock) == 4096);

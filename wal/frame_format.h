@@ -41,7 +41,7 @@ struct HelloBody {
   std::uint64_t epoch_count;     // EpochOnWire follow, oldest first; at most kEpochsOnWireMax.
   std::uint64_t flags;           // kHello…; other bits are zero.
 };
-inline constexpr std::uint64_t kHelloNeedsRebuild = 1;
+inline constexpr std::uint64_t kHelloNeedsRebuild = 1, kHelloUnfit = 2;
 static_assert(sizeof(HelloBody) == 88);
 static_assert(std::has_unique_object_representations_v<HelloBody>);
 
@@ -75,8 +75,9 @@ static_assert(sizeof(MatchBody) == 24);
 struct AckBody {
   std::uint64_t epoch;
   std::uint64_t durable_lsn;
+  std::uint64_t free_chunks;     // As in a beat.
 };
-static_assert(sizeof(AckBody) == 16);
+static_assert(sizeof(AckBody) == 24);
 
 struct EpochBody {               // Release: the epoch that was led. Fenced: the one that is bound.
   std::uint64_t epoch;

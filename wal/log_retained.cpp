@@ -40,7 +40,7 @@ class Finder {
   Task<bool> load_block(std::uint64_t position) {
     const std::uint64_t slot = position % input_.geometry.blocks;
     if (reader_.peek(slot)) co_return true;
-    (void)co_await reader_.load(slot);
+    co_await reader_.load(slot);
     co_return reader_.peek(slot) != nullptr;
   }
 

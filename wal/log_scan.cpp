@@ -25,8 +25,11 @@ class Scanner {
     for (;;) {
       if (cursor_.position - input_.tail.position >= input_.geometry.blocks) break;  // The ring is full.
       auto next = co_await read_batch();
-      if (!next) co_return fail(next.error());
-      if (!*next) break;
+      // A medium that cannot be read is no torn tail: with others to ask, the log ends here for now; alone, nothing is guessed.
+      if (!next && input_.damage == Damage::refused) co_return fail(next.error());
+      if (!next) mark(Mark::scan_unreadable);
+      if (!next) output_.damage = next.error();
+      if (!next || !*next) break;
       CO_TRY(deliver());
     }
     // A cut that nothing was written after is in the superblock alone.
@@ -47,11 +50,11 @@ class Scanner {
     const std::uint64_t slot = position % input_.geometry.blocks;
     const std::byte* found = reader_.peek(slot);
     if (!found) {
-      auto loaded = co_await reader_.load(slot);
-      if (!loaded) co_return fail(loaded.error());
+      co_await reader_.load(slot);
       found = reader_.peek(slot);
     }
     ENSURE(found != nullptr);
+    if (reader_.is_unreadable(slot)) co_return fail(Errc::io_error, concat("the log cannot be read at position ", position));
     co_return found;
   }
 
@@ -156,6 +159,7 @@ class Scanner {
   }
 
   Task<Result<void>> judge_end() {
+    if (output_.damage) co_return Result<void>{};
     const bool lost = input_.durable_lsn >= cursor_.first_lsn || cursor_.position < input_.durable_position;
     if (lost) co_return damage(input_.durable_lsn);
     if (input_.clean) co_return Result<void>{};
@@ -163,7 +167,7 @@ class Scanner {
     const std::uint64_t behind = std::min(input_.geometry.blocks - used, kEvidenceBlocksMax);
     for (std::uint64_t i = 0; i < behind; ++i) {
       auto bytes = co_await block(cursor_.position + i);
-      if (!bytes) co_return fail(bytes.error());
+      if (!bytes) continue;  // No evidence, and perhaps of a part of the ring that holds nothing.
       auto fixed = peek_batch(Bytes(*bytes, kBlockBytes));
       if (!fixed) continue;
       auto evidence = co_await evidence_at(cursor_.position + i, *fixed);
@@ -184,7 +188,7 @@ class Scanner {
     region_.clear();
     for (std::uint64_t i = 0; i < fixed.header_blocks; ++i) {
       auto part = co_await block(position + i);
-      if (!part) co_return fail(part.error());
+      if (!part) co_return 0;
       region_.insert(region_.end(), *part, *part + kBlockBytes);
     }
     auto decoded = decode_batch(region_);

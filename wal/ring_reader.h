@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <optional>
 
 #include "base/buffer.h"
 #include "base/disk.h"
@@ -26,9 +25,15 @@ class RingReader {
       if (w.valid && w.number == window) return w.buffer.data() + slot % kWindowBlocks * kBlockBytes;
     return nullptr;
   }
-  Task<Result<void>> load(std::uint64_t slot) {
+  // Of a block that is in memory: it could not be read, and has no content.
+  bool is_unreadable(std::uint64_t slot) const {
+    const std::uint64_t window = slot / kWindowBlocks;
+    for (const Window& w : windows_)
+      if (w.valid && w.number == window) return (w.unreadable >> slot % kWindowBlocks & 1) != 0;
+    return false;
+  }
+  Task<void> load(std::uint64_t slot) {
     Scope scope(disk_->executor());
-    error_.reset();
     const std::uint64_t first = slot / kWindowBlocks;
     const std::uint64_t count = divide_up(geometry_.blocks, kWindowBlocks);
     for (std::size_t i = 0; i < kWindows; ++i) {
@@ -39,8 +44,6 @@ class RingReader {
       scope.spawn(fill(&windows_[i]));
     }
     co_await scope.join();
-    if (error_) co_return fail(*error_);
-    co_return Result<void>{};
   }
 
  private:
@@ -49,21 +52,29 @@ class RingReader {
   struct Window {
     Buffer buffer;
     std::uint64_t number = 0;
+    std::uint64_t unreadable = 0;  // A bit a block.
     bool valid = false;
   };
+  static_assert(kWindowBlocks == 64);
   Task<void> fill(Window* window) {
     const std::uint64_t begin = window->number * kWindowBlocks;
     const std::uint64_t blocks = std::min(kWindowBlocks, geometry_.blocks - begin);
     const MutableBytes into = window->buffer.bytes().first(blocks * kBlockBytes);
     auto done = co_await disk_->read(geometry_.offset_bytes + begin * kBlockBytes, into);
-    if (!done) error_ = done.error().code;
-    else window->valid = true;
+    window->unreadable = 0;
+    for (std::uint64_t i = 0; !done && i < blocks; ++i) {
+      const MutableBytes one = into.subspan(i * kBlockBytes, kBlockBytes);
+      auto again = co_await disk_->read(geometry_.offset_bytes + (begin + i) * kBlockBytes, one);
+      if (again) continue;
+      window->unreadable |= std::uint64_t{1} << i;
+      std::fill(one.begin(), one.end(), std::byte{0});
+    }
+    window->valid = true;
   }
   Disk* disk_;
   BufferPool* buffers_;
   LogGeometry geometry_;
   Window windows_[kWindows];
-  std::optional<Errc> error_;
 };
 
 }  // namespace holdfast::wal

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "snapshot/store_format.h"
+
 namespace holdfast::cluster {
 
 void Clients::start() {
@@ -47,6 +49,7 @@ ExchangePtr Clients::draw(std::uint32_t) {
   exchange->range = draw_range();
   if (exchange->kind == OpKind::compare_and_write) exchange->range.count = BlockCount(std::min<std::uint64_t>(exchange->range.count.value, 2));
   if (bytes_written_ > options_.write_bytes_max) exchange->kind = OpKind::read;
+  if (exchange->kind == OpKind::unmap && random.one_in(3)) exchange->range = draw_map_page();
   if (exchange->kind == OpKind::write) bytes_written_ += exchange->range.count.value * kBlockBytes;
   exchange->volume = static_cast<std::uint32_t>(random.below(options_.volumes));
   exchange->volume_name = volume_name(exchange->volume);
@@ -68,6 +71,13 @@ BlockRange Clients::draw_range() {
   }
   count = std::min({count, options_.volume_blocks - at, Volume::kTransferBlocksMax});
   return BlockRange{Lba(at), BlockCount(count)};
+}
+
+// All that one page of the map maps.
+BlockRange Clients::draw_map_page() {
+  constexpr std::uint64_t kPageBlocks = snapshot::kLeafChunks * kChunkBlocks;
+  const std::uint64_t at = world_->random().below(divide_up(options_.volume_blocks, kPageBlocks)) * kPageBlocks;
+  return BlockRange{Lba(at), BlockCount(std::min(kPageBlocks, options_.volume_blocks - at))};
 }
 
 // One command, on one path.
@@ -101,6 +111,7 @@ void Clients::note(const Exchange& exchange) {
   ++counters_.operations;
   if (!exchange.answered) ++counters_.timed_out;
   if (exchange.error == Errc::no_space) ++counters_.no_space;
+  if (exchange.error == Errc::miscompare) ++counters_.miscompares;
   const Outcome outcome = exchange.answered ? exchange.outcome : Outcome::unknown;
   ++(outcome == Outcome::done ? counters_.done : outcome == Outcome::refused ? counters_.refused : counters_.unknown);
 }
@@ -124,6 +135,23 @@ Task<void> Clients::compare_and_write(Client* client, ExchangePtr exchange) {
   if (!seen->answered || seen->outcome != Outcome::done) co_return;
   exchange->expected = seen->seen;
   ExchangePtr done = co_await operate(client, exchange);
+}
+
+ExchangePtr Clients::start_one(NodeId path, OpKind kind, std::uint32_t volume, BlockRange range) {
+  auto exchange = std::make_shared<Exchange>();
+  exchange->kind = kind;
+  exchange->volume = volume;
+  exchange->volume_name = volume_name(volume);
+  exchange->range = range;
+  ++running_;
+  scope_.spawn(run_one(this, path, exchange));
+  return exchange;
+}
+
+Task<void> Clients::run_one(Clients* self, NodeId path, ExchangePtr exchange) {
+  Client client{0, path};
+  (void)co_await self->operate(&client, exchange);
+  --self->running_;
 }
 
 void Clients::start_reading_all() {

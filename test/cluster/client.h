@@ -38,7 +38,7 @@ class ClientNetwork {
 };
 
 struct ClientCounters {
-  std::uint64_t operations = 0, done = 0, refused = 0, unknown = 0, timed_out = 0, no_space = 0, path_changes = 0;
+  std::uint64_t operations = 0, done = 0, refused = 0, unknown = 0, timed_out = 0, no_space = 0, miscompares = 0, path_changes = 0;
 };
 
 class Clients {
@@ -51,6 +51,8 @@ class Clients {
   void start();
   void stop() { stopping_ = true; }
   bool stopped() const { return running_ == 0; }
+  // One operation besides the others, tried once. It has ended when the history says so.
+  ExchangePtr start_one(NodeId path, OpKind kind, std::uint32_t volume, BlockRange range);
   // Reads every block of every volume, once.
   void start_reading_all();
   ClientOptions& options() { return options_; }
@@ -63,11 +65,13 @@ class Clients {
     NodeId path;
   };
   static Task<void> run(Clients* self, std::uint32_t number);
+  static Task<void> run_one(Clients* self, NodeId path, ExchangePtr exchange);
   static Task<void> read_all(Clients* self);
   Task<ExchangePtr> operate(Client* client, ExchangePtr exchange);
   Task<void> compare_and_write(Client* client, ExchangePtr exchange);
   ExchangePtr draw(std::uint32_t client);
   BlockRange draw_range();
+  BlockRange draw_map_page();
   void note(const Exchange& exchange);
   void choose_path(Client& client, const Exchange& exchange);
   DurationNs draw_up_to(DurationNs most) {

@@ -30,6 +30,7 @@ Cluster::Cluster(Plan plan)
     }
   }
   powered_.assign(plan_.nodes, true);
+  tight_chunks = plan_.tight_chunks;
   corrupt_opens_.assign(plan_.nodes, 0);
   coordinator_.observer = [this](const std::string&, const CoordinatorEntry& entry) { register_changed(entry); };
   coordinator_.same_value = [](const std::string& a, const std::string& b) {
@@ -63,7 +64,7 @@ void Cluster::unavailable(std::string what) {
 }
 
 void Cluster::disk_is_bad(NodeId id) {
-  bad_copy_ = engine::Copy{id, node(id).incarnation()};
+  bad_copy_ = invariants_.rotten = engine::Copy{id, node(id).incarnation()};
   look_at_bad_copy();
 }
 

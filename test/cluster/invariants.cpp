@@ -50,7 +50,10 @@ void Invariants::check_node(const ClusterNode& node, const GroupStatus& status, 
 }
 
 void Invariants::check_in_sync(const ClusterNode& node, const ReplicaStatus& replica) {
-  if (!truth_.has_in_sync(engine::Copy{node.id(), node.incarnation()})) return;
+  const engine::Copy copy{node.id(), node.incarnation()};
+  if (!truth_.has_in_sync(copy)) return;
+  // The end of its log may have gone without a trace; what clients were told is judged by what they read.
+  if (rotten == copy) return;
   // It has lost some of it, knows that, and leads nobody: by damage, or with its store.
   if (!replica.unfit_because.empty() || node.group()->status().failed) return;
   if (replica.durable < committed_)

@@ -37,6 +37,7 @@ class Invariants {
   // Then a scrub that finds a difference between copies is a violation.
   bool copies_agree = false;
   // Told what a node's role has become, for the story.
+  std::optional<engine::Copy> rotten;  // Whose disk rots.
   std::function<void(NodeId, const ReplicaStatus&, Epoch)> on_role;
 
  private:

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <string>
 
 #include "base/log.h"
@@ -22,9 +23,10 @@ namespace {
 
 int usage() {
   std::fprintf(stderr,
-               "holdfast-sim [--seeds N] [--first S] [--jobs J] [--nodes 1..5] [--keep-going] [--twice] [--narrate]\n"
+               "holdfast-sim [--seeds N | --minutes M] [--first S | --fresh] [--jobs J] [--nodes 1..5] [--keep-going] [--twice] [--narrate]\n"
                "             [--with FAULT] [--without FAULT] [--only-fault FAULT]\n"
                "    Each seed is the life of a cluster: faults, then calm, then it must be well and have lost nothing.\n"
+               "    --fresh takes seeds that nobody has tried, by the clock; the first one is printed.\n"
                "    --twice runs each seed twice and compares the traces; --narrate tells the story as it happens.\n"
                "holdfast-sim --coverage N [--first S] [--jobs J]\n"
                "    How often N seeds come by each mark of a rare branch; fails when one is never passed (needs the preset `planted`).\n"
@@ -40,7 +42,7 @@ int usage() {
 
 struct Arguments {
   std::uint64_t first = 1;
-  std::uint64_t seeds = 0;
+  std::uint64_t seeds = 0, minutes = 0;
   unsigned jobs = 2;
   bool keep_going = false, twice = false, planted = false, faults = false, coverage = false;
   std::string only, scenario;
@@ -93,9 +95,19 @@ bool print_coverage(const crash::Tally& tally) {
 
 int run_seeds(const Arguments& arguments) {
   const double begin = seconds_now();
-  const auto result = crash::run_jobs(
-      arguments.first, arguments.seeds, arguments.jobs, arguments.keep_going,
-      [&](std::uint64_t seed, crash::Tally& tally) { return try_seed(seed, arguments, tally); }, [](std::uint64_t, const crash::Tally&) {});
+  const auto run = [&](std::uint64_t first, std::uint64_t count) {
+    return crash::run_jobs(
+        first, count, arguments.jobs, arguments.keep_going,
+        [&](std::uint64_t seed, crash::Tally& tally) { return try_seed(seed, arguments, tally); }, [](std::uint64_t, const crash::Tally&) {});
+  };
+  auto result = run(arguments.first, arguments.seeds);
+  while (seconds_now() - begin < static_cast<double>(arguments.minutes) * 60 && (result.failures == 0 || arguments.keep_going)) {
+    const auto more = run(arguments.first + result.done, arguments.seeds);
+    if (result.failures == 0) result.first_failure = more.first_failure;
+    result.failures += more.failures;
+    result.done += more.done;
+    for (std::size_t i = 0; i < crash::Tally::kCounts; ++i) result.tally.counts[i] += more.tally.counts[i];
+  }
   const double took = seconds_now() - begin;
   std::printf("%" PRIu64 " seeds in %.1f s (%.0f a minute), %.2f simulated hours, %" PRIu64 " failed\n", result.done, took,
               static_cast<double>(result.done) * 60 / took, static_cast<double>(result.tally.counts[0]) / 3.6e6, result.failures);
@@ -167,6 +179,7 @@ bool parse_valued(Arguments& out, const std::string& name, const std::string& va
   if (value.empty() || *end != 0) return false;
   if (name == "--first") out.first = number;
   else if (name == "--seeds") out.seeds = number;
+  else if (name == "--minutes") out.minutes = number;
   else if (name == "--coverage") out.seeds = number, out.coverage = true;
   else if (name == "--jobs" && number >= 1 && number <= 64) out.jobs = static_cast<unsigned>(number);
   else if (name == "--nodes" && number >= 1 && number <= 5) out.life.choices.nodes = static_cast<unsigned>(number);
@@ -182,13 +195,16 @@ int run(int argc, char** argv) {
     else if (name == "--keep-going") arguments.keep_going = true;
     else if (name == "--twice") arguments.twice = true;
     else if (name == "--planted") arguments.planted = true;
+    else if (name == "--fresh") arguments.first = static_cast<std::uint64_t>(std::time(nullptr)) * 1'000;
     else if (name == "--faults") arguments.faults = true;
     else if (i + 1 == argc || !parse_valued(arguments, name, argv[i + 1])) return usage();
     else ++i;
   }
   if (arguments.faults) return list_faults(arguments);
   if (arguments.seeds == 0 && !arguments.scenario.empty()) arguments.seeds = 1;
-  if (arguments.seeds == 0) arguments.seeds = arguments.planted ? 2'000 : 600;
+  if (arguments.seeds == 0) arguments.seeds = arguments.planted ? 2'000 : arguments.minutes > 0 ? 50 : 600;
+  if (!arguments.planted && arguments.scenario.empty()) std::printf("seeds from %" PRIu64 " on\n", arguments.first);
+  std::fflush(stdout);
   if (arguments.life.choices.narrate) {
     arguments.jobs = 1;
     set_log_sink([](LogLevel, std::string_view line) { std::printf("            log: %.*s\n", static_cast<int>(line.size()), line.data()); });

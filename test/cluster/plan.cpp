@@ -41,7 +41,8 @@ ClientOptions draw_clients(SimRandom& random) {
   ClientOptions c;
   c.clients = static_cast<unsigned>(random.between(1, 5));
   c.volumes = random.one_in(3) ? 2 : 1;
-  c.volume_blocks = kChunkBlocks * random.between(4, 24);
+  // Some have several pages of the map.
+  c.volume_blocks = kChunkBlocks * (random.one_in(4) ? random.between(48, 100) : random.between(4, 24));
   c.hot_blocks = random.between(1, 64);
   c.large_one_in = random.one_in(4) ? 4 : 16;
   c.think_max = milliseconds(static_cast<std::int64_t>(random.pick(std::array<std::uint64_t, 3>{5, 20, 60})));
@@ -89,6 +90,7 @@ GroupOptions draw_group_options(const Plan& plan, NodeId node, SimRandom& random
   o.apply_backlog_bytes = 4 << 20;
   o.tail_bytes_max = 4 << 20;
   o.ship_window_bytes = 2 << 20;
+  o.rebuild_keep_chunks = plan.rebuild_keep_chunks;
   if (!plan.shrink_tunables) return o;
   o.map_cache_bytes = 65536ULL << random.below(5);
   o.apply_backlog_bytes = 65536ULL << random.between(4, 6);

@@ -25,6 +25,8 @@ struct Plan {
   ClientOptions clients;
   std::vector<std::int64_t> clock_drift;     // By node: nanoseconds in a second.
   DurationNs chaos = milliseconds(4'000);
+  std::uint64_t tight_chunks = 0;            // The file systems hold so many chunks more than the empty stores; zero: plenty.
+  std::uint32_t rebuild_keep_chunks = 1024;
   bool beyond_retention = true;              // A member may come back after the log has gone on without it.
   bool narrate = false;
 };

@@ -1,9 +1,9 @@
 // Damage of one copy, put there by hand: what is repaired from the others, and how it is told.
 #include <gtest/gtest.h>
 
-#include "snapshot/store_format.h"
 #include "snapshot/superblock.h"
 #include "test/cluster/cluster.h"
+#include "test/cluster/disk_look.h"
 #include "test/cluster/replica_read.h"
 
 namespace holdfast::cluster {
@@ -33,15 +33,9 @@ class Repair : public testing::Test {
   // Every block of data that the node has in its chunks.
   std::size_t rot_all_data(NodeId id) {
     sim::SimDisk& disk = cluster.node(id).disk();
-    std::size_t count = 0;
-    for (std::uint64_t block = (snapshot::kLogOffset + cluster.plan().log_bytes) / kBlockBytes; block < disk.size_bytes() / kBlockBytes; ++block) {
-      if (disk.media().visible(block).is_zero()) continue;
-      const auto magic = load_le<std::uint32_t>(disk.peek(block * kBlockBytes, kBlockBytes).data());
-      if (magic == snapshot::kPageMagic) continue;
-      disk.flip_bit(block * kBlockBytes + 2'000, 5);
-      ++count;
-    }
-    return count;
+    const auto blocks = data_blocks(disk);
+    for (const std::uint64_t block : blocks) disk.flip_bit(block * kBlockBytes + 2'000, 5);
+    return blocks.size();
   }
   bool mapped(NodeId id) {
     cluster.checkpoint(id);

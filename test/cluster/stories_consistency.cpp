@@ -8,9 +8,6 @@
 namespace holdfast::cluster {
 namespace {
 
-constexpr std::int64_t kKilledTakeOverMs = 1'500;
-constexpr double kPlannedPauseMs = 60;
-
 void killed_right_after_promotion(Story& s) {
   Cluster& c = s.cluster();
   const NodeId first = s.primary();

@@ -5,9 +5,6 @@
 namespace holdfast::cluster {
 namespace {
 
-// A write may wait for a dead member: until it is silent for long enough, and the register says so.
-constexpr double kMemberLossMs = 650 + 50 + 20;
-
 void power_loss_of_the_primary(Story& s) {
   Cluster& c = s.cluster();
   const NodeId old = s.primary();

@@ -1,11 +1,9 @@
-// HP, HS: what becomes of a primary, or of a standby, that is killed, stopped, cut off or frozen. W: logs across leaders.
+// HP, HS: what becomes of a primary, or of a standby, that is killed, stopped, cut off or frozen.
 #include "test/cluster/story.h"
 #include "test/sim/text.h"
 
 namespace holdfast::cluster {
 namespace {
-
-constexpr double kPlannedPauseMs = 60;
 
 void primary_killed_and_restarted(Story& s) {
   Cluster& c = s.cluster();
@@ -64,10 +62,8 @@ void primary_data_port(Story& s, bool reject) {
   Cluster& c = s.cluster();
   const NodeId old = s.primary();
   s.tell(reject ? "The primary's data port refuses everybody" : "The primary's data port drops everything");
-  s.data_port(old, false);
-  if (reject)
-    for (const auto& each : c.nodes())
-      if (each->id() != old) c.network().reset(old, each->id());
+  if (reject) s.data_port_rejects(old);
+  else s.data_port(old, false);
   s.until(reject ? 1'000 : kSilentTakeOverMs, "another node serves", [&] { return s.serves_elsewhere(old); });
   s.fault_happened(c.network().counters().held + c.network().counters().resets > 0, "packets were dropped or refused");
   s.run_for(500);
@@ -176,23 +172,88 @@ void standby_control_port(Story& s) {
   s.end();
 }
 
-void beyond_the_log(Story& s) {
+void standby_stopped(Story& s) {
   Cluster& c = s.cluster();
-  const NodeId away = s.standby();
-  s.tell("A standby is away until the log has gone on without it");
-  c.die(away, Death::killed);
-  const Lsn had = c.invariants().committed();
-  constexpr std::uint64_t kEnough = 1'500;  // Records of a header and a block at least: more than the log holds.
-  s.until(60'000, "the log has gone round", [&] { return c.invariants().committed().value > had.value + kEnough; });
-  c.start(away);
-  s.until(20'000, "it is in sync again", [&] { return s.in_sync(away); });
-  s.expect(s.replica(away).rebuilt_chunks > 0, "by a rebuild");
+  const NodeId primary = s.primary();
+  const NodeId standby = s.standby();
+  const Epoch before = s.epoch();
+  const BootNs then = s.now();
+  s.tell("A standby is stopped in order, and its supervisor starts it again");
+  s.stop_in_order(standby);
+  s.fault_happened(!c.node(standby).is_up(), "its process is gone");
+  s.expect(!s.in_sync(standby), "it has left the set before it went");
+  c.restart_after(standby, milliseconds(100));
+  s.until(10'000, "it is in sync again", [&] { return c.node(standby).is_open() && s.in_sync(standby); });
+  const double pause = s.longest_pause_since(then);
+  s.expect(pause <= kPlannedPauseMs, sim::format("service is untouched: the longest pause was {} ms", pause));
+  s.expect(c.serving() == primary && s.epoch() == before, "no fail-over");
+  s.expect(s.replica(standby).rebuilt_chunks == 0, "by the log");
   s.end();
 }
-void short_log(Plan& plan) {
-  plan.log_bytes = 3ULL << 20;
-  plan.clients.large_one_in = 1'000'000;  // Whole chunks would not go through the log.
-  plan.clients.read = 5;
+
+void standby_service_stopped(Story& s) {
+  Cluster& c = s.cluster();
+  const NodeId primary = s.primary();
+  const NodeId standby = s.standby();
+  const Epoch before = s.epoch();
+  s.tell("A standby's service is stopped");
+  s.stop_in_order(standby);
+  s.fault_happened(!c.node(standby).is_up(), "its process is gone");
+  const std::size_t answers = s.answers();
+  s.run_for(10'000);
+  const ReplicaStatus::Member member = s.shown(standby);
+  s.expect(!member.connected && !member.in_sync, "after 10 s it is shown as away, and not in sync");
+  s.expect(c.truth().is_member(standby), "it is a member still");
+  s.expect(c.serving() == primary && s.epoch() == before && s.answers() > answers + 2'000, "service goes on without a fail-over");
+  s.tell("The service is started");
+  c.start(standby);
+  s.until(10'000, "it is in sync again", [&] { return c.node(standby).is_open() && s.in_sync(standby); });
+  s.until(1'000, "and shown so", [&] { return s.in_step(standby); });
+  s.end();
+}
+
+void standby_data_port_rejects(Story& s) {
+  Cluster& c = s.cluster();
+  const NodeId away = s.standby();
+  const NodeId primary = s.primary();
+  const Epoch before = s.epoch();
+  const BootNs then = s.now();
+  const auto resets = c.network().counters().resets;
+  s.tell("A standby's data port refuses everybody");
+  s.data_port_rejects(away);
+  s.until(2'000, "it has left the set", [&] { return !s.in_sync(away); });
+  s.fault_happened(c.network().counters().resets > resets && c.network().counters().held > 0, "its connections were reset, and no new one came through");
+  s.until(1'000, "it is shown as away", [&] { return !s.shown(away).in_sync && !s.shown(away).connected; });
+  s.run_for(3'000);
+  s.expect(s.longest_pause_since(then) <= kMemberLossMs, sim::format("nobody waited longer than {} ms", kMemberLossMs));
+  s.expect(c.serving() == primary && s.epoch() == before, "no fail-over");
+  s.data_port(away, true);
+  s.until(10'000, "it is in sync again", [&] { return s.in_sync(away); });
+  s.expect(s.replica(away).rebuilt_chunks == 0, "by the log");
+  s.end();
+}
+
+void standby_control_port_rejects(Story& s) {
+  constexpr std::uint64_t kRequestsMax = 2 * 3'000 / 20;  // A read and a watch in 20 ms.
+  Cluster& c = s.cluster();
+  const NodeId standby = s.standby();
+  const std::uint64_t revision = s.revision();
+  const BootNs then = s.now();
+  s.tell("A standby's control port refuses everybody");
+  s.control_port_rejects(standby, true);
+  s.run_for(3'000);
+  s.fault_happened(c.coordinator().counters().turned_away > 0, sim::format("it was turned away {} times", c.coordinator().counters().turned_away));
+  s.expect(c.coordinator().counters().turned_away < kRequestsMax, "it asks again in its own time, not at once");
+  s.expect(s.revision() == revision && s.longest_pause_since(then) < 100, "I/O untouched");
+  s.tell("A switchover to it is refused, for it could not claim");
+  c.switchover(s.primary(), standby);
+  s.until(1'000, "there is an answer", [&] { return c.figures.last_switchover.has_value(); });
+  s.expect(c.figures.last_switchover == Errc::invalid_argument, "it is not fit");
+  s.control_port_rejects(standby, false);
+  s.run_for(2'000);
+  s.tell("It is reached again, and gets the lead");
+  s.hand_over(standby);
+  s.end();
 }
 
 constexpr Scenario kRoleStories[] = {
@@ -206,10 +267,13 @@ constexpr Scenario kRoleStories[] = {
     {"HP9", "the primary is frozen, then continued", primary_frozen},
     {"HP10", "three switchovers in a row, back and forth", three_switchovers},
     {"HS1", "a standby's process is killed", standby_killed},
+    {"HS2", "a standby's process is stopped", standby_stopped},
     {"HS3", "a standby's machine reboots", standby_reboots},
+    {"HS4", "a standby's service is stopped, and stays so", standby_service_stopped},
     {"HS5", "a standby's data port drops; switchovers meanwhile", standby_data_port},
+    {"HS6", "a standby's data port rejects", standby_data_port_rejects},
     {"HS7", "a standby's control port drops", standby_control_port},
-    {"W1", "a member returns after the log was recycled past it", beyond_the_log, short_log},
+    {"HS8", "a standby's control port rejects", standby_control_port_rejects},
 };
 
 }  // namespace

@@ -57,20 +57,28 @@ void Story::begin() {
   run_for(200);
 }
 
+void Story::clients_rest() {
+  cluster_.clients().stop();
+  until(10'000, "the clients rest", [this] { return cluster_.clients().stopped(); });
+}
+
+void Story::rest() {
+  clients_rest();
+  if (!goes_on()) return;
+  if (!cluster_.run_until_well(kSettling)) cluster_.violation("the cluster is not whole again: " + cluster_.describe());
+}
+
 void Story::end() {
   if (!goes_on()) return;
   tell("The clients rest; the cluster must be whole, its copies equal, and what was seen one history");
-  cluster_.clients().stop();
-  until(10'000, "the clients rest", [this] { return cluster_.clients().stopped(); });
-  if (!goes_on()) return;
-  if (!cluster_.run_until_well(kSettling)) cluster_.violation("the cluster is not whole again: " + cluster_.describe());
+  rest();
   if (!goes_on() || !cluster_.read_everything() || !cluster_.replicas_are_equal()) return;
   if (auto wrong = cluster_.history().judge()) cluster_.violation(*wrong);
 }
 
 NodeId Story::primary() {
   constexpr std::int64_t kMomentMs = 1'000;  // Between its register's changes a primary may lack its lease.
-  until(kMomentMs, "somebody serves", [this] { return cluster_.serving().has_value(); });
+  if (!cluster_.serving()) until(kMomentMs, "somebody serves", [this] { return cluster_.serving().has_value(); });
   return cluster_.serving().value_or(NodeId(1));
 }
 
@@ -87,7 +95,20 @@ bool Story::serves_elsewhere(NodeId than) const {
   return serving && *serving != than;
 }
 
-bool Story::in_sync(NodeId id) const { return cluster_.truth().find_in_sync(id) != nullptr; }
+bool Story::in_sync(NodeId id) const { return cluster_.truth().has_in_sync(engine::Copy{id, cluster_.nodes()[id.value - 1]->incarnation()}); }
+
+ReplicaStatus::Member Story::shown(NodeId id) {
+  if (const auto serving = cluster_.serving())
+    for (const ReplicaStatus::Member& member : replica(*serving).members)
+      if (member.node == id) return member;
+  return {};
+}
+
+bool Story::in_step(NodeId id) {
+  if (cluster_.serving() == id) return in_sync(id);
+  const ReplicaStatus::Member member = shown(id);
+  return cluster_.node(id).is_open() && in_sync(id) && member.connected && member.matched && member.in_sync;
+}
 
 double Story::longest_pause_since(BootNs then) const {
   std::int64_t longest = 0;
@@ -128,6 +149,52 @@ void Story::data_port(NodeId id, bool open) {
   else cut_from_peers(id);
 }
 
+void Story::data_port_rejects(NodeId id) {
+  data_port(id, false);
+  for (const auto& each : cluster_.nodes())
+    if (each->id() != id) cluster_.network().reset(id, each->id());
+}
+
+std::string Story::first_failure_since(BootNs then) {
+  const auto& ops = cluster_.history().ops();
+  for (std::size_t id = 1; id < ops.size(); ++id) {
+    const bool failed = ops[id].outcome == Outcome::unknown || (ops[id].outcome == Outcome::refused && ops[id].kind != OpKind::compare_and_write);
+    if (failed && ops[id].responded_at >= then) return cluster_.history().line(static_cast<OpId>(id));
+  }
+  return "none";
+}
+
+CopyContent Story::content(NodeId id) {
+  if (!goes_on()) return {};
+  auto found = content_of(cluster_, id);
+  expect(found.has_value(), sim::format("the copy of node {} can be read", id.value));
+  return found.value_or(CopyContent{});
+}
+
+Errc Story::operate(OpKind kind, std::uint32_t volume, BlockRange range) {
+  if (!goes_on()) return Errc::closed;
+  const ExchangePtr exchange = cluster_.clients().start_one(primary(), kind, volume, range);
+  constexpr std::int64_t kAnswerMs = 2'000;
+  const auto ended = [&] { return exchange->id != 0 && cluster_.history().op(exchange->id).outcome != Outcome::pending; };
+  if (!cluster_.run_until(ended, milliseconds(kAnswerMs))) expect(false, "a client's operation ends");
+  if (!goes_on()) return Errc::closed;
+  return cluster_.history().op(exchange->id).outcome == Outcome::done ? Errc{} : exchange->answered ? exchange->error : Errc::timed_out;
+}
+
+Errc Story::verify(NodeId id) {
+  if (!goes_on() || !cluster_.node(id).is_open()) return Errc::closed;
+  auto verified = call(cluster_, id, cluster_.node(id).group()->verify_all());
+  if (!verified) return Errc::timed_out;
+  return *verified ? Errc{} : verified->error().code;
+}
+
+void Story::checkpoint(NodeId id) {
+  if (!goes_on()) return;
+  const Lsn commit = status(id).commit_lsn;
+  cluster_.checkpoint(id);
+  until(10'000, sim::format("node {} has in its map what was committed", id.value), [&] { return status(id).checkpoint_lsn >= commit; });
+}
+
 void Story::stop_in_order(NodeId id) {
   if (!goes_on()) return;
   ClusterNode& node = cluster_.node(id);
@@ -144,7 +211,8 @@ double Story::hand_over(NodeId to) {
 
 std::vector<Scenario> all_stories() {
   std::vector<Scenario> all;
-  for (const auto part : {failure_stories(), consistency_stories(), role_stories()}) all.insert(all.end(), part.begin(), part.end());
+  for (const auto part : {failure_stories(), storage_stories(), consistency_stories(), rebuild_stories(), role_stories(), log_stories()})
+    all.insert(all.end(), part.begin(), part.end());
   return all;
 }
 

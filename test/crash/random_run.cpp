@@ -4,6 +4,7 @@
 
 #include <functional>
 
+#include "snapshot/superblock.h"
 #include "test/crash/load.h"
 #include "test/sim/text.h"
 
@@ -357,6 +358,9 @@ bool SeedRun::rot_phase() {
                          : random().between(data_block, blocks - 1);
     if (!disk_.media().visible(block).is_zero()) break;
   }
+  // The power loss may have torn one copy of the superblock: then the other is all there is, and no store outlives its rot.
+  const std::uint64_t other = block == 0 ? kChunkBlocks : 0;
+  if (place == 0 && !snapshot::decode_superblock(disk_.peek(other * kBlockBytes, kBlockBytes))) block = other;
   const std::uint64_t offset = block * kBlockBytes + random().below(kBlockBytes);
   disk_.flip_bit(offset, static_cast<unsigned>(random().below(8)));
   note(sim::format("a bit flips in block {} of the store ({})", block, place == 0 ? "superblock" : place == 1 ? "log" : "data"));

@@ -72,7 +72,7 @@ TEST(Reactor, Spinning_InVain_BecomesRare) {
     scope.spawn(sleep_and_note(&reactor->clock(), reactor->clock().now() + milliseconds(1), i, &order));
     run_task(*reactor, join(&scope));
   }
-  EXPECT_GE(reactor->stats().blocks.get(), 100u);
+  EXPECT_GE(reactor->stats().blocks.get(), 50u);  // On a busy machine a sleep may be over before it is waited for.
   EXPECT_LE(reactor->stats().spins.get() - reactor->stats().spin_hits.get(), 20u);
 }
 

@@ -271,5 +271,76 @@ TEST(Follower, WhoIsNotFit_NeverClaims) {
   }
 }
 
+// The end of my log may have rotted while I was down: who has more goes first, as long as it may just be about to.
+TEST(Follower, AnInSyncCopyHasALongerLog_ItGoesFirst) {
+  MachineBench bench(kFollowing);
+  bench.append(4, 3);
+  const Register reg = MachineBench::register_of(4, kThird, 9, {kMe, kOther, kThird});
+  bench.read(1, reg);
+  bench.connect();
+  bench.receive(MachineBench::hello_of(copy_of(kOther), kFollowing, 5, {{Epoch(4), Lsn(1)}}));
+  Beat sign = bench.beat_of(4, 9);
+  sign.leads = false;
+  sign.coordinator_reached = true;
+  bench.receive(sign);
+  const Timing timing;
+  bench.pass_ms(timing.takeover_patience_ms + 50);
+  bench.read(2, reg);
+  EXPECT_EQ(bench.asked<SwapRegister>(), nullptr);
+  bench.pass_ms(timing.takeover_patience_ms);
+  bench.read(3, reg);
+  EXPECT_NE(bench.asked<SwapRegister>(), nullptr) << "it has had its time";
+}
+
+TEST(Follower, ALongerLogThatCannotLead_IsNotWaitedFor) {
+  for (const bool reaches_coordinator : {false, true}) {
+    MachineBench bench(kFollowing);
+    bench.append(4, 3);
+    const Register reg = MachineBench::register_of(4, kThird, 9, {kMe, kOther, kThird});
+    bench.read(1, reg);
+    bench.connect();
+    Hello hello = MachineBench::hello_of(copy_of(kOther), kFollowing, 5, {{Epoch(4), Lsn(1)}});
+    hello.needs_rebuild = reaches_coordinator;
+    bench.receive(hello);
+    Beat sign = bench.beat_of(4, 9);
+    sign.leads = false;
+    sign.coordinator_reached = reaches_coordinator;
+    bench.receive(sign);
+    bench.pass_ms(Timing().takeover_patience_ms + 50);
+    bench.read(2, reg);
+    EXPECT_NE(bench.asked<SwapRegister>(), nullptr) << reaches_coordinator;
+  }
+}
+
+TEST(Follower, RemovedByTheOperator_ClaimsNothing) {
+  MachineBench bench(kFollowing);
+  bench.append(4);
+  Register reg = MachineBench::register_of(4, kOther, 9);
+  std::erase(reg.members, kMe);  // The primary died before it took it out of in_sync.
+  bench.read(1, reg);
+  bench.pass_ms(3'000);
+  bench.read(2, reg);
+  EXPECT_EQ(bench.asked<SwapRegister>(), nullptr);
+}
+
+// The primary says it once: who is just claiming remembers it until the claim is given up.
+TEST(Follower, LaggingComesWhileItsClaimIsUnknown_IsHeededWhenTheClaimIsGivenUp) {
+  Following bench;
+  bench.machine->disconnected(bench.now, kOther, kSession, RoleMachine::LinkEnd::closed);
+  bench.pass_ms(2'000);
+  bench.read(2, bench.reg);
+  ASSERT_NE(bench.asked<SwapRegister>(), nullptr);
+  bench.machine->swap_done(bench.now, RoleMachine::SwapResult::unknown, 0, Register{});
+  bench.connect(kOther, SessionId(30));
+  bench.receive(bench.beat_of(4, 9), kOther, SessionId(30));
+  bench.receive(Lagging{Epoch(4), Lsn(1)}, kOther, SessionId(30));
+  EXPECT_EQ(bench.asked<RebuildFrom>(), nullptr) << "the claim may still land";
+  bench.pass_ms(100);
+  Beat beat = bench.beat_of(4, 9);
+  beat.echo = bench.now;
+  bench.receive(beat, kOther, SessionId(30));
+  EXPECT_NE(bench.asked<RebuildFrom>(), nullptr);
+}
+
 }  // namespace
 }  // namespace holdfast::role_test

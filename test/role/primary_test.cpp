@@ -257,5 +257,38 @@ TEST(Primary, MemberThatHasLessThanItAcknowledged_IsEvicted) {
   EXPECT_EQ(swap->value.find_in_sync(kOther), nullptr);
 }
 
+// Its map may have what the forced fail-over took back, or lack what came instead: its log does not tell.
+TEST(Primary, UnfitCopyOfAHistoryThatAForcedFailOverEnded_IsRebuiltWhole) {
+  for (const bool unfit : {false, true}) {
+    MachineBench bench;
+    bench.append(3, 2);
+    bench.lead(5);
+    Register forced = bench.view;
+    forced.forced_epoch = Epoch(5);
+    ++forced.seq;
+    bench.read(3, forced);
+    bench.connect();
+    Hello hello = MachineBench::hello_of(copy_of(kOther), bench.machine->bound(), 2, {{Epoch(3), Lsn(1)}});
+    hello.unfit = unfit;
+    bench.receive(hello);
+    EXPECT_EQ(bench.sent<Lagging>() != nullptr, unfit);
+    EXPECT_EQ(bench.sent<MatchAt>() != nullptr, !unfit);
+    if (unfit) { EXPECT_EQ(bench.sent<Lagging>()->shared, Lsn()); }
+  }
+}
+
+// Nodes come and go under new numbers for as long as the process lives.
+TEST(Primary, ManyNodesOneAfterTheOther_AreForgottenWhenTheyAreGone) {
+  MachineBench bench;
+  bench.lead(5);
+  for (std::uint64_t i = 0; i < 3 * RoleMachine::kPeersMax; ++i) {
+    const NodeId node(100 + i);
+    bench.connect(node, SessionId(1'000 + i));
+    bench.machine->disconnected(bench.now, node, SessionId(1'000 + i), RoleMachine::LinkEnd::closed);
+  }
+  bench.bring_up();
+  EXPECT_TRUE(bench.machine->is_open());
+}
+
 }  // namespace
 }  // namespace holdfast::role_test

@@ -108,7 +108,18 @@ std::unique_ptr<Coordinator> SimCoordinator::open_port(NodeId node, SimHost& hos
   return std::make_unique<SimCoordinatorPort>(*this, node, host);
 }
 
+void SimCoordinator::set_turned_away(NodeId node, bool turned_away) {
+  if (!turned_away) {
+    turned_away_.erase(node);
+    return;
+  }
+  turned_away_.insert(node);
+  for (const Shared& watch : watches_)
+    if (watch->node == node && watch->timer) watch->timer->cancel();
+}
+
 bool SimCoordinator::reachable(NodeId node) const {
+  if (turned_away_.contains(node)) return false;
   const auto found = unreachable_.find(node);
   return !faults.stopped && (found == unreachable_.end() || !found->second);
 }
@@ -152,6 +163,11 @@ void SimCoordinator::request(const Shared& call) {
 }
 
 void SimCoordinator::arrive(const Shared& call) {
+  if (turned_away_.contains(call->node)) {
+    ++counters_.turned_away;
+    if (call->timer) call->timer->cancel();
+    return;
+  }
   if (!reachable(call->node)) {
     ++counters_.unanswered;
     if (call->kind == Call::Kind::swap && world_->random().one_in(4)) swap_in_the_dark(call);  // On its way for long.

@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -30,7 +31,7 @@ struct CoordinatorFaults {
 };
 
 struct CoordinatorCounters {
-  std::uint64_t reads = 0, swaps_applied = 0, swaps_refused = 0, unanswered = 0;
+  std::uint64_t reads = 0, swaps_applied = 0, swaps_refused = 0, unanswered = 0, turned_away = 0;
   std::uint64_t unknown_applied = 0, unknown_lost = 0, unknown_late = 0, notices_lost = 0, refused_as_foreign = 0;
 };
 
@@ -62,6 +63,8 @@ class SimCoordinator {
   // Faults.
   CoordinatorFaults faults;
   void set_reachable(NodeId node, bool reachable) { unreachable_[node] = !reachable; }
+  // The node is turned away at once, as by a reset; what it waits for breaks off, too.
+  void set_turned_away(NodeId node, bool turned_away);
   bool reachable(NodeId node) const;
   // Is a swap of the node's on its way, whether or not anybody still waits for it?
   bool swap_under_way(NodeId node) const;
@@ -95,6 +98,7 @@ class SimCoordinator {
   State state_;
   std::map<std::uint64_t, std::string> past_;  // Values by revision; only a planted bug looks at them.
   std::map<NodeId, bool> unreachable_;
+  std::set<NodeId> turned_away_;
   std::vector<Shared> watches_;
   std::vector<std::weak_ptr<Call>> swaps_;  // Those that are on their way, and some that were.
   std::uint64_t clusters_ = 0;

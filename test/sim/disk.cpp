@@ -72,12 +72,20 @@ int SimDisk::draw_error(const DiskRequest& request) {
   };
   bool never = false;
   switch (request.op) {
-    case DiskOp::read: return strike(faults.read_error_ppm, faults.fail_next_read, counters_.read_errors);
+    case DiskOp::read:
+      if (meets_bad_block(request)) return ++counters_.read_errors, EIO;
+      return strike(faults.read_error_ppm, faults.fail_next_read, counters_.read_errors);
     case DiskOp::write: return strike(faults.write_error_ppm, faults.fail_next_write, counters_.write_errors);
     case DiskOp::sync: return strike(faults.sync_error_ppm, faults.fail_next_sync, counters_.sync_errors);
     case DiskOp::allocate: return strike(faults.allocate_error_ppm, never, counters_.write_errors);
+    case DiskOp::grow: return strike(0, faults.fail_next_grow, counters_.sync_errors);
     default: return 0;
   }
+}
+
+bool SimDisk::meets_bad_block(const DiskRequest& request) const {
+  const auto first = faults.bad_blocks.lower_bound(block_of(request.offset));
+  return first != faults.bad_blocks.end() && *first < block_of(request.offset + request.length);
 }
 
 void SimDisk::submit(DiskRequest& request) {
@@ -178,7 +186,8 @@ int SimDisk::carry_out(std::uint64_t id, Flight& flight) {
       if (!is_file_) return EOPNOTSUPP;
       ++counters_.grows;
       size_bytes_ = std::max(size_bytes_, request.offset);
-      return 0;
+      if (flight.error != 0) media_.fail_sync(flight.sync_horizon, random().next());
+      return flight.error;
   }
   return 0;
 }
@@ -191,16 +200,23 @@ int SimDisk::finish_write(std::uint64_t id, Flight& flight) {
     flight.error = ENOSPC;
     ++counters_.no_space;
   }
-  if (flight.error == 0) media_.complete_write(id);
-  else media_.fail_write(id, random().next());
+  if (flight.error == 0) {
+    media_.complete_write(id);
+    for (std::uint64_t i = 0; i < request.length / kBlockBytes && !faults.bad_blocks.empty(); ++i) faults.bad_blocks.erase(flight.target_block + i);
+  } else {
+    media_.fail_write(id, random().next());
+  }
   return flight.error;
 }
 
 void SimDisk::fill_read(const DiskRequest& request) {
   const std::uint64_t seed = random().next();
+  const bool wrong = random().per_million(faults.wrong_read_ppm);
+  counters_.wrong_reads += wrong;
   for_each_block(request, [&](std::uint64_t i, std::byte* into) {
     const std::uint64_t block = block_of(request.offset) + i;
     std::memcpy(into, media_.read(block, seed + i).data(), kBlockBytes);
+    if (wrong) into[(seed + i) % kBlockBytes] ^= std::byte{1};
   });
 }
 
@@ -236,9 +252,10 @@ void SimDisk::crash() {
   std::vector<Fate> fates;
   for (std::size_t i = 0; i < writes.size(); ++i) {
     const std::uint64_t draw = style == 0 ? 0 : style == 1 ? 1 : random().below(style == 2 ? 2 : 4);
-    const Tear tear = draw == 0 ? Tear::lost : draw == 1 ? Tear::kept : random().coin() ? Tear::any_sectors : Tear::prefix;
-    ++(tear == Tear::lost ? counters_.writes_lost : tear == Tear::kept ? counters_.writes_kept : counters_.writes_torn);
-    if (tear != Tear::lost) fates.push_back(Fate{i, tear, random().next()});
+    const Tear drawn = draw == 0 ? Tear::lost : draw == 1 ? Tear::kept : random().coin() ? Tear::any_sectors : Tear::prefix;
+    const Tear how = tear.value_or(drawn);
+    ++(how == Tear::lost ? counters_.writes_lost : how == Tear::kept ? counters_.writes_kept : counters_.writes_torn);
+    if (how != Tear::lost) fates.push_back(Fate{i, how, random().next()});
   }
   for (std::size_t i = fates.size(); i > 1; --i) std::swap(fates[i - 1], fates[random().below(i)]);
   media_ = Media(media_.after_power_loss(fates));

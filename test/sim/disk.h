@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
+#include <set>
 #include <vector>
 
 #include "base/disk.h"
@@ -21,15 +23,18 @@ struct DiskFaults {
   std::uint32_t slow_ppm = 0;          // A hundred times the usual time.
   std::uint32_t lost_write_ppm = 0;    // Reported as done, never happened.
   std::uint32_t misdirected_ppm = 0;   // Done somewhere else.
+  std::uint32_t wrong_read_ppm = 0;    // Gives other bytes than there are: the medium is well, the way from it is not.
+  std::set<std::uint64_t> bad_blocks;  // A read that meets one fails, until it is written again.
   bool fail_next_read = false;
   bool fail_next_write = false;
   bool fail_next_sync = false;
+  bool fail_next_grow = false;         // Its sync, that is.
 };
 
 struct DiskCounters {
   std::uint64_t reads = 0, writes = 0, durable_writes = 0, syncs = 0, allocates = 0, punches = 0, grows = 0;
   std::uint64_t read_errors = 0, write_errors = 0, sync_errors = 0, no_space = 0, out_of_bounds = 0;
-  std::uint64_t slow = 0, lost = 0, misdirected = 0, rotten_bits = 0;
+  std::uint64_t slow = 0, lost = 0, misdirected = 0, rotten_bits = 0, wrong_reads = 0;
   std::uint64_t power_losses = 0, kills = 0, writes_lost = 0, writes_kept = 0, writes_torn = 0;
 };
 
@@ -80,6 +85,8 @@ class SimDisk final : public Disk {
 
   // Power loss. After the host's crash(), before the frames that own the requests are destroyed.
   void crash();
+  // What a power loss does to each write under way; nothing: it is drawn.
+  std::optional<Tear> tear;
   // kill -9: what completed stays visible and as durable as it was; what is in flight happened or not, and even a durable
   // write among it may have missed its flush.
   void crash_process_only();
@@ -90,6 +97,7 @@ class SimDisk final : public Disk {
   void make_sparse();
   std::uint64_t backed_bytes() const { return backed_blocks_ * kBlockBytes; }
   void flip_bit(std::uint64_t offset, unsigned bit);
+  void spoil(std::uint64_t offset) { faults.bad_blocks.insert(offset / kBlockBytes); }
   void overwrite(std::uint64_t offset, Bytes bytes);  // Behind everybody's back.
   void truncate(std::uint64_t size_bytes) { size_bytes_ = size_bytes; }
   std::vector<std::byte> peek(std::uint64_t offset, std::size_t bytes) const;
@@ -107,6 +115,7 @@ class SimDisk final : public Disk {
   DurationNs draw_latency(const DiskRequest& request);
   int check(const DiskRequest& request) const;
   int draw_error(const DiskRequest& request);
+  bool meets_bad_block(const DiskRequest& request) const;
   void start_write(std::uint64_t id, Flight& flight);
   void finish(std::uint64_t id);
   int carry_out(std::uint64_t id, Flight& flight);

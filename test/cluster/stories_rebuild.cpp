@@ -1,0 +1,160 @@
+// C10, C11: copies that are rebuilt, what of them is fetched, and what that costs.
+#include "test/cluster/story.h"
+#include "test/sim/text.h"
+
+namespace holdfast::cluster {
+namespace {
+
+constexpr std::uint32_t kKeepChunks = 64;
+
+// The log holds a few hundred records: whoever is away for longer needs more than the log.
+void ring_goes_round(Plan& plan) {
+  plan.log_bytes = 3ULL << 20;
+  plan.clients.volumes = 1;
+  plan.clients.volume_blocks = 256 * kChunkBlocks;
+  plan.clients.hot_blocks = 32 * kChunkBlocks;
+  plan.clients.hot_percent = 0;
+  plan.clients.large_one_in = 1'000'000;  // Whole chunks would not go through the log.
+  plan.clients.write_bytes_max = 1ULL << 40;
+  plan.clients.read = 5;
+  plan.clients.unmap = 0;                 // One of them may empty a page of the map, and nothing would be left to be copied.
+}
+
+void until_ring_went_round(Story& s) {
+  constexpr std::uint64_t kEnough = 1'500;  // Records of a header and a block at least: more than the log holds.
+  const Lsn had = s.cluster().invariants().committed();
+  s.until(60'000, "the log has gone round", [&] { return s.cluster().invariants().committed().value > had.value + kEnough; });
+}
+
+void fetched_exactly(Story& s, NodeId id, const ChunkCount& wanted) {
+  const ReplicaStatus status = s.replica(id);
+  s.expect(status.rebuilt_chunks == wanted.chunks, sim::format("{} chunks were fetched, {} have changed", status.rebuilt_chunks, wanted.chunks));
+  s.expect(status.rebuilt_bytes == wanted.with_data * kChunkBytes, sim::format("{} bytes, {} chunks of them have data", status.rebuilt_bytes, wanted.with_data));
+}
+
+void delta_rebuild(Story& s) {
+  Cluster& c = s.cluster();
+  s.tell("Much is written, everywhere");
+  s.run_for(1'500);
+  s.rest();
+  const NodeId away = s.standby();
+  const CopyContent before = s.content(s.primary());
+  s.tell("A standby is away while one part of the volume is written again and again");
+  s.checkpoint(away);  // Otherwise it could not know that the last record it has is committed, and would ask for that again.
+  if (!s.goes_on()) return;
+  c.die(away, Death::killed);
+  c.clients().options().hot_percent = 100;
+  s.work_again();
+  until_ring_went_round(s);
+  s.clients_rest();
+  const CopyContent now = s.content(s.primary());
+  const ChunkCount changed = changed_chunks(before, now), all = changed_chunks({}, now);
+  s.fault_happened(changed.chunks > 0 && changed.chunks < all.chunks / 2, sim::format("{} of {} chunks have changed", changed.chunks, all.chunks));
+  s.tell("It comes back");
+  c.start(away);
+  s.until(20'000, "it is in sync again", [&] { return s.in_step(away); });
+  fetched_exactly(s, away, changed);
+  s.expect(s.content(away) == now, "its copy is the primary's");
+  s.work_again();
+  s.run_for(300);
+  s.end();
+}
+
+void one_part_written(Plan& plan) {
+  ring_goes_round(plan);
+  plan.clients.hot_percent = 100;
+}
+
+void full_rebuild(Story& s) {
+  Cluster& c = s.cluster();
+  s.tell("One part of the volume is written again and again");
+  until_ring_went_round(s);
+  s.rest();
+  const NodeId replaced = s.standby();
+  const CopyContent now = s.content(s.primary());
+  const ChunkCount all = changed_chunks({}, now);
+  s.expect(all.chunks < c.plan().clients.volume_blocks / kChunkBlocks / 2, sim::format("{} chunks have data", all.chunks));
+  s.tell("A standby's disk is replaced");
+  if (!s.goes_on()) return;
+  const Uuid old = c.node(replaced).incarnation();
+  c.wipe(replaced);
+  s.fault_happened(c.node(replaced).incarnation() != old && !s.in_sync(replaced), "its store is another one, and not in sync");
+  s.until(20'000, "it is in sync", [&] { return s.in_step(replaced); });
+  fetched_exactly(s, replaced, all);
+  s.expect(s.content(replaced) == now, "its copy is the primary's");
+  s.work_again();
+  s.run_for(300);
+  s.end();
+}
+
+void large_copy(Plan& plan) {
+  ring_goes_round(plan);
+  plan.log_bytes = 12ULL << 20;  // It holds what is written during a rebuild, and no more than that.
+  plan.clients.volume_blocks = 512 * kChunkBlocks;
+  plan.clients.hot_blocks = 4 * kChunkBlocks;
+  plan.rebuild_keep_chunks = kKeepChunks;
+}
+
+// Answers in a millisecond since then.
+double rate_since(Story& s, BootNs then, std::size_t answers) {
+  return static_cast<double>(s.answers() - answers) / (static_cast<double>((s.now() - then).value) / 1e6);
+}
+
+void rebuild_under_load(Story& s, Death how) {
+  constexpr double kThroughputKept = 0.7;
+  constexpr double kStandstillMs = 100;
+  constexpr std::uint64_t kFetchesUnderWay = 8;
+  Cluster& c = s.cluster();
+  const NodeId replaced = s.standby();
+  s.tell("Much is written, everywhere; then clients stay in one place");
+  s.run_for(1'500);
+  until_ring_went_round(s);
+  c.clients().options().hot_percent = 100;
+  s.tell("A standby's disk is replaced, by a slow one");
+  const std::uint64_t all = changed_chunks({}, s.content(s.primary())).chunks;
+  if (!s.goes_on()) return;
+  c.die(replaced, Death::power_loss);
+  s.until(1'500, "it has left the set", [&] { return c.truth().find_in_sync(replaced) == nullptr; });
+  if (!s.goes_on()) return;
+  c.wipe(replaced);
+  sim::SimDisk& disk = s.disk(replaced);
+  disk.latency.write_us = 10'000;
+  BootNs then = s.now();
+  std::size_t answers = s.answers();
+  s.until(20'000, "half of it is fetched", [&] { return s.replica(replaced).rebuilding && s.replica(replaced).rebuilt_chunks >= all / 2; });
+  const std::uint64_t first = s.replica(replaced).rebuilt_chunks;
+  s.tell(how == Death::killed ? "It is killed half-way" : "It loses power half-way");
+  if (!s.goes_on()) return;
+  c.die(replaced, how);
+  s.fault_happened(first >= all / 2 && first < all, sim::format("it had {} of {} chunks", first, all));
+  c.start(replaced);
+  s.until(20'000, "it is rebuilt", [&] { return s.in_step(replaced); });
+  const double rate = rate_since(s, then, answers);
+  const double pause = s.longest_pause_since(then);
+  disk.latency = c.plan().disk_latency;
+  const std::uint64_t second = s.replica(replaced).rebuilt_chunks;
+  const std::uint64_t hot = c.plan().clients.hot_blocks / kChunkBlocks;
+  s.expect(second <= all - first + kKeepChunks + kFetchesUnderWay + hot, sim::format("it resumed: {} chunks were fetched then", second));
+  s.expect(pause <= kStandstillMs, sim::format("the load never stopped: the longest pause was {} ms", pause));
+  then = s.now();
+  answers = s.answers();
+  s.run_for(1'000);
+  const double usual = rate_since(s, then, answers);
+  s.expect(rate >= kThroughputKept * usual, sim::format("{} answers in a millisecond during the rebuild, {} without", rate, usual));
+  s.end();
+}
+void rebuild_killed(Story& s) { rebuild_under_load(s, Death::killed); }
+void rebuild_loses_power(Story& s) { rebuild_under_load(s, Death::power_loss); }
+
+constexpr Scenario kRebuildStories[] = {
+    {"C10a", "delta rebuild after heavy writes beyond the log", delta_rebuild, ring_goes_round},
+    {"C10b", "full rebuild of a replaced disk", full_rebuild, one_part_written},
+    {"C11a", "rebuild during active writes, killed half-way", rebuild_killed, large_copy},
+    {"C11b", "rebuild during active writes, power lost half-way", rebuild_loses_power, large_copy},
+};
+
+}  // namespace
+
+std::span<const Scenario> rebuild_stories() { return kRebuildStories; }
+
+}  // namespace holdfast::cluster
