@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <memory>
 #include <optional>
 
 #include "base/scope.h"
@@ -33,13 +34,14 @@ class OneUser {
     while (!over && world.step()) {
     }
   }
+  // Whether the watch returned within `ms`. It goes on after that, so its flag is shared.
   bool watch(std::uint64_t revision, std::int64_t ms) {
-    bool woken = false;
-    scope->spawn(wait(this, revision, &woken));
+    const auto woken = std::make_shared<bool>(false);
+    scope->spawn(wait(this, revision, woken));
     run_for(ms);
-    return woken;
+    return *woken;
   }
-  static Task<void> wait(OneUser* self, std::uint64_t revision, bool* woken) {
+  static Task<void> wait(OneUser* self, std::uint64_t revision, std::shared_ptr<bool> woken) {
     co_await self->port->until_changed(kKey, revision);
     *woken = true;
   }
@@ -108,13 +110,13 @@ TEST(SimCoordinator, Watch_OnAChange_Returns) {
   u.server.put(kKey, "one");
   const std::uint64_t seen = u.server.peek(kKey).revision;
   EXPECT_TRUE(u.watch(0, 20));  // It has changed already.
-  bool woken = false;
-  u.scope->spawn(OneUser::wait(&u, seen, &woken));
+  const auto woken = std::make_shared<bool>(false);
+  u.scope->spawn(OneUser::wait(&u, seen, woken));
   u.run_for(100);
-  EXPECT_FALSE(woken);
+  EXPECT_FALSE(*woken);
   u.server.put(kKey, "two");
   u.run_for(20);
-  EXPECT_TRUE(woken);
+  EXPECT_TRUE(*woken);
 }
 
 TEST(SimCoordinator, Watch_LostNotice_ReturnsAtItsTimeout) {
