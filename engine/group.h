@@ -93,6 +93,7 @@ struct GroupStatus {
   std::uint64_t sync_latency_us = 0;
   std::uint64_t checksum_errors = 0;
   std::uint64_t repaired_blocks = 0;  // Unreadable here, and put back from another copy.
+  std::uint64_t lost_blocks = 0;      // Unreadable here, and no copy that could be reached had them when they were wanted; since the start, at most 1024.
   ScrubStatus scrub;
   bool failed = false;
   std::string failure;  // Why it stopped serving, and what to do.

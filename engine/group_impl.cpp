@@ -306,6 +306,7 @@ GroupStatus GroupImpl::status() const {
   s.sync_latency_us = sync_latency_us_;
   s.checksum_errors = checksum_errors_;
   s.repaired_blocks = mender_->blocks_repaired();
+  s.lost_blocks = mender_->blocks_lost();
   s.scrub = scrubber_->status();
   s.failed = failed_;
   s.failure = failure_;

@@ -170,6 +170,7 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   bool gives_up() const override { return failed_ || stopping_ || replica_->has_jobs(); }
   void volume_added(snapshot::StoredVolume* volume) override;
   Task<Result<void>> drop_volume(snapshot::StoredVolume* volume) override;
+  void block_lost(snapshot::StoredVolume* volume, std::uint64_t block) override;
   Lsn applied() const override { return Lsn(checkpoint_lsn_); }
 
   Task<Result<rebuild::Answer>> answer_image();

@@ -203,8 +203,13 @@ Task<Result<void>> Target::install(StoredVolume* volume, std::uint64_t chunk, An
     entry.location = store_->space().take_chunk();
     entry.birth_lsn = content->lsn.value;
     entry.valid_mask = content->mask;
-    for (std::size_t i = 0; i < kChunkBlocks; ++i)
-      if (content->mask >> i & 1) entry.checksums[i] = xxh3(content->payload.bytes().subspan(i * kBlockBytes, kBlockBytes));
+    for (std::size_t i = 0; i < kChunkBlocks; ++i) {
+      if (!(content->mask >> i & 1)) continue;
+      const Bytes block = content->payload.bytes().subspan(i * kBlockBytes, kBlockBytes);
+      // Of a lost block the entry has what it should hold, and the disk what does not match that: as if it had rotted here.
+      if (content->lost >> i & 1) std::memcpy(&entry.checksums[i], block.data(), sizeof entry.checksums[i]);
+      else entry.checksums[i] = xxh3(block);
+    }
     auto written = co_await store_->disk().write(entry.location * kChunkBytes, content->payload.bytes(), Durability::cached);
     if (!written) {
       store_->space().untake_chunk(entry.location);
@@ -217,6 +222,8 @@ Task<Result<void>> Target::install(StoredVolume* volume, std::uint64_t chunk, An
     co_return fail(leaf.error());
   }
   set_entry(volume, *leaf, chunk, entry);
+  for (std::size_t i = 0; i < kChunkBlocks; ++i)
+    if (content->lost >> i & 1) owner_->block_lost(volume, chunk * kChunkBlocks + i);
   co_return Result<void>{};
 }
 

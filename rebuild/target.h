@@ -31,6 +31,8 @@ class TargetOwner {
   // The volume is not in the image: it goes, with all it has.
   virtual Task<Result<void>> drop_volume(snapshot::StoredVolume* volume) = 0;
   virtual Lsn applied() const = 0;
+  // No copy could give the block: here, too, reads of it fail until it is overwritten, or somebody has it after all.
+  virtual void block_lost(snapshot::StoredVolume* volume, std::uint64_t block) = 0;
 
  protected:
   ~TargetOwner() = default;
