@@ -121,6 +121,7 @@ struct ReplicaStatus {
   };
   std::vector<Member> members;    // The others.
   std::uint64_t shipped_records = 0, shipped_bytes = 0;  // Sent to members, since the start.
+  std::uint64_t held_writes = 0;  // That waited for a copy on its way into the set, since the start.
   bool rebuilding = false;        // This copy fetches what it lacks.
   std::uint64_t rebuilt_chunks = 0, rebuilt_bytes = 0;   // Fetched so, since the start.
 };

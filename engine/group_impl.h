@@ -274,6 +274,7 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   std::uint64_t recovered_records_ = 0;
   std::uint64_t recovery_ms_ = 0;
   std::uint64_t sync_latency_us_ = 0;
+  std::uint64_t held_writes_ = 0;
   bool failed_ = false;
   std::string failure_;
   Errc failure_code_{};

@@ -206,6 +206,7 @@ ReplicaStatus GroupImpl::replica_status() const {
   s.commit = Lsn(commit_lsn_);
   s.shipped_records = replica_->shipped_records();
   s.shipped_bytes = replica_->shipped_bytes();
+  s.held_writes = held_writes_;
   s.rebuilding = rebuilding_;
   s.rebuilt_chunks = rebuild_progress_.chunks_fetched;
   s.rebuilt_bytes = rebuild_progress_.bytes_fetched;

@@ -126,6 +126,7 @@ Task<void> Replica::tick_loop() {
     machine_.initiators_attached(group_->initiators());
     group_->look_after_space();
     event([&](RoleMachine& m) { m.tick(last); });
+    look_at_learners();
     close_silent_sessions();
     dial_members();
   }

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/coordinator.h"
 #include "base/scope.h"
+#include "engine/hold_back.h"
 #include "engine/receiver.h"
 #include "engine/role.h"
 #include "engine/session.h"
@@ -69,6 +70,9 @@ class Replica {
   Task<Result<rebuild::Answer>> ask_others(rebuild::Question question);
   Task<Result<rebuild::Answer>> ask_node(NodeId node, rebuild::Question question);
   void distrust(NodeId node);
+  // What writers owe to copies on their way into the set: each waits so long, and nothing is admitted while doors are closed.
+  DurationNs held_for_each_write() const { return hold_back_.for_each_write(); }
+  bool is_closed_for_joining() const { return hold_back_.is_closed(now()); }
   std::uint64_t shipped_records() const { return shipped_records_; }
   std::uint64_t shipped_bytes() const { return shipped_bytes_; }
 
@@ -117,6 +121,8 @@ class Replica {
   bool take_question(Session& session, rebuild::Question question);
   Task<void> answer(Session* session, rebuild::Question question);
   Task<Result<void>> rebuild_from(RebuildFrom what);
+  void note_wanted(NodeId node, const rebuild::Question& question, const Result<rebuild::Answer>& answer);
+  void look_at_learners();
 
   // shipper.cpp
   Task<void> ship_all(Session* session);
@@ -148,6 +154,17 @@ class Replica {
   BufferPool frames_;            // Heads of what is sent, so that a full pool never silences a beat.
   std::vector<std::byte> encoded_;
   std::uint64_t shipped_records_ = 0, shipped_bytes_ = 0;
+
+  // Members that are being rebuilt from here: what they will need of the log. Known from the image that they were given, and
+  // believed for as long as they go on asking.
+  struct Wanted {
+    NodeId node;
+    Lsn lsn;
+    BootNs asked;
+  };
+  std::vector<Wanted> wanted_;
+  std::vector<HoldBack::Learner> learners_;  // As of the last look.
+  HoldBack hold_back_;
 
   Timer tick_timer_;
   Timer watch_timer_;

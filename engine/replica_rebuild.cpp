@@ -11,6 +11,7 @@
 namespace holdfast::engine {
 namespace {
 
+constexpr std::int64_t kWantedMs = 5'000;   // Who has asked nothing for so long has given up.
 constexpr std::size_t kAnswersMax = 64;  // Under way for one connection: nobody of ours asks for more at once.
 
 }  // namespace
@@ -91,7 +92,9 @@ bool Replica::take_question(Session& session, rebuild::Question question) {
 
 Task<void> Replica::answer(Session* session, rebuild::Question question) {
   rebuild::Answer answer;
+  const NodeId asker = session->node;
   auto found = co_await group_->answer(question);
+  note_wanted(asker, question, found);
   if (found) answer = std::move(*found);
   else answer.code = found.error().code;
   answer.id = question.id;
@@ -107,6 +110,44 @@ Task<void> Replica::answer(Session* session, rebuild::Question question) {
   frame.payload = std::move(answer.payload);
   auto sent = co_await session->link->send(std::move(frame));
   if (!sent) close_session(session->id);
+}
+
+// A rebuild shows itself by its questions. The log from its image on is what its copy needs when it is done.
+void Replica::note_wanted(NodeId node, const rebuild::Question& question, const Result<rebuild::Answer>& answer) {
+  const auto known = std::find_if(wanted_.begin(), wanted_.end(), [&](const Wanted& w) { return w.node == node; });
+  if (known != wanted_.end()) known->asked = now();
+  if (question.kind != rebuild::QuestionKind::image || !answer) return;
+  if (known != wanted_.end()) known->lsn = answer->lsn.next();
+  else if (wanted_.size() < RoleMachine::kPeersMax) wanted_.push_back(Wanted{node, answer->lsn.next(), now()});
+}
+
+void Replica::look_at_learners() {
+  learners_.clear();
+  if (!machine_.is_open()) {
+    wanted_.clear();
+    return hold_back_.reset();
+  }
+  const wal::Log& log = group_->log();
+  std::erase_if(wanted_, [&](const Wanted& w) { return now() - w.asked > milliseconds(kWantedMs) || !machine_.view().is_member(w.node); });
+  for (const NodeId node : machine_.view().members) {
+    if (node == start_.self.node) continue;
+    const auto& needed = machine_.obligations();
+    const bool joined = std::any_of(needed.begin(), needed.end(), [&](const Copy& copy) { return copy.node == node; });
+    const Session* session = find_session(node);
+    const auto acked = session ? machine_.ship_after(node, session->id) : std::nullopt;
+    if (joined) hold_back_.joined(node);
+    if (joined || acked) std::erase_if(wanted_, [&](const Wanted& w) { return w.node == node; });
+    if (joined) continue;
+    const auto wanted = std::find_if(wanted_.begin(), wanted_.end(), [&](const Wanted& w) { return w.node == node; });
+    if (!acked && wanted == wanted_.end()) continue;
+    // What is on its way to it has been read already.
+    const Lsn needs = acked ? std::max(acked->next(), session->next) : wanted->lsn;
+    learners_.push_back({node, needs, log.blocks_until_overwritten(needs), machine_.only_lacks_records(node, now()) ? acked : std::nullopt});
+  }
+  hold_back_.look(now(), log.geometry().blocks, machine_.commit(), learners_);
+  if (const auto node = hold_back_.take_given_up())
+    log_warning(concat("node ", node->value, " was overtaken by the log ", HoldBack::kLapsMax, " times in a row, though writers were slowed down for it; they are not any more, for ",
+                       HoldBack::kRestMs / 60'000, " minutes. A longer log (store.log_size), a faster disk or network there, or less load would let it join"));
 }
 
 // One attempt: when it fails, the next connection begins anew, and what was fetched stays.
