@@ -210,6 +210,8 @@ ReplicaStatus GroupImpl::replica_status() const {
   s.rebuilding = rebuilding_;
   s.rebuilt_chunks = rebuild_progress_.chunks_fetched;
   s.rebuilt_bytes = rebuild_progress_.bytes_fetched;
+  s.rebuild_bytes_done = rebuild_progress_.bytes_done;
+  s.rebuild_bytes_total = rebuild_progress_.bytes_total;
   const auto connected = replica_->connected();
   for (const NodeId node : s.view.members) {
     if (node == options_.node) continue;

@@ -13,6 +13,7 @@
 #include "base/coordinator.h"
 #include "base/scope.h"
 #include "engine/hold_back.h"
+#include "engine/pacer.h"
 #include "engine/receiver.h"
 #include "engine/role.h"
 #include "engine/session.h"
@@ -31,6 +32,7 @@ class Replica {
     Bound bound;
     std::uint64_t seq_seen = 0;
     std::uint64_t ship_window_bytes = 0;
+    std::uint64_t rebuild_bytes_per_second = 0;
   };
   Replica(GroupImpl& group, Start start, const LogFacts& facts);
   ~Replica();
@@ -110,7 +112,7 @@ class Replica {
   Session* find_session(NodeId node) const;
   void close_session(SessionId id);
   void close_silent_sessions();
-  Buffer next_frame(Session& session);
+  void next_frame(Session& session, Frame& frame);
   static bool refuse_frame(const Session& session, const std::string& why);
 
   // replica_rebuild.cpp
@@ -118,8 +120,10 @@ class Replica {
   Task<Result<rebuild::Answer>> ask(SessionId id, rebuild::Question question);
   bool take_answer(Session& session, rebuild::Answer answer);
   void forget_asked(Session& session);
+  void give_up_questions();
   bool take_question(Session& session, rebuild::Question question);
-  Task<void> answer(Session* session, rebuild::Question question);
+  Task<void> answer(SessionId id, NodeId asker, rebuild::Question question);
+  Task<Result<rebuild::Answer>> find_answer(rebuild::Question question);
   Task<Result<void>> rebuild_from(RebuildFrom what);
   void note_wanted(NodeId node, const rebuild::Question& question, const Result<rebuild::Answer>& answer);
   void look_at_learners();
@@ -163,8 +167,10 @@ class Replica {
     BootNs asked;
   };
   std::vector<Wanted> wanted_;
+  std::size_t answering_ = 0;    // Questions of all connections, also of those that have ended.
   std::vector<HoldBack::Learner> learners_;  // As of the last look.
   HoldBack hold_back_;
+  Pacer rebuild_pacer_;
 
   Timer tick_timer_;
   Timer watch_timer_;

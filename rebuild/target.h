@@ -42,6 +42,7 @@ struct Progress {
   std::uint64_t chunks_compared = 0;
   std::uint64_t chunks_fetched = 0;
   std::uint64_t bytes_fetched = 0;
+  std::uint64_t bytes_done = 0, bytes_total = 0;  // Of the volumes, holes included; of the last run.
 };
 
 class Target {
@@ -82,6 +83,7 @@ class Target {
   std::uint32_t keep_chunks_;
   Image image_;
   Lsn base_;
+  bool delta_ = false;          // There was a base: what both logs have is the same.
   Lsn reach_;
   Semaphore window_;
   std::uint64_t fetched_since_kept_ = 0;
