@@ -109,6 +109,8 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   Task<Result<rebuild::Answer>> answer(rebuild::Question question);
   Task<Result<void>> rebuild(rebuild::Peer* peer, bool whole);
   bool is_rebuilding() const { return rebuilding_; }
+  // A rebuild dropped the volume, and was interrupted before its image counted: the log goes on before the volume's deletion.
+  bool was_dropped(VolumeId id) const { return unfit_ && id.value < store_.superblock().next_volume_id; }
   // Pages of the maps that cannot be read (group_damage.cpp). What an operation that met one is to answer: it waits until this copy
   // has handed over, if it can.
   Task<Result<void>> after_damage(Error error, std::uint64_t reign);

@@ -62,6 +62,8 @@ class VolumeImpl final : public Volume {
   // The two parts of prepare_write().
   Task<Result<void>> admit(TailRecord* record);
   Task<Result<void>> write_chunks(TailRecord* record);
+  // Reserved chunks become the record's; the rest of its blocks goes to the log.
+  static void place(TailRecord& record, snapshot::Space& space);
 
   snapshot::StoredVolume& stored() const { return *stored_; }
   void tell(VolumeEvent event);
@@ -117,7 +119,6 @@ class VolumeImpl final : public Volume {
   Task<Result<void>> unmap_piece(BlockRange range, std::uint64_t reign);
   // reign: in which the operation came to the door. What it waits for may outlast it.
   Task<Result<void>> write_admitted(BlockRange range, Buffer from, std::uint64_t reign);
-  void place(TailRecord& record) const;
   Task<Result<void>> admit_chunk(TailRecord* record, std::uint64_t chunk);
   static bool has_place(const PendingChunk& chunk, const snapshot::MapEntry& entry);
   bool reserve_now(PendingChunk* chunk);
