@@ -25,6 +25,7 @@ namespace holdfast {
   M(page_moved_while_read, "a map page moved while it was read")                                      \
   M(page_frozen_copy, "a map page changes under a checkpoint")                                        \
   M(page_dropped, "a map page becomes a hole")                                                        \
+  M(page_taken_as_empty, "an unreadable map page is taken as empty")                                  \
   M(page_interior_anew, "an interior page comes anew and remembers what was emptied")                 \
   M(space_full_overwrite, "no fresh chunk: a whole chunk is overwritten in place")                    \
   M(space_checkpoint_for_room, "a write waits for a checkpoint to set chunks free")                   \
@@ -58,6 +59,8 @@ namespace holdfast {
   M(role_bind_behind_bind, "a newer epoch comes while one is being bound")                            \
   M(role_gave_way, "a primary that serves nobody keeps the others in sync")                           \
   M(role_released_helpless, "a primary without lease and coordinator releases")                       \
+  M(role_released_stuck, "a primary whose own disk answers nothing releases")                          \
+  M(role_removed_stuck, "a member whose disk answers nothing is dropped")                            \
   M(role_removed_several, "several members are dropped at once")                                      \
   M(role_joined, "a member joins")                                                                    \
   M(role_handed_over, "a primary hands over")                                                         \
@@ -68,6 +71,13 @@ namespace holdfast {
   M(fit_again, "a copy becomes fit again")                                                            \
   M(rebuild_begins, "a rebuild begins")                                                               \
   M(rebuild_whole, "all of a copy is compared")                                                       \
+  M(maps_given_up, "a copy gives up its maps, for some of them is unreadable")                        \
+  M(maps_await_rebuild, "a copy without its catalogue waits for another one")                         \
+  M(maps_leaked_found, "what an unreadable page had is found and freed")                              \
+  M(space_counted_anew, "the space tree is unreadable: the maps say what is in use")                  \
+  M(page_hands_over, "a primary hands over because a map page is unreadable")                         \
+  M(scrub_divergence, "a scrub finds that copies differ")                                             \
+  M(scrub_page_renewed, "a page is bad on the disk and right in memory")                              \
   M(rebuild_interrupted, "a rebuild is interrupted")                                                  \
   M(rebuild_base_too_old, "the other copy's maps do not tell what changed since")                     \
   M(rebuild_same_content, "a chunk is the same by another way")                                       \

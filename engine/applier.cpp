@@ -97,11 +97,19 @@ Task<void> Applier::stop() {
 
 Task<void> Applier::apply(PendingChunk* chunk) {
   auto done = co_await apply_set(chunk);
+  while (!done && done.error().code == Errc::corrupt) {
+    ++waiting_for_pages_;
+    progress_.notify_all();
+    const bool given_up = co_await owner_->pages_are_given_up();
+    --waiting_for_pages_;
+    if (!given_up) break;
+    done = co_await apply_set(chunk);
+  }
   --in_flight_;
   if (!done) {
-    // What was being applied stays visible to whoever still looks; the store is out of service. A stop in a full file system
-    // is no failure: the next start applies from the log.
-    const bool left_to_the_log = stopping_ && done.error().code == Errc::no_space;
+    // What was being applied stays visible to whoever still looks; the store is out of service. A stop in a full file system,
+    // or with an unreadable page, is no failure: the next start applies from the log.
+    const bool left_to_the_log = (stopping_ && done.error().code == Errc::no_space) || (closing_ && done.error().code == Errc::corrupt);
     if (!owner_->has_failed() && !left_to_the_log) owner_->store_failed(done.error());
   } else {
     pending_->finish(chunk);

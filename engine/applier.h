@@ -17,6 +17,9 @@ class ApplierOwner {
   virtual void store_failed(Error error) = 0;
   virtual std::uint64_t log_offset_of(std::uint64_t position) const = 0;
   virtual bool has_failed() const = 0;
+  // A map page is unreadable. Waits until that is settled: true when such pages are taken as empty from now on, since all is
+  // compared with another copy; false when nothing can be done about it.
+  virtual Task<bool> pages_are_given_up() = 0;
   // Applying waits for space, or waited and goes on. Told again each time that it asks in vain.
   virtual void space_changed() = 0;
 
@@ -37,7 +40,7 @@ class Applier {
   Task<void> drain(Lsn up_to);
   // Waits until it is applied, however long space lacks; or until close(), or the store has failed.
   Task<void> wait_until_applied(Lsn up_to);
-  bool is_starved() const { return no_space_ && in_flight_ == waiting_for_space_; }
+  bool is_starved() const { return (no_space_ || waiting_for_pages_ > 0) && in_flight_ == waiting_for_space_ + waiting_for_pages_; }
   // Waits while too much is pending.
   Task<void> wait_for_room();
   // Payload has a bound, and so have sets without any: unmaps, and chunks that were written whole.
@@ -75,6 +78,7 @@ class Applier {
   std::uint64_t ticked_lsn_ = 0;
   std::size_t in_flight_ = 0;
   std::size_t waiting_for_space_ = 0;  // Of those in flight.
+  std::size_t waiting_for_pages_ = 0;  // The same, because their map page is unreadable.
   bool no_space_ = false;         // Whoever asked last found none, and asks again.
   bool ticking_ = false;
   bool closing_ = false;

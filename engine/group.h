@@ -48,6 +48,8 @@ struct GroupOptions {
   std::uint64_t ship_window_bytes = 8ULL << 20;      // Payload sent to one member and not acknowledged by it.
   std::uint32_t rebuild_keep_chunks = 1024;          // A rebuild that is interrupted fetches at most so many chunks again.
   std::int64_t consumer_log_ms = 1'000;              // Positions of consumers are logged within this time, not each by itself.
+  std::int64_t scrub_interval_ms = 0;                // From the end of one scrub to the next; zero: only when it is asked for.
+  std::uint64_t scrub_bytes_per_second = 32ULL << 20;
   std::uint64_t consumer_retention_bytes = 0;        // History of the log that consumers can count on, at most 3/4 of the ring:
                                                      // checkpoints come early enough. More is kept when there is room.
 };
@@ -61,6 +63,19 @@ struct FormatOptions {
 struct StoreIdentity {
   Uuid group{};
   Uuid incarnation{};  // Fresh for every formatted store.
+};
+
+// What the scrub has come to: of the pass under way, or else of the last one.
+struct ScrubStatus {
+  bool running = false;
+  std::uint64_t passes = 0;                    // That came to their end, since the start.
+  std::uint64_t leaves_done = 0, leaves_total = 0;  // Map pages, 1.5 MiB of a volume each: the progress.
+  std::uint64_t pages_checked = 0, blocks_checked = 0;
+  std::uint64_t bad_pages = 0, bad_blocks = 0;
+  std::uint64_t unrepaired = 0;                // Of them.
+  std::uint64_t leaves_compared = 0;           // With other copies; on the primary.
+  std::uint64_t divergent_blocks = 0;          // That differed.
+  std::string result;                          // For people; empty while the first pass is under way.
 };
 
 struct GroupStatus {
@@ -78,6 +93,7 @@ struct GroupStatus {
   std::uint64_t sync_latency_us = 0;
   std::uint64_t checksum_errors = 0;
   std::uint64_t repaired_blocks = 0;  // Unreadable here, and put back from another copy.
+  ScrubStatus scrub;
   bool failed = false;
   std::string failure;  // Why it stopped serving, and what to do.
 };
@@ -161,6 +177,9 @@ class Group {
   // Ends background work after a last checkpoint; calls to volumes fail as closed. Destroy the group afterwards.
   // Destroying it without stop() is a crash: no I/O happens.
   virtual Task<Result<void>> stop() = 0;
+  // Begins to look at everything this copy has, in the background, unless that is under way; the primary also compares with the
+  // other copies. How it goes: GroupStatus::scrub.
+  virtual void start_scrub() = 0;
   // Reads every mapped block and map page and checks it against its checksum: blocks checked, or corrupt.
   virtual Task<Result<std::uint64_t>> verify_all() = 0;
 };

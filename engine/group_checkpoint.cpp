@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/marks.h"
 #include "engine/group_impl.h"
+#include "engine/scrubber.h"
 #include "engine/volume_impl.h"
 
 namespace holdfast::engine {
@@ -33,7 +34,9 @@ Task<void> GroupImpl::checkpoint_loop() {
     if (commit_lsn_ == checkpoint_lsn_) continue;
     const std::uint64_t before = checkpoint_lsn_;
     auto done = co_await checkpoint();
-    if (!done && !failed_) store_failed(done.error());
+    // A page above what changed is unreadable: looking after that is under way.
+    const bool patient = !done && done.error().code == Errc::corrupt;
+    if (!done && !failed_ && !patient) store_failed(done.error());
     vain = checkpoint_lsn_ == before;
   }
 }
@@ -47,8 +50,16 @@ Task<Result<void>> GroupImpl::checkpoint() {
 
 Task<Result<void>> GroupImpl::checkpoint_locked(bool clean) {
   if (failed_) co_return fail(Errc::io_error, failure_);
+  if (store_.catalogue_lost()) co_return Result<void>{};  // What is in memory must not take the place of what is on the disk.
   co_await applier_.drain(Lsn(commit_lsn_));
   if (failed_) co_return fail(Errc::io_error, failure_);
+  auto prepared = co_await store_.prepare_checkpoint();
+  if (failed_) co_return fail(Errc::io_error, failure_);
+  if (!prepared) {
+    const bool patient = ports_.coordinator && prepared.error().code == Errc::corrupt && !log_.is_full();
+    if (!patient) store_failed(prepared.error());
+    co_return prepared;
+  }
   // From here to the freeze inside Store::checkpoint nothing suspends: the point and the pages are of one instant.
   snapshot::CheckpointPoint point;
   point.applied = pending_.applied(Lsn(commit_lsn_));
@@ -141,6 +152,7 @@ Task<Result<void>> GroupImpl::stop() {
   log_.close();
   applier_.close();
   log_service_.close();
+  scrubber_->stop();
   co_await operations_end();
   co_await replica_->stop();
   if (!failed_) co_await log_.drain();
@@ -155,6 +167,7 @@ Task<Result<void>> GroupImpl::stop() {
   co_await log_.drain();
   co_await store_.stop();
   co_await log_service_.join();
+  co_await scrubber_->join();
   co_await scope_.join();
   for (auto& volume : volumes_) volume->tell(VolumeEvent::stopped_serving);
   // Who was woken on the way goes first: the owner may destroy the group as soon as this returns.

@@ -10,6 +10,7 @@
 #include "base/planted.h"
 #include "base/text.h"
 #include "engine/mender.h"
+#include "engine/scrubber.h"
 #include "engine/volume_impl.h"
 
 namespace holdfast::engine {
@@ -26,6 +27,8 @@ GroupImpl::GroupImpl(GroupPorts ports, GroupOptions options, wal::LogGeometry ge
       applier_(store_, pending_, ports.clock, *this, options_.apply_backlog_bytes), tail_(pending_, store_.space()),
       checkpoint_timer_(ports.clock), log_service_(*this), scope_(ports.executor) {
   mender_ = std::make_unique<Mender>(*this);
+  scrubber_ = std::make_unique<Scrubber>(*this);
+  store_.damage().told = [this] { page_unreadable(); };
 }
 
 GroupImpl::~GroupImpl() = default;
@@ -303,6 +306,7 @@ GroupStatus GroupImpl::status() const {
   s.sync_latency_us = sync_latency_us_;
   s.checksum_errors = checksum_errors_;
   s.repaired_blocks = mender_->blocks_repaired();
+  s.scrub = scrubber_->status();
   s.failed = failed_;
   s.failure = failure_;
   return s;

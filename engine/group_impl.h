@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <set>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,7 @@
 namespace holdfast::engine {
 
 class Mender;
+class Scrubber;
 class VolumeImpl;
 
 class GroupImpl final : public Group, private wal::LogListener, private ApplierOwner, private rebuild::TargetOwner {
@@ -50,6 +52,7 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   Task<Result<void>> checkpoint() override;
   Task<Result<void>> stop() override;
   Task<Result<std::uint64_t>> verify_all() override;
+  void start_scrub() override;
 
   // For the volumes, and for the replica.
   const GroupPorts& ports() const { return ports_; }
@@ -106,10 +109,21 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   Task<Result<rebuild::Answer>> answer(rebuild::Question question);
   Task<Result<void>> rebuild(rebuild::Peer* peer, bool whole);
   bool is_rebuilding() const { return rebuilding_; }
+  // Pages of the maps that cannot be read (group_damage.cpp). What an operation that met one is to answer: it waits until this copy
+  // has handed over, if it can.
+  Task<Result<void>> after_damage(Error error, std::uint64_t reign);
   // Asks the other copies that are connected, one after the other, until one has it. Errors: not_found (none has), closed
   // (there is none).
   Task<Result<rebuild::Answer>> ask_others(rebuild::Question question);
   Mender& mender() { return *mender_; }
+  // For the scrub (group_verify.cpp). What the blocks of a map page hold, as of the LSN that is returned.
+  Task<Result<Lsn>> contents_of(VolumeImpl* volume, std::uint64_t leaf, std::span<std::uint64_t> contents);
+  Task<Result<rebuild::Answer>> ask_member(NodeId node, rebuild::Question question);
+  std::vector<NodeId> members_in_step() const;
+  bool awaits_rebuild() const { return maps_lost_ || log_lost_; }
+  void distrust(NodeId node);
+  void distrust_own_copy();
+  std::uint64_t checksum_errors() const { return checksum_errors_; }
   Semaphore& checkpoint_turn() { return checkpoint_turn_; }
   // What this copy has committed, whatever its role: for whoever compares copies.
   Task<Result<void>> read_local(std::string name, BlockRange range, Buffer into);
@@ -148,6 +162,7 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   void store_failed(Error error) override;
   std::uint64_t log_offset_of(std::uint64_t position) const override { return log_.offset_of(position); }
   void space_changed() override { check_log_use(); }
+  Task<bool> pages_are_given_up() override;
 
   // TargetOwner
   Task<Result<void>> keep() override { return checkpoint(); }
@@ -161,8 +176,17 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   Task<Result<rebuild::Answer>> answer_leaf(snapshot::StoredVolume* volume, std::uint64_t from, Lsn since);
   Task<Result<rebuild::Answer>> answer_chunk(VolumeImpl* volume, std::uint64_t chunk);
   Task<Result<rebuild::Answer>> answer_reservations(VolumeImpl* volume);
+  Task<Result<rebuild::Answer>> answer_contents(VolumeImpl* volume, std::uint64_t leaf, Lsn at_least);
   Task<Result<rebuild::Answer>> answer_block(VolumeImpl* volume, std::uint64_t block, std::uint64_t checksum);
+  Task<Result<rebuild::Target::Done>> compare_with(rebuild::Peer* peer, Lsn base);
   Task<Result<void>> adopt_image(const rebuild::Target::Done* done);
+
+  void page_unreadable();
+  Task<void> look_after_pages();
+  Task<bool> hand_over_to_anybody();
+  Task<void> give_up_maps();
+  Task<Result<void>> note_maps_lost();
+  Task<Result<void>> free_unnamed();
 
   // Recovery.
   Result<void> note_recovered(const wal::RecoveredRecord& record);
@@ -221,6 +245,7 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   LogFacts facts_;
   std::unique_ptr<Replica> replica_;
   std::unique_ptr<Mender> mender_;
+  std::unique_ptr<Scrubber> scrubber_;
   std::uint64_t reign_ = 0;
 
   std::uint64_t commit_lsn_ = 0;
@@ -236,6 +261,10 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   std::string unfit_because_;            // For people; as far as this process knows.
   Lsn reach_;                            // What the map has, or lacks: the log must reach it for this copy to be fit again …
   Lsn primary_end_;                      // … and what the newest primary had when its log met mine; zero: none has said.
+  bool maps_lost_ = false;               // As the superblock has it: unreadable pages are empty, and all is to be compared.
+  bool looking_after_pages_ = false;
+  std::uint64_t emptied_before_ = 0;     // Pages, when the comparison under way began …
+  bool compared_as_lost_ = false;        // … and maps_lost_ then.
   bool rebuilding_ = false;
   rebuild::Progress rebuild_progress_;
   bool fitting_ = false;                 // It has, and that is being written.

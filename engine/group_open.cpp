@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "engine/group_impl.h"
 #include "engine/mender.h"
+#include "engine/scrubber.h"
 #include "engine/volume_impl.h"
 #include "wal/log_retained.h"
 
@@ -58,8 +59,9 @@ Task<Result<void>> GroupImpl::recover() {
   co_await log_.prepare();
   co_await mender_->prepare();
   scratch_ = co_await ports_.buffers.acquire(kChunkBytes);
-  CO_TRY(co_await store_.open());
+  CO_TRY(co_await store_.open(ports_.coordinator ? snapshot::Store::Loss::taken : snapshot::Store::Loss::refused));
   const snapshot::Superblock sb = store_.superblock();
+  maps_lost_ = (sb.flags & snapshot::kFlagMapsLost) != 0;
   if (store_.superblock_copy_lost()) log_warning("one copy of the superblock was unreadable; it is rewritten now");
   wal::ScanInput input;
   input.geometry = store_.log_geometry();
@@ -80,6 +82,11 @@ Task<Result<void>> GroupImpl::recover() {
     unfit_because_ = concat(scanned->damage->text(), "; what is missing comes from the primary's log, or by a rebuild");
     log_error(unfit_because_);
   }
+  if (maps_lost_ || store_.catalogue_lost()) {
+    unfit_ = true;
+    unfit_because_ = "its catalogue or maps are unreadable; all of it is compared with the primary's copy";
+    start_log_anew(&*scanned);  // There is nothing that its records could be applied to.
+  }
   if (scanned->damage && scanned->head.first_lsn <= sb.applied_lsn) start_log_anew(&*scanned);
   const Lsn end(scanned->head.first_lsn - 1);
   if (end.value < sb.applied_lsn) co_return fail(Errc::damaged, "the log ends before what the map has applied");
@@ -90,7 +97,8 @@ Task<Result<void>> GroupImpl::recover() {
   CO_TRY(co_await ports_.disk.sync());
   const std::uint64_t generation = planted(Bug::generation_not_bumped) ? sb.log_generation : sb.log_generation + 1;
   const BootNs before = ports_.clock.now();
-  CO_TRY(co_await store_.update_superblock([&](snapshot::Superblock& next) {
+  // Without its catalogue a copy changes nothing on its disk before there is a primary that it can be rebuilt from.
+  if (!store_.catalogue_lost()) CO_TRY(co_await store_.update_superblock([&](snapshot::Superblock& next) {
     next.log_generation = generation;
     next.cut_lsn = end.value + 1;
     next.durable_lsn = end.value;
@@ -129,6 +137,8 @@ Task<Result<void>> GroupImpl::recover() {
   if (!ports_.coordinator) CO_TRY(co_await await_open());
   recovery_ms_ = static_cast<std::uint64_t>((ports_.clock.now() - begin).value / 1'000'000);
   running_ = true;
+  if (store_.damage().met > 0) page_unreadable();
+  scrubber_->start();
   applier_.kick();
   for (auto& stored : store_.volumes())
     if (stored->deleting()) start_purge(stored->id());

@@ -29,7 +29,8 @@ Task<Result<Answer>> GroupImpl::answer(Question question) {
   if (failed_ || stopping_) co_return fail(Errc::closed);
   // Only who serves knows for certain what is committed.
   const bool leads = replica_->machine().role() == Role::primary;
-  if (question.kind != QuestionKind::block && !replica_->is_open()) co_return fail(leads ? Errc::busy : Errc::fenced);
+  const bool of_any_copy = question.kind == QuestionKind::block || question.kind == QuestionKind::contents;
+  if (!of_any_copy && !replica_->is_open()) co_return fail(leads ? Errc::busy : Errc::fenced);
   if (question.kind == QuestionKind::image) {
     auto image = co_await answer_image();
     co_return image;
@@ -43,6 +44,7 @@ Task<Result<Answer>> GroupImpl::answer(Question question) {
     case QuestionKind::leaf: answer = co_await answer_leaf(&volume->stored(), question.index, Lsn(question.detail)); break;
     case QuestionKind::chunk: answer = co_await answer_chunk(volume, question.index); break;
     case QuestionKind::reservations: answer = co_await answer_reservations(volume); break;
+    case QuestionKind::contents: answer = co_await answer_contents(volume, question.index, Lsn(question.detail)); break;
     case QuestionKind::block: answer = co_await answer_block(volume, question.index, question.detail); break;
   }
   co_return answer;
@@ -143,7 +145,14 @@ Task<Result<Answer>> GroupImpl::answer_block(VolumeImpl* volume, std::uint64_t b
 
 Task<Result<void>> GroupImpl::rebuild(rebuild::Peer* peer, bool whole) {
   // What is not committed is dropped, and what is committed goes into the map: from there on only the rebuild changes it.
+  // What is to be compared as a whole is not believed before it was, however often that is interrupted.
+  if ((whole || store_.catalogue_lost()) && !maps_lost_) {
+    unfit_ = log_lost_ = true;
+    update_facts();
+    CO_TRY(co_await note_maps_lost());
+  }
   CO_TRY(co_await become_unfit(Lsn()));
+  whole = maps_lost_;
   const Lsn log_end = log_.last_lsn();
   CO_TRY(co_await cut_log(Lsn(commit_lsn_)));
   co_await applier_.wait_until_applied(Lsn(commit_lsn_));
@@ -152,9 +161,8 @@ Task<Result<void>> GroupImpl::rebuild(rebuild::Peer* peer, bool whole) {
   mark(whole ? Mark::rebuild_whole : Mark::rebuild_begins);
   rebuilding_ = true;
   log_info(concat("this copy is being rebuilt: ", whole ? "all of it is compared" : concat("what changed since LSN ", commit_lsn_)));
-  rebuild::Target target(store_, *peer, *this, ports_.clock, rebuild_progress_, options_.rebuild_keep_chunks);
   const Lsn base = planted(Bug::delta_from_log_end) ? log_end : Lsn(commit_lsn_);
-  auto done = co_await target.run(whole ? Lsn() : base);
+  auto done = co_await compare_with(peer, whole ? Lsn() : base);
   Result<void> result;  // Not by a conditional expression: GCC 12 destroys what a co_await in it returns twice.
   if (done) {
     auto adopted = co_await adopt_image(&*done);
@@ -166,11 +174,28 @@ Task<Result<void>> GroupImpl::rebuild(rebuild::Peer* peer, bool whole) {
   co_return result;
 }
 
+// Again when a page was taken as empty meanwhile: perhaps what it had was compared before.
+Task<Result<rebuild::Target::Done>> GroupImpl::compare_with(rebuild::Peer* peer, Lsn base) {
+  constexpr int kComparisonsMax = 8;
+  if (maps_lost_) CO_TRY(co_await free_unnamed());
+  for (int i = 0; i < kComparisonsMax; ++i) {
+    emptied_before_ = store_.damage().emptied;
+    compared_as_lost_ = maps_lost_;
+    rebuild::Target target(store_, *peer, *this, ports_.clock, rebuild_progress_, options_.rebuild_keep_chunks);
+    auto done = co_await target.run(base);
+    if (!done || store_.damage().emptied == emptied_before_) co_return done;
+  }
+  co_return fail(Errc::busy, "ever more pages are unreadable");
+}
+
 // The log starts anew where the image is.
 Task<Result<void>> GroupImpl::adopt_image(const rebuild::Target::Done* done) {
   co_await checkpoint_turn_.acquire();
   Turn turn(checkpoint_turn_);
   const rebuild::Image& image = done->image;
+  CO_TRY(co_await store_.prepare_checkpoint());
+  const bool same = store_.damage().emptied == emptied_before_ && maps_lost_ == compared_as_lost_;
+  if (!same) co_return fail(Errc::busy, "another page is unreadable");
   store_.replace_history(image.history.epochs());
   // What was a hole there and here, but is none on a third copy, left no trace in these maps.
   if (!planted(Bug::delta_without_holes)) store_.changes_are_known_since(image.lsn);
@@ -183,14 +208,15 @@ Task<Result<void>> GroupImpl::adopt_image(const rebuild::Target::Done* done) {
   point.rewind = true;
   auto kept = co_await store_.checkpoint(point);
   if (kept && log_lost_) {
-    auto cleared = co_await store_.update_superblock([](snapshot::Superblock& next) { next.flags &= ~snapshot::kFlagLogLost; });
+    constexpr std::uint32_t kLost = snapshot::kFlagLogLost | snapshot::kFlagMapsLost;
+    auto cleared = co_await store_.update_superblock([](snapshot::Superblock& next) { next.flags &= ~kLost; });
     kept = std::move(cleared);
   }
   if (!kept) {
     store_failed(kept.error());
     co_return kept;
   }
-  log_lost_ = false;
+  log_lost_ = maps_lost_ = store_.damage().taken_as_empty = false;
   log_.restart(point.tail);
   committed_at(reached);
   log_service_.noted(wal::RecordKind::write, reached.lsn);

@@ -182,12 +182,7 @@ Task<Result<void>> GroupImpl::switchover(NodeId candidate) {
 Task<void> GroupImpl::leave_in_order() {
   if (!ports_.coordinator || failed_ || stopping_) co_return;
   const RoleMachine& machine = replica_->machine();
-  const std::vector<Copy> in_sync = machine.view().in_sync;
-  for (const Copy& copy : in_sync) {
-    if (obstacle() != Errc{} || copy.node == options_.node || !machine.is_in_step(copy.node)) continue;
-    auto handed_over = co_await switchover(copy.node);
-    if (handed_over) break;
-  }
+  (void)co_await hand_over_to_anybody();
   if (machine.role() == Role::primary) co_return;
   Timer pause(ports_.clock);
   const BootNs latest = ports_.clock.now() + milliseconds(kLeaveMs);

@@ -1,10 +1,12 @@
-// Reads everything back and holds it against its checksums.
+// Reads everything back and holds it against its checksums; and what a scrub asks of the group.
 #include <cstring>
 
 #include "base/checksum.h"
+#include "base/ensure.h"
 #include "base/text.h"
 #include "engine/group_impl.h"
 #include "engine/operation.h"
+#include "engine/scrubber.h"
 #include "engine/volume_impl.h"
 #include "engine/volume_operation.h"
 
@@ -73,5 +75,56 @@ Task<Result<std::uint64_t>> GroupImpl::verify_chunk(StoredVolume* volume, std::u
   count_checksum_error();
   co_return fail(Errc::corrupt, concat("volume ", volume->name(), ": chunk ", chunk, " does not match its checksums"));
 }
+
+void GroupImpl::start_scrub() {
+  if (running_ && !stopping_) scrubber_->begin();
+}
+
+// All that is committed is either pending or in the map, and nothing else is.
+Task<Result<Lsn>> GroupImpl::contents_of(VolumeImpl* volume, std::uint64_t leaf, std::span<std::uint64_t> contents) {
+  ENSURE(contents.size() == rebuild::kLeafContents);
+  auto loaded = co_await volume->stored().map->load_leaf(leaf);
+  if (!loaded) co_return fail(loaded.error());
+  // Nothing suspends from here on: it is all of one instant.
+  for (std::size_t i = 0; i < contents.size(); ++i) {
+    const std::uint64_t chunk = leaf * snapshot::kLeafChunks + i / kChunkBlocks;
+    const auto block = static_cast<std::uint8_t>(i % kChunkBlocks);
+    const PendingChunk* pending = pending_.find(volume->stored(), chunk);
+    const auto found = pending ? PendingIndex::look_up(*pending, block) : PendingIndex::Found{};
+    const bool zeros = found.zeros || (found.block && found.block->source == BlockSource::zero);
+    if (zeros) contents[i] = rebuild::checksum_of_zeros();
+    else if (found.block) contents[i] = found.block->checksum;
+    else contents[i] = rebuild::content_of(*loaded ? snapshot::entry_of(*loaded, chunk) : MapEntry{}, block);
+  }
+  co_return Lsn(commit_lsn_);
+}
+
+Task<Result<rebuild::Answer>> GroupImpl::answer_contents(VolumeImpl* volume, std::uint64_t leaf, Lsn at_least) {
+  if (unfit_ || rebuilding_) co_return fail(Errc::fenced);
+  if (leaf >= volume->stored().leaf_count()) co_return fail(Errc::out_of_range);
+  rebuild::Answer answer;
+  answer.payload = co_await ports_.buffers.acquire(kBlockBytes);
+  std::memset(answer.payload.data(), 0, answer.payload.size());
+  auto at = co_await contents_of(volume, leaf, std::span(reinterpret_cast<std::uint64_t*>(answer.payload.data()), rebuild::kLeafContents));
+  if (!at) co_return fail(at.error());
+  if (*at < at_least) co_return fail(Errc::busy);
+  answer.lsn = *at;
+  answer.bytes = rebuild::kLeafContents * sizeof(std::uint64_t);
+  co_return answer;
+}
+
+Task<Result<rebuild::Answer>> GroupImpl::ask_member(NodeId node, rebuild::Question question) {
+  auto answer = co_await replica_->ask_node(node, question);
+  co_return answer;
+}
+
+std::vector<NodeId> GroupImpl::members_in_step() const {
+  std::vector<NodeId> nodes;
+  for (const Copy& copy : replica_->machine().view().in_sync)
+    if (replica_->machine().is_in_step(copy.node)) nodes.push_back(copy.node);
+  return nodes;
+}
+
+void GroupImpl::distrust(NodeId node) { replica_->distrust(node); }
 
 }  // namespace holdfast::engine

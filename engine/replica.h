@@ -53,6 +53,8 @@ class Replica {
   void committed() { receiver_.wake(); }
   void store_failed();
   void initiator_heard();
+  // What this copy says of itself in a hello has changed.
+  void say_hello_again();
 
   // Switchover in two steps: everything that was admitted is committed between them.
   bool prepare_hand_over(NodeId candidate) { return machine_.prepare_hand_over(candidate); }
@@ -65,6 +67,8 @@ class Replica {
   std::uint64_t least_free_chunks() const;
   // See GroupImpl::ask_others().
   Task<Result<rebuild::Answer>> ask_others(rebuild::Question question);
+  Task<Result<rebuild::Answer>> ask_node(NodeId node, rebuild::Question question);
+  void distrust(NodeId node);
   std::uint64_t shipped_records() const { return shipped_records_; }
   std::uint64_t shipped_bytes() const { return shipped_bytes_; }
 

@@ -82,6 +82,10 @@ void Replica::close_session(SessionId id) {
   }
 }
 
+void Replica::say_hello_again() {
+  for (const Session* session : std::vector<Session*>(sessions_)) close_session(session->id);
+}
+
 // The other side may have given a connection up without our learning of it.
 void Replica::close_silent_sessions() {
   const DurationNs most = milliseconds(kSilentTimeouts * start_.timing.replica_timeout_ms);

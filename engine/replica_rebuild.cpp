@@ -56,6 +56,17 @@ Task<Result<rebuild::Answer>> Replica::ask_others(rebuild::Question question) {
   co_return fail(answered ? Errc::not_found : Errc::closed);
 }
 
+Task<Result<rebuild::Answer>> Replica::ask_node(NodeId node, rebuild::Question question) {
+  const Session* session = find_session(node);
+  if (!session) co_return fail(Errc::closed);
+  auto answer = co_await ask(session->id, question);
+  co_return answer;
+}
+
+void Replica::distrust(NodeId node) {
+  event([&](RoleMachine& m) { m.distrust(node); });
+}
+
 bool Replica::take_answer(Session& session, rebuild::Answer answer) {
   const auto found = std::find_if(session.asked.begin(), session.asked.end(), [&](const auto* a) { return a->id == answer.id; });
   if (found == session.asked.end()) return false;

@@ -75,6 +75,8 @@ class RoleMachine {
   void leave();
   // Primary: what the member still lacks is not in the log any more.
   void fell_behind(NodeId node, SessionId session);
+  // Primary: the member does not have what it should: all of it is to be compared, whatever its log says.
+  void distrust(NodeId node);
   void initiator_heard(BootNs now) { initiator_heard_ = now; }
   void initiators_attached(std::size_t count) { initiators_ = count; }
   // Planned, in two steps: from prepare on nothing is admitted and the set stays; once everything appended is committed the
@@ -115,8 +117,21 @@ class RoleMachine {
   BootNs granted_until() const { return granted_until_; }
   Lsn acked(NodeId node) const;
   bool is_in_step(NodeId candidate) const;  // Fit for a hand-over.
+  // A follower that has heard its primary a moment ago, and claims nothing: whatever becomes of this copy, somebody else has
+  // everything. The connection may just be gone, for that is what becomes of it when a record cannot be taken.
+  bool hears_primary(BootNs now) const {
+    const bool heard = leader_heard_ && now - *leader_heard_ <= milliseconds(start_.timing.replica_timeout_ms);
+    return role_ == Role::follower && !pending_ && !binding_to_ && heard;
+  }
 
  private:
+  // How long a copy's log has been standing still while there was something to write. Time in which this process did not run
+  // does not count.
+  struct Progress {
+    Lsn durable;
+    DurationNs standing{};
+    void look(Lsn durable_now, Lsn wanted, DurationNs passed);
+  };
   struct Peer {
     NodeId node;
     SessionId session;               // Zero: no connection.
@@ -136,6 +151,7 @@ class RoleMachine {
     Uuid promise_of{};               // Incarnation.
     BootNs next_beat{};
     bool rebuild_asked = false;      // Its log and mine share nothing that I can ship on.
+    Progress progress;
   };
   struct Pending {
     bool is_claim;
@@ -193,6 +209,11 @@ class RoleMachine {
   void beat_to(BootNs now, Peer& to);
   void judge_members(BootNs now);
   bool is_silent(const Peer& member, BootNs now) const;
+  void watch_progress(BootNs now);
+  bool is_stuck(const Progress& progress) const { return progress.standing > milliseconds(start_.timing.stuck_timeout_ms); }
+  void release_if_stuck(BootNs now);
+  enum class Stays : bool { no, yes };  // In the in-sync set of who comes next.
+  bool release_to_somebody(BootNs now, Stays stays);
   bool serves_somebody(BootNs now) const;
   void release_if_helpless(BootNs now);
   void consider_joins(BootNs now);
@@ -221,6 +242,7 @@ class RoleMachine {
 
   // Follower.
   SessionId leader_session_;          // Of the primary of the bound epoch.
+  std::optional<BootNs> leader_heard_;  // When it last spoke.
   NodeId leader_;
   bool matched_ = false;              // In leader_session_.
   bool cutting_ = false;
@@ -241,6 +263,8 @@ class RoleMachine {
   bool handing_over_ = false;         // The owner drains: nothing new, and no change of the set.
   BootNs leading_since_{};
   BootNs helpless_since_{};           // Neither lease nor coordinator.
+  Progress own_progress_;
+  BootNs progress_looked_at_{};
   BootNs initiator_heard_{};
   std::size_t initiators_ = 0;
 };

@@ -150,8 +150,9 @@ Task<Result<Volume::CompareResult>> VolumeImpl::compare_and_write(BlockRange ran
     found->mismatch_offset = offset + static_cast<std::uint64_t>(difference.first - wanted);
     return found->matched;
   });
-  if (done && result.matched) done = co_await write_admitted(range, std::move(desired), reign);
-  else if (done) done = co_await group_->await_lease(reign);  // What it was compared with is told, as a read tells it.
+  if (!done) done = co_await group_->after_damage(done.error(), reign);
+  else if (result.matched) done = co_await write_admitted(range, std::move(desired), reign);
+  else done = co_await group_->await_lease(reign);  // What it was compared with is told, as a read tells it.
   leave_alone();
   if (!done) co_return fail(done.error());
   co_return result;
@@ -169,7 +170,8 @@ Task<Result<void>> VolumeImpl::or_write(BlockRange range, Buffer mask) {
     std::transform(out, out + current.size(), current.data(), out, [](std::byte x, std::byte y) { return x | y; });
     return true;
   });
-  if (done) done = co_await write_admitted(range, std::move(mask), reign);
+  if (!done) done = co_await group_->after_damage(done.error(), reign);
+  else done = co_await write_admitted(range, std::move(mask), reign);
   leave_alone();
   co_return done;
 }

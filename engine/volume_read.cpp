@@ -18,7 +18,8 @@ Task<Result<void>> VolumeImpl::read(BlockRange range, Buffer into) {
   VolumeOperation operation(*this);
   const std::uint64_t reign = group_->reign();
   auto done = co_await read_blocks(range, into, Unreadable::mended);
-  if (done) done = co_await group_->await_lease(reign);
+  if (!done) done = co_await group_->after_damage(done.error(), reign);
+  else done = co_await group_->await_lease(reign);
   reads_.add();
   read_bytes_.add(range.count.value * kBlockBytes);
   co_return done;

@@ -49,7 +49,9 @@ Task<Result<void>> VolumeImpl::unmap_piece(BlockRange range, std::uint64_t reign
   auto prepared = co_await prepare_unmap(record.get());
   if (!prepared) {
     group_->log().give_back(*room);
-    co_return prepared;
+    record.reset();
+    auto failed = co_await group_->after_damage(prepared.error(), reign);
+    co_return failed;
   }
   auto committed = co_await group_->commit(std::move(record), *room, reign);
   co_return committed;

@@ -40,7 +40,12 @@ Task<Result<void>> VolumeImpl::write_admitted(BlockRange range, Buffer from, std
   record->payload = std::move(from);
   for (std::size_t i = 0; i < record->count; ++i)
     record->checksums[i] = xxh3(Bytes(record->payload.data() + i * kBlockBytes, kBlockBytes));
-  CO_TRY(co_await prepare_write(record.get()));
+  auto prepared = co_await prepare_write(record.get());
+  if (!prepared) {
+    record.reset();
+    auto failed = co_await group_->after_damage(prepared.error(), reign);
+    co_return failed;
+  }
   auto committed = co_await group_->log_and_commit(std::move(record), reign);
   co_return committed;
 }

@@ -1,6 +1,7 @@
 #include "rebuild/exchange.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "base/checksum.h"
@@ -74,7 +75,7 @@ AnswerBody body_of(const Answer& answer) {
 }
 
 Result<Question> question_of(const QuestionBody& body) {
-  if (body.kind < 1 || body.kind > static_cast<std::uint16_t>(QuestionKind::block)) return bad("a question of an unknown kind");
+  if (body.kind < 1 || body.kind > static_cast<std::uint16_t>(QuestionKind::contents)) return bad("a question of an unknown kind");
   return Question{body.id, static_cast<QuestionKind>(body.kind), VolumeId(body.volume_id), body.index, body.detail};
 }
 
@@ -138,6 +139,20 @@ Result<Image> decode_image(Bytes bytes, Lsn lsn) {
   }
   if (!bytes.empty()) return bad("something follows an image");
   return image;
+}
+
+std::uint64_t checksum_of_zeros() {
+  static const std::uint64_t value = [] {
+    const std::array<std::byte, kBlockBytes> zeros{};
+    return xxh3(zeros);
+  }();
+  return value;
+}
+
+// What a block reads as, by its checksum: a hole is zeros.
+std::uint64_t content_of(const snapshot::MapEntry& entry, std::size_t block) {
+  const bool has_data = entry.location != 0 && (entry.valid_mask >> block & 1) != 0;
+  return has_data ? entry.checksums[block] : checksum_of_zeros();
 }
 
 }  // namespace holdfast::rebuild

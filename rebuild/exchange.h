@@ -19,7 +19,11 @@ enum class QuestionKind : std::uint16_t {
   chunk = 3,         // A chunk's content, as it is now.
   reservations = 4,  // A volume's.
   block = 5,         // The block at `index` of a volume, if its XXH3 is `detail`.
+  contents = 6,      // What the blocks of the map page at `index` hold, by their XXH3, as of an LSN from `detail` on.
 };
+// Of one map page; a hole has the checksum of zeros.
+inline constexpr std::size_t kLeafContents = snapshot::kLeafChunks * kChunkBlocks;
+static_assert(kLeafContents * sizeof(std::uint64_t) <= kBlockBytes);
 
 struct Question {
   std::uint64_t id = 0;      // Of the asker's connection.
@@ -34,7 +38,7 @@ struct Answer {
   Errc code{};               // Zero: here it is. not_found: no such volume (any more), or no such block. busy: ask later.
   std::uint64_t index = 0;   // leaf: of the page; the number of pages when there is none.
   std::uint64_t count = 0;   // leaf: that many pages from there on are holes; zero: the page is the payload.
-  Lsn lsn;                   // image: the point. chunk: everything up to it is in the content …
+  Lsn lsn;                   // image, contents: the point. chunk: everything up to it is in the content …
   Lsn reach;                 // … and perhaps some of what follows, up to here.
   std::uint16_t mask = 0;    // chunk: blocks that have data; the others are zeros in the payload.
   std::uint64_t bytes = 0;   // image, reservations: of the payload that count.
@@ -90,5 +94,9 @@ inline constexpr std::size_t kImageBytesMax = kAnswerBlocksMax * kBlockBytes;
 std::vector<std::byte> encode_image(const Image& image);
 // Errors: protocol.
 Result<Image> decode_image(Bytes bytes, Lsn lsn);
+
+// What a block of the entry reads as, by its checksum.
+std::uint64_t checksum_of_zeros();
+std::uint64_t content_of(const snapshot::MapEntry& entry, std::size_t block);
 
 }  // namespace holdfast::rebuild

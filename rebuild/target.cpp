@@ -1,7 +1,6 @@
 #include "rebuild/target.h"
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 
 #include "base/checksum.h"
@@ -18,20 +17,6 @@ using snapshot::MapEntry;
 using snapshot::StoredVolume;
 
 namespace {
-
-std::uint64_t checksum_of_zeros() {
-  static const std::uint64_t value = [] {
-    const std::array<std::byte, kBlockBytes> zeros{};
-    return xxh3(zeros);
-  }();
-  return value;
-}
-
-// What a block reads as, by its checksum: a hole is zeros.
-std::uint64_t content_of(const MapEntry& entry, std::size_t block) {
-  const bool has_data = entry.location != 0 && (entry.valid_mask >> block & 1) != 0;
-  return has_data ? entry.checksums[block] : checksum_of_zeros();
-}
 
 bool same_content(const MapEntry& a, const MapEntry& b) {
   for (std::size_t i = 0; i < kChunkBlocks; ++i)

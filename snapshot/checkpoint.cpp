@@ -52,6 +52,9 @@ void Checkpoint::freeze() {
   for (auto& volume : store_.volumes_) collect(*volume->map, volume.get(), frozen);
   collect(store_.blobs_, nullptr, frozen);
   collect(store_.catalogue_, nullptr, frozen);
+  // What prepare_checkpoint() holds is held by this checkpoint from now on.
+  for (Frame* frame : store_.held_) pin(frame);
+  store_.let_go_of_paths();
   ops_ = store_.space_.take_ops();
 }
 
@@ -103,7 +106,10 @@ Task<Result<void>> Checkpoint::run() {
   if (store_.space_.lost_sync()) co_return fail(Errc::sync_failed, "a sync failed while the file was being extended");
   store_.space_.settle_pages(pages_reserved_, pages_created_, pages_dropped_);
   CO_TRY(co_await store_.update_superblock([this](Superblock& next) { describe(next); }));
-  for (const std::uint64_t page : old_pages_) store_.space_.free_page(page);
+  for (const std::uint64_t page : old_pages_) {
+    store_.space_.free_page(page);
+    std::erase(store_.damage_.emptied_pages, page);
+  }
   unpin_all();
   co_return Result<void>{};
 }
@@ -127,6 +133,7 @@ void Checkpoint::describe(Superblock& next) const {
 }
 
 void Checkpoint::pin(Frame* frame) {
+  if (frame->checkpoint_slot < pinned_.size() && pinned_[frame->checkpoint_slot] == frame) return;
   ++frame->pins;
   frame->checkpoint_slot = static_cast<std::uint32_t>(pinned_.size());
   pinned_.push_back(frame);

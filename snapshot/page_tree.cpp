@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <new>
+#include <utility>
 
 #include "base/checksum.h"
 #include "base/ensure.h"
@@ -54,7 +55,8 @@ void PageCache::mark_dirty(Frame* frame) {
 void PageCache::evict() {
   for (int tries = 0; tries < 16 && !lru_.empty(); ++tries) {
     Frame& frame = lru_.front();
-    if (frame.pins == 0 && !frame.dirty && !frame.flushing) {
+    const bool stays = frame.index_key >> 48 < kFirstMapNumber;
+    if (frame.pins == 0 && !frame.dirty && !frame.flushing && !stays) {
       remove(&frame);
       if (index_.size() < frames_max_) return;
       continue;
@@ -76,26 +78,65 @@ void PageTree::fill_header(std::byte* page, unsigned level, std::uint64_t index,
   std::memcpy(page, &header, sizeof header);
 }
 
+bool PageTree::is_page(const std::byte* bytes, PageRef ref, unsigned level, std::uint64_t index) const {
+  PageHeader header;
+  std::memcpy(&header, bytes, sizeof header);
+  return xxh3(Bytes(bytes, kPageBytes)) == ref.xxh3 && header.magic == kPageMagic && header.level == level &&
+         header.kind == static_cast<std::uint16_t>(kind_) && header.tree_id == tree_id_ && header.index == index;
+}
+
 Task<Result<Frame*>> PageTree::read_page(PageRef ref, unsigned level, std::uint64_t index) {
+  constexpr int kTries = 2;  // What is wrong may be wrong on the way here only.
   const std::uint64_t key = page_key(number_, level, index);
   const std::uint64_t moves = moves_;
   PageMemory memory;
-  auto done = co_await ports_.disk.read(ref.page * kPageBytes, MutableBytes(memory.bytes, kPageBytes));
-  if (!done) co_return fail(done.error());
-  if (Frame* other = ports_.cache.find(key)) co_return other;  // Somebody was faster.
-  // Somebody may also have been so much faster that the page was changed, written elsewhere and forgotten again.
-  if (moves != moves_) {
-    mark(Mark::page_moved_while_read);
-    co_return nullptr;
+  for (int i = 0; i < kTries; ++i) {
+    auto done = co_await ports_.disk.read(ref.page * kPageBytes, MutableBytes(memory.bytes, kPageBytes));
+    if (Frame* other = ports_.cache.find(key)) co_return other;  // Somebody was faster.
+    // Somebody may also have been so much faster that the page was changed, written elsewhere and forgotten again.
+    if (moves != moves_) {
+      mark(Mark::page_moved_while_read);
+      co_return nullptr;
+    }
+    if (!done) co_return unreadable(done.error(), ref, level, index);
+    if (!is_page(memory.bytes, ref, level, index)) continue;
+    Frame* frame = ports_.cache.insert(key);
+    std::swap(frame->page.bytes, memory.bytes);
+    co_return frame;
   }
-  PageHeader header;
-  std::memcpy(&header, memory.bytes, sizeof header);
-  if (xxh3(Bytes(memory.bytes, kPageBytes)) != ref.xxh3 || header.magic != kPageMagic || header.level != level ||
-      header.kind != static_cast<std::uint16_t>(kind_) || header.tree_id != tree_id_ || header.index != index)
-    co_return fail(Errc::corrupt, concat("map page ", ref.page, " (level ", level, ", index ", index, ") does not match its checksum"));
-  Frame* frame = ports_.cache.insert(key);
-  std::swap(frame->page.bytes, memory.bytes);
-  co_return frame;
+  const std::string what = concat("map page ", ref.page, " (level ", level, ", index ", index, ") does not match its checksum");
+  co_return unreadable(Error{Errc::corrupt, what}, ref, level, index);
+}
+
+Result<Frame*> PageTree::unreadable(Error error, PageRef ref, unsigned level, std::uint64_t index) {
+  PageDamage* damage = ports_.damage;
+  if (!damage) return fail(std::move(error));
+  if (damage->taken_as_empty) {
+    damage->emptied_pages.push_back(ref.page);
+    return take_as_empty(level, index);
+  }
+  const std::uint64_t key = page_key(number_, level, index);
+  const bool for_good = error.code == Errc::corrupt || std::exchange(damage->unread_key, key) == key;
+  if (for_good) {
+    ++damage->met;
+    if (damage->told) damage->told();
+  }
+  return fail(std::move(error));
+}
+
+// Nothing is below it any more. A leaf is written by the next checkpoint; above one that is, all pages are.
+Frame* PageTree::take_as_empty(unsigned level, std::uint64_t index) {
+  mark(Mark::page_taken_as_empty);
+  ++ports_.damage->emptied;
+  Frame* page = create_page(level, index);
+  std::uint64_t first = index;
+  for (unsigned i = 0; i < level; ++i) first *= kFanout;
+  ++page->pins;
+  Frame* leaf = cached_leaf(first);
+  if (leaf) writable(leaf, Lsn());
+  else ports_.cache.mark_dirty(create_page(0, first));
+  --page->pins;
+  return page;
 }
 
 Task<Result<Frame*>> PageTree::load_page(unsigned level, std::uint64_t index) {
@@ -133,6 +174,49 @@ Task<Result<std::uint64_t>> PageTree::hole_lsn(unsigned level, std::uint64_t ind
     ref = *page ? refs_of(*page)[index / span % kFanout] : PageRef{};
   }
   co_return ref.modified_lsn;
+}
+
+Task<Result<PageTree::PageState>> PageTree::check_page(unsigned level, std::uint64_t index) {
+  constexpr int kTries = 2;
+  auto ref = co_await reference(level, index);
+  if (!ref) co_return fail(ref.error());
+  if (ref->page == 0) co_return PageState::absent;
+  PageMemory memory;
+  Error error{Errc::corrupt};
+  for (int i = 0; i < kTries; ++i) {
+    auto done = co_await ports_.disk.read(ref->page * kPageBytes, MutableBytes(memory.bytes, kPageBytes));
+    if (done && is_page(memory.bytes, *ref, level, index)) co_return PageState::good;
+    if (!done) error = done.error();
+  }
+  Frame* known = ports_.cache.find(page_key(number_, level, index));
+  if (!known) (void)unreadable(error, *ref, level, index);
+  else if (kind_ != TreeKind::space) co_await renew(known, level, index);
+  co_return PageState::bad;
+}
+
+// A page above leaves is written with each of them.
+Task<void> PageTree::renew(Frame* page, unsigned level, std::uint64_t index) {
+  mark(Mark::scrub_page_renewed);
+  std::uint64_t span = 1, behind = 0;
+  for (unsigned i = 0; i < level; ++i) span *= kFanout;
+  ++page->pins;
+  Frame* leaf = level == 0 ? page : nullptr;
+  if (!leaf) {
+    auto next = co_await next_leaf(index * span, (index + 1) * span, &behind);
+    if (next && *next < (index + 1) * span) {
+      auto loaded = co_await load_leaf(*next);
+      if (loaded) leaf = *loaded;
+    }
+  }
+  --page->pins;
+  if (leaf) writable(leaf, Lsn());
+}
+
+Task<Result<PageRef>> PageTree::reference(unsigned level, std::uint64_t index) {
+  if (level == depth_) co_return root;
+  auto parent = co_await load_page(level + 1, index / kFanout);
+  if (!parent) co_return fail(parent.error());
+  co_return *parent ? refs_of(*parent)[index % kFanout] : PageRef{};
 }
 
 Frame* PageTree::create_leaf(std::uint64_t index) {
@@ -176,29 +260,41 @@ Task<Result<std::uint64_t>> PageTree::next_leaf(std::uint64_t from, std::uint64_
 }
 
 Task<Result<PageTree::Changed>> PageTree::next_changed(std::uint64_t from, std::uint64_t end, Lsn since) {
+  const auto changed = [since](const PageRef& ref) { return ref.modified_lsn > since.value; };
   while (from < end) {
     std::uint64_t span = 1;  // Leaves below one page of the level.
     for (unsigned level = 0; level < depth_; ++level) span *= kFanout;
     PageRef ref = root;
-    for (unsigned level = depth_; ref.page != 0 && ref.modified_lsn > since.value && level > 0; --level) {
+    for (unsigned level = depth_; ref.page != 0 && changed(ref) && level > 0; --level) {
       auto page = co_await load_page(level, from / span);
       if (!page) co_return fail(page.error());
       span /= kFanout;
       ref = *page ? refs_of(*page)[from / span % kFanout] : PageRef{};
     }
     const std::uint64_t behind = std::min((from / span + 1) * span, end);
-    if (ref.modified_lsn > since.value) co_return Changed{from, behind - from, ref.page == 0};
+    if (changed(ref)) co_return Changed{from, behind - from, ref.page == 0};
     from = behind;
   }
   co_return Changed{end, 0, false};
 }
 
-void PageTree::forget() {
+std::vector<Frame*> PageTree::cached_pages() {
   std::vector<Frame*> mine;
   ports_.cache.for_each([&](Frame& frame) {
     if (frame.index_key >> 48 == number_) mine.push_back(&frame);
   });
-  for (Frame* frame : mine) ports_.cache.remove(frame);
+  return mine;
+}
+
+void PageTree::forget() {
+  for (Frame* frame : cached_pages()) ports_.cache.remove(frame);
+}
+
+void PageTree::abandon() {
+  for (Frame* frame : cached_pages()) {
+    frame->pins = 0;
+    ports_.cache.remove(frame);
+  }
 }
 
 }  // namespace holdfast::snapshot

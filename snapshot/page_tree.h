@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cstring>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "base/buffer.h"
@@ -48,6 +50,9 @@ constexpr std::uint64_t page_key(std::uint32_t tree, unsigned level, std::uint64
   return std::uint64_t{tree} << 48 | std::uint64_t{level} << 44 | index;
 }
 
+// The trees of the group itself have smaller numbers than the volumes' maps. Their pages stay in memory once they were read.
+inline constexpr std::uint32_t kFirstMapNumber = 4;
+
 class PageCache {
  public:
   explicit PageCache(std::uint64_t bytes) : frames_max_(std::max<std::uint64_t>(bytes / kPageBytes, 8)) {}
@@ -70,10 +75,21 @@ class PageCache {
   std::uint64_t frames_max_;
 };
 
+// What becomes of a page that cannot be read. Its owner decides once for all trees of a store.
+struct PageDamage {
+  bool taken_as_empty = false;  // All of the store is about to be compared with another copy: then what such a page said is not needed.
+  std::uint64_t emptied = 0;    // Pages that were taken so …
+  std::vector<std::uint64_t> emptied_pages;  // … where they lie, until the next checkpoint.
+  std::uint64_t met = 0;        // Pages that were unreadable when nothing was taken as empty.
+  std::function<void()> told;   // One was met. Never suspends.
+  std::uint64_t unread_key = 0; // The page that the device refused last: once may be chance.
+};
+
 struct TreePorts {
   Disk& disk;
   PageCache& cache;
   const Uuid& store_id;
+  PageDamage* damage = nullptr;
 };
 
 class PageTree {
@@ -85,7 +101,8 @@ class PageTree {
   PageRef root{};  // Of the last checkpoint; written by the checkpoint.
 
   Frame* cached_leaf(std::uint64_t index) { return ports_.cache.find(page_key(number_, 0, index)); }
-  // The leaf, or nullptr for a hole. Errors: corrupt, io_error. Use the frame before the next suspension, or pin it.
+  // The leaf, or nullptr for a hole. Errors: corrupt, io_error. Use the frame before the next suspension, or pin it. A page
+  // that is taken as empty is there, empty, and the next checkpoint writes it so.
   Task<Result<Frame*>> load_leaf(std::uint64_t index);
   // A checkpoint changed or dropped a reference to a page: whoever is reading a page meanwhile must look again, for what it
   // reads may be of before.
@@ -101,12 +118,19 @@ class PageTree {
   Frame* create_page(unsigned level, std::uint64_t index);
   // When what would be below a page that is not there was last changed: it was emptied then, or never used (zero).
   Task<Result<std::uint64_t>> hole_lsn(unsigned level, std::uint64_t index);
+  // How the page is known to the one above it, as of the last checkpoint; page = 0: not at all.
+  Task<Result<PageRef>> reference(unsigned level, std::uint64_t index);
+  // Reads the page from the disk, wherever else it is, and holds it against its checksum; no checkpoint runs meanwhile. What is bad
+  // there and right in memory is written anew by the next checkpoint (of the space tree: by its owner); else it was told as damage.
+  // Errors: of the pages above it.
+  enum class PageState : std::uint8_t { absent, good, bad };
+  Task<Result<PageState>> check_page(unsigned level, std::uint64_t index);
   // The first leaf on disk at or after `from`, below `end`; `end` when there is none. After an error *behind is the first
   // leaf that is not below the page that cannot be read.
   Task<Result<std::uint64_t>> next_leaf(std::uint64_t from, std::uint64_t end, std::uint64_t* behind);
 
-  // What changed after the LSN, as of the last checkpoint, at or after `from` and below `end`: one leaf, or leaves that are
-  // holes now. count 0: nothing up to `end`.
+  // What changed after the LSN, as of the last checkpoint, at or after `from` and below
+  // `end`: one leaf, or leaves that are holes now. count 0: nothing up to `end`.
   struct Changed {
     std::uint64_t first = 0;
     std::uint64_t count = 0;
@@ -121,10 +145,17 @@ class PageTree {
   void fill_header(std::byte* page, unsigned level, std::uint64_t index, std::uint64_t generation) const;
   // Drops every frame of the tree: it is deleted. None is pinned.
   void forget();
+  // The same, pinned or not: what it says is not believed.
+  void abandon();
 
  private:
   // nullptr: a reference moved meanwhile.
   Task<Result<Frame*>> read_page(PageRef ref, unsigned level, std::uint64_t index);
+  std::vector<Frame*> cached_pages();
+  Task<void> renew(Frame* page, unsigned level, std::uint64_t index);
+  bool is_page(const std::byte* bytes, PageRef ref, unsigned level, std::uint64_t index) const;
+  Result<Frame*> unreadable(Error error, PageRef ref, unsigned level, std::uint64_t index);
+  Frame* take_as_empty(unsigned level, std::uint64_t index);
   std::uint64_t moves_ = 0;
   TreePorts ports_;
   std::uint32_t number_;

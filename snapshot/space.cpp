@@ -218,6 +218,33 @@ void Space::release_until(Lsn applied, std::vector<std::uint64_t>& to_punch) {
   }
 }
 
+std::uint64_t Space::free_unnamed(const std::vector<std::uint16_t>& named, std::uint64_t pages, Lsn applied) {
+  std::vector<bool> waits(capacity_);
+  for (const Quarantined& q : quarantine_) waits[q.chunk] = true;
+  std::uint64_t freed = 0;
+  for (std::uint64_t chunk = first_data_; chunk < std::min<std::uint64_t>(named.size(), capacity_); ++chunk) {
+    const auto unnamed = static_cast<std::uint16_t>(masks_[chunk] & ~named[chunk]);
+    if (unnamed == 0 || waits[chunk]) continue;
+    ++freed;
+    if (unnamed == 0xffff) {
+      note(chunk, false);
+      give_chunk(chunk, applied, Given::discarded);
+      continue;
+    }
+    if (masks_[chunk] == 0xffff && chunk != page_chunk_) page_chunks_.push_back(chunk);
+    masks_[chunk] = static_cast<std::uint16_t>(masks_[chunk] & ~unnamed);
+    page_slots_ += static_cast<unsigned>(std::popcount(unnamed));
+    ops_.push_back({chunk, unnamed, false});
+  }
+  // A chunk full of pages looks like one of data; all that is gone is known by how many there were.
+  const std::uint64_t gone = pages_live_ > pages ? pages_live_ - pages : 0;
+  ENSURE(pages_planned_ >= gone && pages_used_ >= gone);
+  pages_live_ -= gone;
+  pages_planned_ -= gone;
+  pages_used_ -= gone;
+  return freed;
+}
+
 // Backs more free chunks with real space, growing the file when there is no hole left.
 Task<Result<void>> Space::extend(std::uint64_t wanted) {
   co_await extending_.acquire();

@@ -55,6 +55,10 @@ class Space {
   void give_chunk(std::uint64_t chunk, Lsn by, Given how);
   void free_page(std::uint64_t page);            // After both superblocks ceased to refer to it.
   void note(std::uint64_t chunk, bool used) { ops_.push_back({chunk, 0xffff, used}); }
+  void note_mask(std::uint64_t chunk, std::uint16_t mask) { ops_.push_back({chunk, mask, true}); }
+  // Frees what is in use by the books and named by no tree (`named`: as of a checkpoint, after which nothing was taken): how many
+  // chunks and pages. pages: that are named.
+  std::uint64_t free_unnamed(const std::vector<std::uint16_t>& named, std::uint64_t pages, Lsn applied);
   // Makes room for as many again, so that noting them does not allocate.
   std::vector<SpaceOp> take_ops() {
     std::vector<SpaceOp> taken;

@@ -24,7 +24,7 @@ wal::LogCursor Store::log_tail() const {
           superblock_.tail_chain_xxh3, superblock_.tail_written_blocks};
 }
 
-Task<Result<void>> Store::open() {
+Task<Result<void>> Store::open(Loss loss) {
   page_buffer_ = co_await buffers_->acquire(kCheckpointBufferBytes);
   superblock_buffer_ = co_await buffers_->acquire(kBlockBytes);
   auto pair = co_await read_superblocks(*disk_, *buffers_);
@@ -36,9 +36,14 @@ Task<Result<void>> Store::open() {
   space_tree_.root = superblock_.space;
   catalogue_.root = superblock_.catalogue;
   blobs_.root = superblock_.blobs;
-  CO_TRY(co_await load_space());
-  CO_TRY(co_await load_catalogue());
-  co_return Result<void>{};
+  const bool known_lost = superblock_.flags & kFlagMapsLost;
+  if (known_lost && loss == Loss::refused) co_return fail(Errc::corrupt, "this copy's maps were given up: it is rebuilt from another copy, among others");
+  auto space = co_await load_space();
+  if (!space && space.error().code != Errc::corrupt) co_return space;
+  space_lost_ = !space;
+  damage_.taken_as_empty = known_lost;
+  auto trees = co_await load_trees(loss);
+  co_return trees;
 }
 
 Task<Result<void>> Store::establish() {
@@ -72,8 +77,7 @@ Task<Result<void>> Store::load_space() {
       if (*page) ++space_pages_loaded_;
     }
   }
-  const std::uint64_t first_data = 2 + divide_up(superblock_.log_blocks, kChunkBlocks);
-  space_.attach(superblock_.capacity_chunks, first_data, std::move(masks), superblock_.pages_live);
+  space_.attach(superblock_.capacity_chunks, first_data_chunk(), std::move(masks), superblock_.pages_live);
   co_return Result<void>{};
 }
 

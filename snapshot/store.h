@@ -63,8 +63,14 @@ class Store {
   };
   static Task<Result<void>> format(Disk& disk, BufferPool& buffers, Random& random, FormatInput input);
 
-  // Superblocks, space tree, catalogue. The log is the caller's to scan from log_tail() on.
-  Task<Result<void>> open();
+  // Superblocks, space tree, catalogue. The log is the caller's to scan from log_tail() on. An unreadable space tree is counted
+  // anew from the maps. What else is unreadable is refused, or taken as empty: then nothing may be written before
+  // accept_loss(), and what was lost comes from another copy. Errors: corrupt and those of read_superblocks().
+  enum class Loss : std::uint8_t { refused, taken };
+  Task<Result<void>> open(Loss loss);
+  // By open(): what is in memory is not what was there.
+  bool catalogue_lost() const { return catalogue_lost_; }
+  void accept_loss() { catalogue_lost_ = false; }
   // After the log was scanned: room for the next checkpoints.
   Task<Result<void>> establish();
 
@@ -74,6 +80,7 @@ class Store {
   wal::LogCursor log_tail() const;
   bool superblock_copy_lost() const { return lost_superblock_.has_value(); }
   Space& space() { return space_; }
+  PageDamage& damage() { return damage_; }
   PageCache& cache() { return cache_; }
   Disk& disk() { return *disk_; }
   BufferPool& buffers() { return *buffers_; }
@@ -105,8 +112,22 @@ class Store {
   // Everything of it is unmapped and checkpointed: the entry goes.
   void remove_volume(StoredVolume* volume);
 
+  // Comes before checkpoint(): the pages above those that changed are in memory when it returns, and whatever cannot be read is
+  // known before anything was taken. Nothing suspends between the two. Errors: corrupt, io_error.
+  Task<Result<void>> prepare_checkpoint();
   // One at a time. Frees what the new roots no longer need; the caller frees the log before point.tail afterwards.
   Task<Result<void>> checkpoint(CheckpointPoint point);
+
+  // Reads the pages of the catalogue, the reservations and the space tree from the disk. What is bad there is right in memory, and
+  // the next checkpoint writes it anew. In the turn of checkpoints.
+  struct Checked {
+    std::uint64_t good = 0, bad = 0;
+  };
+  Task<Result<Checked>> check_group_pages();
+  // Reads every map page there is, and frees what none of them names: what is below a page that was taken as empty. In the turn
+  // of checkpoints, after one, when nothing is on its way into the maps. Returns how many chunks that concerns. Errors: busy (a
+  // page was taken as empty meanwhile: another checkpoint has to come first).
+  Task<Result<std::uint64_t>> free_unnamed(Lsn applied);
 
   // The group has failed. A sync that succeeds from now on proves nothing about what a failed one dropped: no new root.
   void take_out_of_service() { failed_ = true; }
@@ -117,11 +138,23 @@ class Store {
 
  private:
   friend class Checkpoint;
+  // What the trees name: a bit a page, by chunk; of the space tree nothing.
+  struct Named {
+    std::vector<std::uint16_t> masks;
+    std::uint64_t pages = 0;
+  };
   Task<Result<void>> load_space();
+  Task<Result<void>> load_trees(Loss loss);
+  Task<Result<void>> count_space_anew();
+  Task<Result<Named>> find_named();
+  Task<Result<void>> name_tree(PageTree* tree, std::uint64_t leaves, Named* named);
+  Task<Result<void>> hold_path(PageTree* map, std::uint64_t index);
+  void let_go_of_paths();
+  std::uint64_t first_data_chunk() const { return 2 + divide_up(superblock_.log_blocks, kChunkBlocks); }
   Task<Result<void>> load_catalogue();
   Task<Result<void>> load_reservations(StoredVolume* volume);
   Task<void> punch(std::vector<std::uint64_t> chunks);
-  TreePorts tree_ports() { return TreePorts{*disk_, cache_, store_id_}; }
+  TreePorts tree_ports() { return TreePorts{*disk_, cache_, store_id_, &damage_}; }
   std::uint32_t free_tree_number();
   StoredVolume* adopt(std::uint64_t slot, const CatalogueEntry& entry);
 
@@ -131,6 +164,10 @@ class Store {
   Uuid store_id_{};
   std::optional<std::size_t> lost_superblock_;  // Which copy could not be read; until it is rewritten.
   bool failed_ = false;
+  bool space_lost_ = false;                 // Only while opening.
+  bool catalogue_lost_ = false;
+  PageDamage damage_;
+  std::vector<Frame*> held_;                // Pinned, above what is dirty; some more than once.
   ConsumerTable consumers_;
   PageCache cache_;
   Space space_;
@@ -138,7 +175,6 @@ class Store {
   PageTree catalogue_;
   PageTree blobs_;
   std::uint64_t space_pages_loaded_ = 0;    // That exist, of all levels.
-  static constexpr std::uint32_t kFirstMapNumber = 4;
   static constexpr std::uint32_t kTreeNumberMax = 0xffff;
   std::uint32_t next_tree_number_ = kTreeNumberMax;  // Used last.
   std::vector<std::unique_ptr<StoredVolume>> volumes_;

@@ -22,6 +22,8 @@ inline constexpr std::uint32_t kFlagClean = 1;       // Stopped in order: nothin
 inline constexpr std::uint32_t kFlagUnfit = 2;       // What is here lacks data that was acknowledged: never promotable (22).
 inline constexpr std::uint32_t kFlagLogLost = 4;     // The log starts anew at applied_lsn, without the chain: only a rebuild goes on from there.
 
+inline constexpr std::uint32_t kFlagMapsLost = 8;    // Some page of the trees is unreadable: all is compared with another copy, and until then such pages are empty.
+
 // A child page as its parent knows it. page = 0: a hole; modified_lsn then still tells when it became one.
 struct PageRef {
   std::uint64_t page;

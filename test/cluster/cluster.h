@@ -85,7 +85,8 @@ class Cluster final : private DoorOwner, private ClientNetwork {
   // The node's disk rots or lies from now on. Nothing is promised once such a copy is the last one in sync: it may then rightly
   // serve nobody, or not everything. That nothing wrong is served is checked all the same.
   void disk_is_bad(NodeId id);
-  bool someone_else_is_in_sync(NodeId id) const;
+  // Is there a disk, not the bad one and not one that has been replaced since, that is in sync besides this node's?
+  bool others_have_everything(NodeId id);
   bool beyond_promise() const { return beyond_promise_; }
   // A violation, unless it is excused so; then nothing more is asked of this life.
   void unavailable(std::string what);
@@ -95,6 +96,7 @@ class Cluster final : private DoorOwner, private ClientNetwork {
   struct Tolerance {
     bool failed_stores = false;   // I/O errors and rot: a process may refuse to open, a store may go out of service.
     bool no_space = false;
+    bool rot = false;             // An unreadable page that is found late moves the service: what met it is told to look elsewhere.
   } tolerance;
   // The file systems hold so many chunks more than the empty stores; zero: plenty.
   std::uint64_t tight_chunks = 0;
@@ -118,6 +120,7 @@ class Cluster final : private DoorOwner, private ClientNetwork {
 
   bool format_all();
   bool create_volumes();
+  bool replicas_are_equal(std::uint32_t volume);
   void register_changed(const CoordinatorEntry& entry);
   void role_changed(NodeId node, const ReplicaStatus& replica, Epoch epoch);
   void after_open(ClusterNode& node);

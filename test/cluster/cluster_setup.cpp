@@ -9,6 +9,7 @@ namespace holdfast::cluster {
 namespace {
 
 constexpr DurationNs kSetUpTime = milliseconds(30'000);
+constexpr DurationNs kRepairBegins = milliseconds(500);
 
 }  // namespace
 
@@ -112,8 +113,17 @@ Task<void> copy_out(History* history, ClusterNode* node, std::uint32_t volume, s
 
 bool Cluster::replicas_are_equal() {
   if (!kReplicasReadable && nodes_.size() > 1) return true;
-  for (std::uint32_t volume = 0; volume < plan_.clients.volumes; ++volume) {
-    std::vector<Copied> copies(nodes_.size());
+  for (std::uint32_t volume = 0; volume < plan_.clients.volumes; ++volume)
+    if (!replicas_are_equal(volume)) return false;
+  return true;
+}
+
+// A copy whose map is found to be unreadable is rebuilt, and then read again.
+bool Cluster::replicas_are_equal(std::uint32_t volume) {
+  constexpr int kLooks = 5;
+  std::vector<Copied> copies;
+  for (int look = 0; look < kLooks; ++look) {
+    copies.assign(nodes_.size(), Copied{});
     for (std::size_t i = 0; i < nodes_.size(); ++i)
       nodes_[i]->process().scope().spawn(copy_out(&history_, nodes_[i].get(), volume, plan_.clients.volume_blocks, &copies[i]));
     const auto all_done = [&] { return std::all_of(copies.begin(), copies.end(), [](const Copied& c) { return c.done; }); };
@@ -121,17 +131,25 @@ bool Cluster::replicas_are_equal() {
       unavailable("the copies cannot be read to their ends");
       return false;
     }
-    for (std::size_t i = 0; i < copies.size(); ++i) {
-      if (copies[i].unread) unavailable(sim::format("the copy of node {} cannot be read: {}", i + 1, *copies[i].unread));
-      if (copies[i].wrong) violation(sim::format("the copy of node {}: {}", i + 1, *copies[i].wrong));
-      if (violation_ || gave_up_) return false;
-      const auto [a, b] = std::mismatch(copies[0].stamps.begin(), copies[0].stamps.end(), copies[i].stamps.begin());
-      if (a == copies[0].stamps.end()) continue;
-      const auto block = static_cast<std::uint64_t>(a - copies[0].stamps.begin());
-      violation(sim::format("block {} of volume {} is of operation {} on node 1, and of {} on node {}\n{}", block, volume, *a, *b, i + 1,
-                            history_.story_of(volume, Lba(block))));
+    const bool all_read = std::all_of(copies.begin(), copies.end(), [](const Copied& c) { return !c.unread; });
+    const bool all_fit = std::all_of(nodes_.begin(), nodes_.end(), [](const auto& n) { return n->is_open() && n->group()->replica_status().promotable; });
+    if ((all_read && all_fit) || nodes_.size() == 1) break;
+    run_for(kRepairBegins);
+    if (!run_until_well(kSetUpTime)) {
+      unavailable("a copy that cannot be read is not rebuilt: " + describe());
       return false;
     }
+  }
+  for (std::size_t i = 0; i < copies.size(); ++i) {
+    if (copies[i].unread) unavailable(sim::format("the copy of node {} cannot be read: {}", i + 1, *copies[i].unread));
+    if (copies[i].wrong) violation(sim::format("the copy of node {}: {}", i + 1, *copies[i].wrong));
+    if (violation_ || gave_up_) return false;
+    const auto [a, b] = std::mismatch(copies[0].stamps.begin(), copies[0].stamps.end(), copies[i].stamps.begin());
+    if (a == copies[0].stamps.end()) continue;
+    const auto block = static_cast<std::uint64_t>(a - copies[0].stamps.begin());
+    violation(sim::format("block {} of volume {} is of operation {} on node 1, and of {} on node {}\n{}", block, volume, *a, *b, i + 1,
+                          history_.story_of(volume, Lba(block))));
+    return false;
   }
   return true;
 }

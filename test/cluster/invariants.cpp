@@ -43,6 +43,7 @@ void Invariants::check_node(const ClusterNode& node, const GroupStatus& status, 
   if (status.applied_lsn > replica.commit) fail_(sim::format("node {} has applied {}, and {} is committed", n, status.applied_lsn.value, replica.commit.value));
   if (replica.commit > replica.end) fail_(sim::format("node {} takes {} for committed, and its log ends at {}", n, replica.commit.value, replica.end.value));
   if (replica.durable > replica.end) fail_(sim::format("node {} has {} durable, and its log ends at {}", n, replica.durable.value, replica.end.value));
+  if (copies_agree && status.scrub.divergent_blocks > 0) fail_(sim::format("node {} finds that copies differ: {}", n, status.scrub.divergent_blocks));
   const bool news = seen.life != node.lives() || seen.role != replica.role || seen.serving != replica.serving || seen.epoch != status.epoch;
   seen = Seen{node.lives(), status.epoch, replica.commit, replica.role, replica.serving};
   if (news && on_role) on_role(node.id(), replica, status.epoch);

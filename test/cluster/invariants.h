@@ -34,6 +34,8 @@ class Invariants {
   std::uint64_t checks() const { return checks_; }
   // A disk was replaced: what its node knew is gone.
   void forget(NodeId node) { seen_.erase(node); }
+  // Then a scrub that finds a difference between copies is a violation.
+  bool copies_agree = false;
   // Told what a node's role has become, for the story.
   std::optional<engine::Copy> rotten;  // Whose disk rots.
   std::function<void(NodeId, const ReplicaStatus&, Epoch)> on_role;

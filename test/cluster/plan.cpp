@@ -102,6 +102,8 @@ GroupOptions draw_group_options(const Plan& plan, NodeId node, SimRandom& random
     o.checkpoint_interval_ms = 120'000;
     o.checkpoint_log_percent = 90;
   }
+  // Some scrub all the time. Not drawn from the world's chance: the seeds of old bugs stay what they were.
+  if (sim::mix(plan.seed ^ 0x7363727562ULL) % 3 == 0) o.scrub_interval_ms = static_cast<std::int64_t>(50 + plan.seed % 700);
   o.tail_bytes_max = 65536ULL << random.between(4, 6);
   o.ship_window_bytes = 65536ULL << random.between(4, 6);
   return o;

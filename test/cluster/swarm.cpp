@@ -32,6 +32,8 @@ Swarm::Swarm(Cluster& cluster, const Enabled& enabled) : cluster_(&cluster), hos
   const auto may = [&](Fault fault) { return enabled_[index(fault)]; };
   cluster.tolerance.failed_stores = may(Fault::read_error) || may(Fault::write_error) || may(Fault::sync_error) || may(Fault::bit_rot) ||
                                     may(Fault::lost_write) || may(Fault::misdirected_write);
+  cluster.invariants().copies_agree = !may(Fault::lost_write) && !may(Fault::misdirected_write);
+  cluster.tolerance.rot = may(Fault::bit_rot) || may(Fault::lost_write) || may(Fault::misdirected_write);
   cluster.tolerance.no_space = may(Fault::disk_full);
   // A store backs much more than these volumes need, as long as it can: such disks would never be full.
   if (one_in_[index(Fault::disk_full)] != 0) cluster.tight_chunks = random().between(24, 90);
@@ -218,12 +220,12 @@ void Swarm::strike_disks() {
   fail_disk_once(Fault::read_error, &sim::DiskFaults::fail_next_read);
   fail_disk_once(Fault::write_error, &sim::DiskFaults::fail_next_write);
   fail_disk_once(Fault::sync_error, &sim::DiskFaults::fail_next_sync);
-  if (cluster_->someone_else_is_in_sync(bad_disk_) && strikes(Fault::bit_rot)) {
+  if (cluster_->others_have_everything(bad_disk_) && strikes(Fault::bit_rot)) {
     cluster_->disk_is_bad(bad_disk_);
     rot();
   }
   sim::SimDisk& bad = cluster_->node(bad_disk_).disk();
-  const bool may_lie = cluster_->someone_else_is_in_sync(bad_disk_);
+  const bool may_lie = cluster_->others_have_everything(bad_disk_);
   if (!may_lie) bad.faults.lost_write_ppm = bad.faults.misdirected_ppm = 0;
   if (may_lie && strikes(Fault::lost_write)) {
     cluster_->disk_is_bad(bad_disk_);
@@ -253,12 +255,8 @@ void Swarm::rot() {
 
 // Never the last intact copy of what is acknowledged.
 void Swarm::replace_disk(NodeId id) {
-  const engine::Register& now = cluster_->truth();
-  std::size_t others = 0;
-  for (const engine::Copy& copy : now.in_sync)
-    others += copy.node != id && cluster_->node(copy.node).incarnation() == copy.incarnation;
   // A claim that lands later would make the disk that is gone the only one in sync.
-  if (others == 0 || cluster_->coordinator().swap_under_way(id)) {
+  if (!cluster_->others_have_everything(id) || cluster_->coordinator().swap_under_way(id)) {
     --counts_[index(Fault::wipe)];
     return;
   }

@@ -127,6 +127,7 @@ class FakeGroup final : public Group {
   Task<Result<void>> checkpoint() override { co_return Result<void>{}; }
   Task<Result<void>> stop() override { co_return Result<void>{}; }
   Task<Result<std::uint64_t>> verify_all() override { co_return 0; }
+  void start_scrub() override {}
 
   static Entry new_entry(EntryKind kind, std::uint64_t volume) {
     Entry entry{};
