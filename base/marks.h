@@ -59,6 +59,8 @@ namespace holdfast {
   M(role_bind_behind_bind, "a newer epoch comes while one is being bound")                            \
   M(role_gave_way, "a primary that serves nobody keeps the others in sync")                           \
   M(role_released_helpless, "a primary without lease and coordinator releases")                       \
+  M(role_released_stuck, "a primary whose own disk answers nothing releases")                          \
+  M(role_removed_stuck, "a member whose disk answers nothing is dropped")                            \
   M(role_removed_several, "several members are dropped at once")                                      \
   M(role_joined, "a member joins")                                                                    \
   M(role_handed_over, "a primary hands over")                                                         \

@@ -52,7 +52,9 @@ void RoleMachine::tick(BootNs now) {
   retry_pending(now);
   if (role_ == Role::primary) {
     send_beats(now);
+    watch_progress(now);
     judge_members(now);
+    release_if_stuck(now);
     release_if_helpless(now);
     if (role_ == Role::primary) consider_joins(now);
   } else {
@@ -73,6 +75,7 @@ void RoleMachine::connected(BootNs, NodeId node, SessionId session) {
   p.promise_of = before.promise_of;
   p.ever_acked = before.ever_acked;
   p.rebuild_asked = before.rebuild_asked;
+  p.progress = before.progress;
   if (leader_ == node) {
     leader_session_ = SessionId();
     matched_ = cutting_ = false;

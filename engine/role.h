@@ -127,6 +127,13 @@ class RoleMachine {
   }
 
  private:
+  // How long a copy's log has been standing still while there was something to write. Time in which this process did not run
+  // does not count.
+  struct Progress {
+    Lsn durable;
+    DurationNs standing{};
+    void look(Lsn durable_now, Lsn wanted, DurationNs passed);
+  };
   struct Peer {
     NodeId node;
     SessionId session;               // Zero: no connection.
@@ -146,6 +153,7 @@ class RoleMachine {
     Uuid promise_of{};               // Incarnation.
     BootNs next_beat{};
     bool rebuild_asked = false;      // Its log and mine share nothing that I can ship on.
+    Progress progress;
   };
   struct Pending {
     bool is_claim;
@@ -203,6 +211,11 @@ class RoleMachine {
   void beat_to(BootNs now, Peer& to);
   void judge_members(BootNs now);
   bool is_silent(const Peer& member, BootNs now) const;
+  void watch_progress(BootNs now);
+  bool is_stuck(const Progress& progress) const { return progress.standing > milliseconds(start_.timing.stuck_timeout_ms); }
+  void release_if_stuck(BootNs now);
+  enum class Stays : bool { no, yes };  // In the in-sync set of who comes next.
+  bool release_to_somebody(BootNs now, Stays stays);
   bool serves_somebody(BootNs now) const;
   void release_if_helpless(BootNs now);
   void consider_joins(BootNs now);
@@ -253,6 +266,8 @@ class RoleMachine {
   bool handing_over_ = false;         // The owner drains: nothing new, and no change of the set.
   BootNs leading_since_{};
   BootNs helpless_since_{};           // Neither lease nor coordinator.
+  Progress own_progress_;
+  BootNs progress_looked_at_{};
   BootNs initiator_heard_{};
   std::size_t initiators_ = 0;
 };

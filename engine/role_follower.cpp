@@ -25,6 +25,7 @@ void RoleMachine::follow(BootNs now, Peer& leader, const Beat& beat) {
   }
   deferring_since_.reset();
   released_ = Epoch();
+  leader.leaving = false;
   leader_heard_ = now;
   told_commit(now, leader.session, beat.commit);
   if (claim_pending() && beat.echo > pending_->since) abandon_claim();
@@ -205,8 +206,9 @@ void RoleMachine::claim(BootNs now) {
   next.epoch = Epoch(std::max(view_.epoch, bound_.epoch).value + 1);
   next.primary = self().node;
   next.claim = last_claim_ = nonces_->next_u64();
-  // Without the one that is gone; with it when it handed over; as it is when I claim anew (12).
-  const bool handed_over = released_ != Epoch() && released_ == view_.epoch;
+  // Without the one that is gone; with it when it handed over and stays; as it is when I claim anew (12).
+  const Peer* before = find_peer(view_.primary);
+  const bool handed_over = released_ != Epoch() && released_ == view_.epoch && !(before && before->leaving);
   if (view_.primary != self().node && !handed_over) next.remove_in_sync(view_.primary);
   if (planted(Bug::promoted_outside_in_sync) || planted(Bug::wiped_disk_keeps_membership)) next.add_in_sync(self());
   ENSURE(next.has_in_sync(self()));

@@ -32,7 +32,11 @@ void RoleMachine::become_primary(BootNs now) {
     p.acked = p.ever_acked = Lsn();
     p.promise_until = BootNs{};
     p.next_beat = now;
+    p.leaving = false;  // What the last primary said of itself; it may be well again later.
+    p.progress = Progress{};
   }
+  own_progress_ = Progress{};
+  progress_looked_at_ = now;
   epoch_start_ = Lsn();
   handing_over_ = false;
   open_ = planted(Bug::opened_before_epoch_start);
@@ -114,7 +118,10 @@ void RoleMachine::store_failed(BootNs now) {
   const Register last = view_;
   demote(now);
   for (const Copy& copy : last.in_sync)
-    if (copy.node != self().node) send(peer(copy.node), Release{ceased});
+    if (copy.node != self().node) {
+      send(peer(copy.node), Leaving{ceased});  // Its claim leaves me out: nobody waits for my acks.
+      send(peer(copy.node), Release{ceased});
+    }
 }
 
 void RoleMachine::fell_behind(NodeId node, SessionId session) {
@@ -224,7 +231,30 @@ bool RoleMachine::is_silent(const Peer& member, BootNs now) const {
   return now - std::max(member.heard, leading_since_) > (gone ? DurationNs{timeout.value / 2} : timeout);
 }
 
-// Members that are silent, have another store now, or are no longer wanted leave by CAS, all at once; O keeps them until the
+void RoleMachine::Progress::look(Lsn durable_now, Lsn wanted, DurationNs passed) {
+  if (durable_now >= wanted || durable_now > durable) standing = DurationNs{};
+  else standing = DurationNs{standing.value + passed.value};
+  durable = std::max(durable, durable_now);
+}
+
+// Whoever beats is alive, but its disk may have stopped answering: without an error, and for good.
+void RoleMachine::watch_progress(BootNs now) {
+  const DurationNs passed = std::min(now - progress_looked_at_, milliseconds(2 * start_.timing.heartbeat_ms));
+  progress_looked_at_ = now;
+  own_progress_.look(log_->durable, log_->end, passed);
+  // While my own log stands still I may be what the others wait for.
+  const bool mine = own_progress_.standing > DurationNs{};
+  for (const Copy& copy : view_.in_sync)
+    if (copy.node != self().node) peer(copy.node).progress.look(durable_on(copy), log_->end, mine ? DurationNs{} : passed);
+}
+
+// My own disk does not answer: somebody else has everything, and a disk that does.
+void RoleMachine::release_if_stuck(BootNs now) {
+  if (!is_stuck(own_progress_) || handing_over_) return;
+  if (release_to_somebody(now, Stays::no)) mark(Mark::role_released_stuck);
+}
+
+// Members that are silent, or stuck, have another store now, or are no longer wanted leave by CAS, all at once; O keeps them until the
 // register is known to have lost them (17).
 void RoleMachine::judge_members(BootNs now) {
   if (pending_ || view_revision_ == 0 || handing_over_) return;
@@ -238,7 +268,9 @@ void RoleMachine::judge_members(BootNs now) {
     const bool replaced = p && p->hello && p->hello->copy.incarnation != copy.incarnation && !planted(Bug::wiped_disk_keeps_membership);
     const bool rolled_back = p && p->rebuild_asked;
     const bool leaves = p && p->leaving;
-    if (!silent && !replaced && !rolled_back && !leaves && view_.is_member(copy.node)) continue;
+    const bool stuck = p && is_stuck(p->progress);
+    if (stuck) mark(Mark::role_removed_stuck);
+    if (!silent && !stuck && !replaced && !rolled_back && !leaves && view_.is_member(copy.node)) continue;
     if (planted(Bug::removed_without_cas) || planted(Bug::removed_at_send)) std::erase(obligations_, copy);
     silence = silence || silent;
     next.remove_in_sync(copy.node);
@@ -269,6 +301,11 @@ bool RoleMachine::serves_somebody(BootNs now) const {
 void RoleMachine::release_if_helpless(BootNs now) {
   if (holds_lease(now) || reaches_coordinator(now) || handing_over_) helpless_since_ = now;
   if (now - helpless_since_ <= milliseconds(start_.timing.replica_timeout_ms)) return;
+  if (release_to_somebody(now, Stays::yes)) mark(Mark::role_released_helpless);
+}
+
+// False: nobody is fit.
+bool RoleMachine::release_to_somebody(BootNs now, Stays stays) {
   for (const Copy& copy : view_.in_sync) {
     const Peer* p = find_peer(copy.node);
     const bool fit = copy.node != self().node && p && p->coordinator_reached && !is_silent(*p, now) && durable_on(copy) >= commit_;
@@ -276,9 +313,11 @@ void RoleMachine::release_if_helpless(BootNs now) {
     const Epoch ceased = bound_.epoch;
     no_claim_before_ = now + milliseconds(start_.timing.takeover_patience_ms);
     demote(now);
-    mark(Mark::role_released_helpless);
-    return send(peer(copy.node), Release{ceased});
+    if (stays == Stays::no) send(peer(copy.node), Leaving{ceased});
+    send(peer(copy.node), Release{ceased});
+    return true;
   }
+  return false;
 }
 
 // Caught up to the commit LSN and to the start of this epoch: a fresh primary's commit lags what was acknowledged before (18).

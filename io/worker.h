@@ -5,6 +5,7 @@
 #include <coroutine>
 #include <deque>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <thread>
@@ -32,28 +33,38 @@ class Worker {
   std::thread thread_;  // Last: it uses everything above.
 };
 
-// co_await on_worker: the flow goes on at home with what `job` returned. The waiting frame must not be destroyed before that:
-// join its scope. Name it before awaiting it: GCC 12 destroys temporaries of an awaited expression twice.
+// co_await on_worker: the flow goes on at home with what `job` returned. The waiting frame may be destroyed before that, as a call
+// of a coordinator is when its caller ends: the job is then carried out for nobody, so it holds what it needs itself. `home`
+// outlives the worker. Name it before awaiting it: GCC 12 destroys temporaries of an awaited expression twice.
 template <class T>
 class OnWorker {
  public:
-  OnWorker(Executor& home, Worker& worker, std::move_only_function<T()> job) : home_(&home), worker_(&worker), job_(std::move(job)) {}
+  OnWorker(Executor& home, Worker& worker, std::move_only_function<T()> job)
+      : home_(&home), worker_(&worker), job_(std::move(job)), answer_(std::make_shared<Answer>()) {}
   OnWorker(const OnWorker&) = delete;
+  ~OnWorker() { answer_->waiter = {}; }
 
   bool await_ready() const noexcept { return false; }
   void await_suspend(std::coroutine_handle<> waiter) {
-    worker_->post([this, waiter] {
-      value_.emplace(job_());
-      home_->post_remote([home = home_, waiter] { home->post(waiter); });
+    answer_->waiter = waiter;
+    worker_->post([job = std::move(job_), home = home_, answer = answer_]() mutable {
+      answer->value.emplace(job());
+      home->post_remote([home, answer] {
+        if (answer->waiter) home->post(answer->waiter);
+      });
     });
   }
-  T await_resume() { return std::move(*value_); }
+  T await_resume() { return std::move(*answer_->value); }
 
  private:
+  struct Answer {
+    std::optional<T> value;           // Written by the worker, before it tells home.
+    std::coroutine_handle<> waiter;   // At home only. Null: nobody waits any more.
+  };
   Executor* home_;
   Worker* worker_;
   std::move_only_function<T()> job_;
-  std::optional<T> value_;  // Written by the worker, before the waiter is posted.
+  std::shared_ptr<Answer> answer_;
 };
 
 }  // namespace holdfast::io

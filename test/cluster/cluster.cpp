@@ -72,8 +72,10 @@ void Cluster::look_at_bad_copy() {
   if (bad_copy_ && truth().in_sync.size() == 1 && truth().has_in_sync(*bad_copy_)) beyond_promise_ = true;
 }
 
-bool Cluster::someone_else_is_in_sync(NodeId id) const {
-  return std::any_of(truth().in_sync.begin(), truth().in_sync.end(), [id](const engine::Copy& copy) { return copy.node != id; });
+bool Cluster::others_have_everything(NodeId id) {
+  return std::any_of(truth().in_sync.begin(), truth().in_sync.end(), [&](const engine::Copy& copy) {
+    return copy.node != id && node(copy.node).incarnation() == copy.incarnation && copy != bad_copy_;
+  });
 }
 
 void Cluster::register_changed(const CoordinatorEntry& entry) {
@@ -172,7 +174,7 @@ void Cluster::after_open(ClusterNode& n) {
   corrupt_opens += n.failure_code() == Errc::corrupt;
   die(n.id(), Death::killed);
   // As the error says: a copy that cannot be opened is replaced, when another one has everything.
-  if (corrupt_opens >= 3 && someone_else_is_in_sync(n.id())) {
+  if (corrupt_opens >= 3 && others_have_everything(n.id())) {
     corrupt_opens = 0;
     return wipe(n.id());
   }

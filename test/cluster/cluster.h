@@ -85,7 +85,8 @@ class Cluster final : private DoorOwner, private ClientNetwork {
   // The node's disk rots or lies from now on. Nothing is promised once such a copy is the last one in sync: it may then rightly
   // serve nobody, or not everything. That nothing wrong is served is checked all the same.
   void disk_is_bad(NodeId id);
-  bool someone_else_is_in_sync(NodeId id) const;
+  // Is there a disk, not the bad one and not one that has been replaced since, that is in sync besides this node's?
+  bool others_have_everything(NodeId id);
   bool beyond_promise() const { return beyond_promise_; }
   // A violation, unless it is excused so; then nothing more is asked of this life.
   void unavailable(std::string what);

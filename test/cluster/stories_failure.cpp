@@ -171,6 +171,49 @@ void coordinator_emptied(Story& s) {
   s.end();
 }
 
+// What is submitted from now on is not answered, and fails neither.
+void disk_answers_nothing(Story& s, NodeId id) {
+  constexpr std::uint32_t kForEverUs = 3'600'000'000;
+  s.disk(id).latency = sim::DiskLatency{kForEverUs, kForEverUs, kForEverUs, kForEverUs};
+}
+
+void disk_of_a_standby_hangs(Story& s) {
+  Cluster& c = s.cluster();
+  const NodeId stuck = s.standby();
+  s.tell("The disk of a standby answers nothing any more; its process lives on");
+  disk_answers_nothing(s, stuck);
+  const double waited = s.until(13'000, "the register has dropped it", [&] { return !s.in_sync(stuck); });
+  s.fault_happened(s.disk(stuck).in_flight() > 0, "requests are under way for ever");
+  s.expect(waited > 9'000, "slow is not dead: not before ten seconds");
+  const std::size_t answers = s.answers();
+  s.run_for(1'000);
+  s.expect(s.answers() > answers + 20, "service goes on");
+  s.tell("The disk is changed for one that answers, and the node starts again");
+  c.die(stuck, Death::killed);
+  s.disk(stuck).latency = c.plan().disk_latency;
+  c.start(stuck);
+  s.until(10'000, "it is in sync again", [&] { return s.in_sync(stuck); });
+  s.end();
+}
+
+void disk_of_the_primary_hangs(Story& s) {
+  Cluster& c = s.cluster();
+  const NodeId stuck = s.primary();
+  s.tell("The disk of the primary answers nothing any more; its process lives on");
+  disk_answers_nothing(s, stuck);
+  s.until(15'000, "another node serves", [&] { return s.serves_elsewhere(stuck); });
+  s.fault_happened(s.disk(stuck).in_flight() > 0, "requests are under way for ever");
+  const std::size_t answers = s.answers();
+  s.run_for(1'000);
+  s.expect(s.answers() > answers + 20, "service goes on");
+  s.tell("The disk is changed for one that answers, and the node starts again");
+  c.die(stuck, Death::killed);
+  s.disk(stuck).latency = c.plan().disk_latency;
+  c.start(stuck);
+  s.until(10'000, "it is in sync again", [&] { return s.in_sync(stuck); });
+  s.end();
+}
+
 void clocks_drift(Story& s) {
   const std::uint64_t revision = s.revision();
   s.tell("Clocks differ by as much as is allowed");
@@ -203,6 +246,8 @@ constexpr Scenario kFailureStories[] = {
     {"F6e", "partition of the primary from the coordinator only", cut_from_coordinator_only},
     {"F8a", "the coordinator stops, and is slow", coordinator_stopped},
     {"F8b", "the coordinator is restarted empty", coordinator_emptied},
+    {"F9e", "the disk of a standby answers nothing", disk_of_a_standby_hangs},
+    {"F9f", "the disk of the primary answers nothing", disk_of_the_primary_hangs},
     {"F11", "clocks drift within the bound", clocks_drift, clocks_at_the_bound},
     {"PG4", "power loss of all nodes at once under load", power_loss_of_all},
 };

@@ -220,12 +220,12 @@ void Swarm::strike_disks() {
   fail_disk_once(Fault::read_error, &sim::DiskFaults::fail_next_read);
   fail_disk_once(Fault::write_error, &sim::DiskFaults::fail_next_write);
   fail_disk_once(Fault::sync_error, &sim::DiskFaults::fail_next_sync);
-  if (cluster_->someone_else_is_in_sync(bad_disk_) && strikes(Fault::bit_rot)) {
+  if (cluster_->others_have_everything(bad_disk_) && strikes(Fault::bit_rot)) {
     cluster_->disk_is_bad(bad_disk_);
     rot();
   }
   sim::SimDisk& bad = cluster_->node(bad_disk_).disk();
-  const bool may_lie = cluster_->someone_else_is_in_sync(bad_disk_);
+  const bool may_lie = cluster_->others_have_everything(bad_disk_);
   if (!may_lie) bad.faults.lost_write_ppm = bad.faults.misdirected_ppm = 0;
   if (may_lie && strikes(Fault::lost_write)) {
     cluster_->disk_is_bad(bad_disk_);
@@ -255,12 +255,8 @@ void Swarm::rot() {
 
 // Never the last intact copy of what is acknowledged.
 void Swarm::replace_disk(NodeId id) {
-  const engine::Register& now = cluster_->truth();
-  std::size_t others = 0;
-  for (const engine::Copy& copy : now.in_sync)
-    others += copy.node != id && cluster_->node(copy.node).incarnation() == copy.incarnation;
   // A claim that lands later would make the disk that is gone the only one in sync.
-  if (others == 0 || cluster_->coordinator().swap_under_way(id)) {
+  if (!cluster_->others_have_everything(id) || cluster_->coordinator().swap_under_way(id)) {
     --counts_[index(Fault::wipe)];
     return;
   }

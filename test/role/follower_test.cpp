@@ -248,6 +248,16 @@ TEST(Follower, Released_ClaimsAtOnce_AndKeepsTheOldPrimaryInSync) {
   EXPECT_NE(swap->value.find_in_sync(kOther), nullptr);
 }
 
+TEST(Follower, ReleasedByAPrimaryThatIsNotFit_ClaimsWithoutIt) {
+  Following bench;
+  bench.receive(Leaving{Epoch(4)});
+  bench.receive(Release{Epoch(4)});
+  bench.read(1, bench.reg);
+  const SwapRegister* swap = bench.asked<SwapRegister>();
+  ASSERT_NE(swap, nullptr);
+  EXPECT_EQ(swap->value.find_in_sync(kOther), nullptr);
+}
+
 TEST(Follower, ReleaseOfAnotherEpoch_IsIgnored) {
   Following bench;
   bench.receive(Release{Epoch(3)});

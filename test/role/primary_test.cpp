@@ -92,6 +92,82 @@ TEST(Primary, SilentMember_IsOwedUntilItsRemovalIsKnown) {
   EXPECT_EQ(bench.machine->commit(), Lsn(2));
 }
 
+void beat_for_ms(MachineBench& bench, std::int64_t ms) {
+  for (std::int64_t passed = 0; passed < ms; passed += 50) {
+    bench.pass_ms(50);
+    bench.promise();
+  }
+}
+
+// It beats, so it is not silent; but its log stands still while there is work. Slow is not dead, stuck is.
+TEST(Primary, MemberWhoseLogStandsStill_IsDroppedAfterTenSeconds) {
+  MachineBench bench;
+  bench.lead(5);
+  bench.bring_up();
+  beat_for_ms(bench, 20'000);
+  EXPECT_EQ(bench.asked<SwapRegister>(), nullptr) << "nothing to write";
+  bench.append(5, 2);
+  beat_for_ms(bench, 9'000);
+  bench.receive(Ack{Epoch(5), Lsn(2)});  // Slow.
+  beat_for_ms(bench, 9'900);
+  EXPECT_EQ(bench.asked<SwapRegister>(), nullptr);
+  beat_for_ms(bench, 200);
+  const SwapRegister* swap = bench.asked<SwapRegister>();
+  ASSERT_NE(swap, nullptr);
+  EXPECT_EQ(swap->value.find_in_sync(kOther), nullptr);
+}
+
+// It connects again and again and is matched each time: that is no progress.
+TEST(Primary, MemberThatOnlyReconnects_IsDropped) {
+  MachineBench bench;
+  bench.lead(5);
+  bench.bring_up();
+  bench.append(5);
+  for (int i = 0; i < 12; ++i) {
+    bench.machine->disconnected(bench.now, kOther, SessionId(100 + i), RoleMachine::LinkEnd::closed);
+    bench.connect(kOther, SessionId(101 + i));
+    const Bound bound = bench.machine->bound();
+    bench.receive(MachineBench::hello_of(copy_of(kOther), Bound{bound.epoch, bound.claim, false}, 1, {{Epoch(5), Lsn(1)}}), kOther, SessionId(101 + i));
+    bench.receive(Ack{Epoch(5), Lsn(1)}, kOther, SessionId(101 + i));
+    for (int beat = 0; beat < 20; ++beat) {
+      bench.pass_ms(50);
+      bench.promise(kOther, SessionId(101 + i));
+    }
+  }
+  EXPECT_NE(bench.asked<SwapRegister>(), nullptr);
+}
+
+// A process that did not run for a while has not seen its members stand still.
+TEST(Primary, ProcessThatWasStopped_DropsNobodyAsStuck) {
+  MachineBench bench;
+  bench.lead(5);
+  bench.bring_up();
+  bench.append(5);
+  bench.now = bench.now + milliseconds(60'000);
+  bench.promise();
+  bench.machine->tick(bench.now);
+  const SwapRegister* swap = bench.asked<SwapRegister>();
+  EXPECT_EQ(swap, nullptr);
+}
+
+// Its own log stands still: a member that has everything is told to lead.
+TEST(Primary, OwnLogStandsStill_ReleasesToAMemberThatHasEverything) {
+  MachineBench bench;
+  bench.lead(5);
+  bench.bring_up();
+  bench.append(5);
+  bench.log.durable = Lsn(1);
+  bench.receive(Ack{Epoch(5), Lsn(2)});
+  beat_for_ms(bench, 9'900);
+  EXPECT_EQ(bench.machine->role(), Role::primary);
+  beat_for_ms(bench, 200);
+  EXPECT_EQ(bench.machine->role(), Role::follower);
+  ASSERT_NE(bench.sent<Release>(), nullptr);
+  EXPECT_EQ(bench.sent<Release>()->epoch, Epoch(5));
+  EXPECT_NE(bench.sent<Leaving>(), nullptr) << "nobody is to wait for this copy's acks";
+  EXPECT_EQ(bench.asked<SwapRegister>(), nullptr) << "the member was not the one that stood still";
+}
+
 // The floor names the epoch of the record that is committed, not the epoch that removes.
 TEST(Primary, Floor_OfARemovalBeforeTheEpochStartIsCommitted_NamesTheRecordsEpoch) {
   MachineBench bench;
