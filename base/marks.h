@@ -84,6 +84,11 @@ namespace holdfast {
   M(rebuild_hole, "pages are emptied by a rebuild")                                                   \
   M(rebuild_volume_made, "a rebuild makes a volume")                                                  \
   M(rebuild_volume_dropped, "a rebuild drops a volume")                                               \
+  M(rebuild_lost_told, "a block that nobody has is told to a copy that is being rebuilt")               \
+  M(rebuild_paced, "a rebuild waits for its rate")                                                      \
+  M(ask_timed_out, "another copy does not answer in time")                                              \
+  M(held_for_ring, "writers wait for a copy whose records are about to be overwritten")                 \
+  M(held_for_join, "writers wait for a copy that has nearly everything")                                \
   M(rebuild_busy, "the other copy cannot answer yet")
 
 enum class Mark : std::uint8_t {

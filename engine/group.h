@@ -46,6 +46,7 @@ struct GroupOptions {
   engine::Timing timing;
   std::uint64_t tail_bytes_max = 16ULL << 20;        // Payload that is logged and not committed: writers then wait.
   std::uint64_t ship_window_bytes = 8ULL << 20;      // Payload sent to one member and not acknowledged by it.
+  std::uint64_t rebuild_bytes_per_second = 0;        // That other copies fetch from this one for their rebuilds, all together; zero: no limit.
   std::uint32_t rebuild_keep_chunks = 1024;          // A rebuild that is interrupted fetches at most so many chunks again.
   std::int64_t consumer_log_ms = 1'000;              // Positions of consumers are logged within this time, not each by itself.
   std::int64_t scrub_interval_ms = 0;                // From the end of one scrub to the next; zero: only when it is asked for.
@@ -93,6 +94,7 @@ struct GroupStatus {
   std::uint64_t sync_latency_us = 0;
   std::uint64_t checksum_errors = 0;
   std::uint64_t repaired_blocks = 0;  // Unreadable here, and put back from another copy.
+  std::uint64_t lost_blocks = 0;      // Unreadable here, and no copy that could be reached had them when they were wanted; since the start, at most 1024.
   ScrubStatus scrub;
   bool failed = false;
   std::string failure;  // Why it stopped serving, and what to do.
@@ -120,8 +122,11 @@ struct ReplicaStatus {
   };
   std::vector<Member> members;    // The others.
   std::uint64_t shipped_records = 0, shipped_bytes = 0;  // Sent to members, since the start.
+  std::uint64_t held_writes = 0;  // That waited for a copy on its way into the set, since the start.
   bool rebuilding = false;        // This copy fetches what it lacks.
   std::uint64_t rebuilt_chunks = 0, rebuilt_bytes = 0;   // Fetched so, since the start.
+  // Of the volumes' bytes, holes included, those that are known to be as the image has them: of the rebuild under way, or the last one.
+  std::uint64_t rebuild_bytes_done = 0, rebuild_bytes_total = 0;
 };
 
 struct VolumeFigures {

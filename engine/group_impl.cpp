@@ -50,11 +50,23 @@ VolumeImpl* GroupImpl::volume_of(VolumeId id) {
 }
 
 Task<Result<void>> GroupImpl::await_admission(std::uint64_t reign, std::uint64_t bytes) {
-  for (;;) {
+  const DurationNs held = replica_->held_for_each_write();
+  if (held > DurationNs{} && obstacle(reign) == Errc{}) {
+    ++held_writes_;
+    Timer pause(ports_.clock);
+    co_await pause.after(held);
+  }
+  for (bool closed = false;;) {
     if (obstacle(reign) != Errc{}) co_return fail(obstacle(reign));
-    if (!applier_.has_room()) co_await applier_.wait_for_room();
-    else if ((tail_.empty() || tail_.bytes() + bytes <= options_.tail_bytes_max) && replica_->may_admit()) co_return Result<void>{};
-    else {
+    const bool tail_has_room = tail_.empty() || tail_.bytes() + bytes <= options_.tail_bytes_max;
+    if (!applier_.has_room()) {
+      co_await applier_.wait_for_room();
+    } else if (replica_->is_closed_for_joining()) {
+      held_writes_ += !std::exchange(closed, true);
+      co_await progress_.wait();  // Each tick of the replica looks.
+    } else if (tail_has_room && replica_->may_admit()) {
+      co_return Result<void>{};
+    } else {
       if (replica_->may_admit()) mark(Mark::tail_full);
       co_await progress_.wait();
     }
@@ -306,6 +318,7 @@ GroupStatus GroupImpl::status() const {
   s.sync_latency_us = sync_latency_us_;
   s.checksum_errors = checksum_errors_;
   s.repaired_blocks = mender_->blocks_repaired();
+  s.lost_blocks = mender_->blocks_lost();
   s.scrub = scrubber_->status();
   s.failed = failed_;
   s.failure = failure_;

@@ -109,6 +109,8 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   Task<Result<rebuild::Answer>> answer(rebuild::Question question);
   Task<Result<void>> rebuild(rebuild::Peer* peer, bool whole);
   bool is_rebuilding() const { return rebuilding_; }
+  // A rebuild dropped the volume, and was interrupted before its image counted: the log goes on before the volume's deletion.
+  bool was_dropped(VolumeId id) const { return unfit_ && id.value < store_.superblock().next_volume_id; }
   // Pages of the maps that cannot be read (group_damage.cpp). What an operation that met one is to answer: it waits until this copy
   // has handed over, if it can.
   Task<Result<void>> after_damage(Error error, std::uint64_t reign);
@@ -170,6 +172,7 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   bool gives_up() const override { return failed_ || stopping_ || replica_->has_jobs(); }
   void volume_added(snapshot::StoredVolume* volume) override;
   Task<Result<void>> drop_volume(snapshot::StoredVolume* volume) override;
+  void block_lost(snapshot::StoredVolume* volume, std::uint64_t block) override;
   Lsn applied() const override { return Lsn(checkpoint_lsn_); }
 
   Task<Result<rebuild::Answer>> answer_image();
@@ -273,6 +276,7 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   std::uint64_t recovered_records_ = 0;
   std::uint64_t recovery_ms_ = 0;
   std::uint64_t sync_latency_us_ = 0;
+  std::uint64_t held_writes_ = 0;
   bool failed_ = false;
   std::string failure_;
   Errc failure_code_{};

@@ -161,6 +161,7 @@ void GroupImpl::start_replica() {
   start.bound = Bound{Epoch(sb.bound_epoch), sb.bound_claim, sb.bound_as_primary != 0};
   start.seq_seen = sb.seq_seen;
   start.ship_window_bytes = options_.ship_window_bytes;
+  start.rebuild_bytes_per_second = options_.rebuild_bytes_per_second;
   update_facts();
   replica_ = std::make_unique<Replica>(*this, start, facts_);
   replica_->start();
@@ -267,6 +268,8 @@ Task<Result<Tail::Handle>> GroupImpl::recovered_record(const Replayed* replayed)
   std::copy(numbers, numbers + h.chunk_count, record->chunks.begin());
   std::copy(numbers + h.chunk_count, numbers + h.chunk_count + record->data_blocks(), record->checksums.begin());
   record->target = store_.find(record->volume);
+  // A rebuild dropped it, and the log has been followed from before its deletion since.
+  if (record->target && record->target->deleting() && h.lsn > record->target->entry.modified_lsn) record->target = nullptr;
   switch (record->kind) {
     case RecordKind::write:
       for (std::uint64_t i = 0, end = h.first_block + h.count; record->target && h.first_block / kChunkBlocks + i <= (end - 1) / kChunkBlocks; ++i)

@@ -108,8 +108,18 @@ Task<Result<Answer>> GroupImpl::answer_chunk(VolumeImpl* volume, std::uint64_t c
   const std::uint64_t count = std::min<std::uint64_t>(kChunkBlocks, volume->capacity().value - first);
   Buffer content = co_await ports_.buffers.acquire(kChunkBytes);
   std::memset(content.data(), 0, content.size());
-  CO_TRY(co_await volume->read_local(BlockRange{Lba(first), BlockCount(count)}, content.slice(0, count * kBlockBytes)));
+  std::vector<LostBlock> lost;
+  CO_TRY(co_await volume->read_what_is_left(BlockRange{Lba(first), BlockCount(count)}, content.slice(0, count * kBlockBytes), &lost));
   answer.reach = Lsn(commit_lsn_);
+  // Such a block is lost there, too, and known to be so: what it should hold goes in its place, and nobody takes that for content.
+  for (const LostBlock& block : lost) {
+    mark(Mark::rebuild_lost_told);
+    std::byte* place = content.data() + block.index * kBlockBytes;
+    std::memset(place, 0, kBlockBytes);
+    std::memcpy(place, &block.checksum, sizeof block.checksum);
+    answer.lost = static_cast<std::uint16_t>(answer.lost | 1u << block.index);
+    answer.mask = static_cast<std::uint16_t>(answer.mask | 1u << block.index);
+  }
   for (std::size_t i = 0; i < count; ++i) {
     const std::byte* block = content.data() + i * kBlockBytes;
     const bool zeros = std::all_of(block, block + kBlockBytes, [](std::byte b) { return b == std::byte{0}; });
@@ -232,6 +242,10 @@ Task<Result<void>> GroupImpl::adopt_image(const rebuild::Target::Done* done) {
 }
 
 void GroupImpl::volume_added(StoredVolume* volume) { add_volume_object(volume); }
+
+void GroupImpl::block_lost(StoredVolume* volume, std::uint64_t block) {
+  if (VolumeImpl* impl = volume_of(volume->id())) mender_->report_lost(*impl, block);
+}
 
 Task<Result<void>> GroupImpl::drop_volume(StoredVolume* volume) {
   const VolumeId id = volume->id();

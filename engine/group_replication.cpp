@@ -206,9 +206,12 @@ ReplicaStatus GroupImpl::replica_status() const {
   s.commit = Lsn(commit_lsn_);
   s.shipped_records = replica_->shipped_records();
   s.shipped_bytes = replica_->shipped_bytes();
+  s.held_writes = held_writes_;
   s.rebuilding = rebuilding_;
   s.rebuilt_chunks = rebuild_progress_.chunks_fetched;
   s.rebuilt_bytes = rebuild_progress_.bytes_fetched;
+  s.rebuild_bytes_done = rebuild_progress_.bytes_done;
+  s.rebuild_bytes_total = rebuild_progress_.bytes_total;
   const auto connected = replica_->connected();
   for (const NodeId node : s.view.members) {
     if (node == options_.node) continue;

@@ -75,6 +75,7 @@ Task<void> Mender::put_back_alone(VolumeImpl* volume, std::uint64_t block, std::
     co_return;
   }
   ++blocks_repaired_;
+  reported_.erase({volume->stored().id().value, block});
   log_warning(concat("volume ", volume->stored().name(), ": block ", block, " was unreadable here and is repaired from another copy"));
 }
 

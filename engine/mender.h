@@ -27,6 +27,8 @@ class Mender {
   // Nobody has the block. Told once each.
   void report_lost(const VolumeImpl& volume, std::uint64_t block);
   std::uint64_t blocks_repaired() const { return blocks_repaired_; }
+  // Those that nobody had when they were wanted, since the start, without those that came back; at most kReportedMax.
+  std::uint64_t blocks_lost() const { return reported_.size(); }
 
  private:
   static constexpr std::size_t kReportedMax = 1024;

@@ -16,6 +16,15 @@ namespace {
 
 constexpr std::int64_t kRetryMs = 5;  // For room that the primary, or a checkpoint, has to give.
 
+constexpr std::uint64_t kVolumeBlocksMax = (std::uint64_t{1} << 50) / kBlockBytes;
+
+// That a write covers.
+std::size_t whole_chunks_of(const TailRecord& record) {
+  if (record.kind != RecordKind::write) return 0;
+  const std::uint64_t first = divide_up(record.first.value, kChunkBlocks), end = (record.first.value + record.count) / kChunkBlocks;
+  return end > first ? end - first : 0;
+}
+
 bool changes_catalogue(RecordKind kind) {
   return kind == RecordKind::volume_create || kind == RecordKind::volume_delete || kind == RecordKind::reservations;
 }
@@ -128,6 +137,9 @@ Task<Result<void>> Receiver::admit(Incoming* in) {
   for (;;) {
     record = make_record(*in);
     auto prepared = co_await prepare(record.get());
+    // Superseded blocks are not what the record says: only chunks may hold them, the log may not.
+    const bool astray = prepared && (in->record.flags & wal::kRecordElided) && record->chunk_count == 0 && whole_chunks_of(*record) > 0;
+    if (astray) prepared = fail(Errc::no_space);
     if (prepared) break;
     if (prepared.error().code != Errc::no_space) co_return prepared;
     mark(Mark::receive_no_space);
@@ -141,7 +153,7 @@ Task<Result<void>> Receiver::admit(Incoming* in) {
     if (!co_await pause(in->session, in->epoch)) co_return Result<void>{};
   }
   if (changes_catalogue(record->kind)) barrier_ = in->lsn;
-  const bool placed = record->chunk_count > 0;
+  const bool placed = record->chunk_count > 0 && record->target;
   ready_.push_back(Ready{in->session, in->epoch, in->record.chain_xxh3, *room, std::move(record), !placed});
   if (placed) scope_.spawn(write_chunks(&ready_.back()));
   append_ready();
@@ -175,6 +187,11 @@ Task<Result<void>> Receiver::prepare(TailRecord* record) {
     co_return prepared;
   }
   VolumeImpl* volume = group_->volume_of(record->volume);
+  if (!volume && group_->was_dropped(record->volume)) {
+    mark(Mark::rebuild_volume_dropped);
+    auto prepared = co_await prepare_without_effect(record);
+    co_return prepared;
+  }
   if (!volume) co_return fail(Errc::protocol, concat("a record of volume ", record->volume.value, ", which does not exist"));
   record->target = &volume->stored();
   if (record->kind == RecordKind::write || record->kind == RecordKind::unmap) {
@@ -194,6 +211,20 @@ Task<Result<void>> Receiver::prepare(TailRecord* record) {
     CO_TRY(co_await group_->store().prepare_reservations(record->target));
     if (!planted(Bug::reservation_not_replicated)) record->state.assign(record->payload.data(), record->payload.data() + record->count);
   }
+  co_return Result<void>{};
+}
+
+// The record is logged, and means nothing here. Its whole chunks are named and not written, for nobody reads them, and what came for them
+// need not be what it was: in the log itself that would be damage. They are free again once it is committed.
+Task<Result<void>> Receiver::prepare_without_effect(TailRecord* record) {
+  if (record->kind != RecordKind::write) co_return Result<void>{};
+  if (!range_fits(BlockRange{record->first, BlockCount(record->count)}, BlockCount(kVolumeBlocksMax)))
+    co_return fail(Errc::protocol, "a record reaches beyond every volume's end");
+  const std::size_t chunks = whole_chunks_of(*record);
+  if (chunks > 0) CO_TRY(co_await group_->store().space().reserve(chunks, 0));
+  record->first_whole = divide_up(record->first.value, kChunkBlocks);
+  record->reserved_chunks = chunks;
+  VolumeImpl::place(*record, group_->store().space());
   co_return Result<void>{};
 }
 

@@ -55,6 +55,7 @@ class Receiver {
   Task<Result<void>> admit(Incoming* in);
   Tail::Handle make_record(const Incoming& in);
   Task<Result<void>> prepare(TailRecord* record);
+  Task<Result<void>> prepare_without_effect(TailRecord* record);
   Task<void> write_chunks(Ready* ready);
   // Waits a while. False: nobody wants the record any more.
   Task<bool> pause(SessionId session, Epoch epoch);

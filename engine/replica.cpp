@@ -36,6 +36,7 @@ Replica::Replica(GroupImpl& group, Start start, const LogFacts& facts)
       machine_(machine_start(start_, group.ports().clock.now()), facts, group.ports().random),
       coordinator_(group.ports().coordinator), connector_(group.ports().connector), key_(register_key(start_.group)),
       jobs_ready_(group.ports().executor), session_gone_(group.ports().executor), frames_(group.ports().executor, kFrameMemoryBytes),
+      rebuild_pacer_(start_.rebuild_bytes_per_second),
       tick_timer_(group.ports().clock), watch_timer_(group.ports().clock), receiver_(group, *this),
       outside_(group.ports().executor), scope_(group.ports().executor) {
   if (coordinator_) return;
@@ -126,7 +127,9 @@ Task<void> Replica::tick_loop() {
     machine_.initiators_attached(group_->initiators());
     group_->look_after_space();
     event([&](RoleMachine& m) { m.tick(last); });
+    look_at_learners();
     close_silent_sessions();
+    give_up_questions();
     dial_members();
   }
 }

@@ -12,6 +12,8 @@
 #include "base/clock.h"
 #include "base/coordinator.h"
 #include "base/scope.h"
+#include "engine/hold_back.h"
+#include "engine/pacer.h"
 #include "engine/receiver.h"
 #include "engine/role.h"
 #include "engine/session.h"
@@ -30,6 +32,7 @@ class Replica {
     Bound bound;
     std::uint64_t seq_seen = 0;
     std::uint64_t ship_window_bytes = 0;
+    std::uint64_t rebuild_bytes_per_second = 0;
   };
   Replica(GroupImpl& group, Start start, const LogFacts& facts);
   ~Replica();
@@ -69,6 +72,9 @@ class Replica {
   Task<Result<rebuild::Answer>> ask_others(rebuild::Question question);
   Task<Result<rebuild::Answer>> ask_node(NodeId node, rebuild::Question question);
   void distrust(NodeId node);
+  // What writers owe to copies on their way into the set: each waits so long, and nothing is admitted while doors are closed.
+  DurationNs held_for_each_write() const { return hold_back_.for_each_write(); }
+  bool is_closed_for_joining() const { return hold_back_.is_closed(now()); }
   std::uint64_t shipped_records() const { return shipped_records_; }
   std::uint64_t shipped_bytes() const { return shipped_bytes_; }
 
@@ -106,7 +112,7 @@ class Replica {
   Session* find_session(NodeId node) const;
   void close_session(SessionId id);
   void close_silent_sessions();
-  Buffer next_frame(Session& session);
+  void next_frame(Session& session, Frame& frame);
   static bool refuse_frame(const Session& session, const std::string& why);
 
   // replica_rebuild.cpp
@@ -114,9 +120,13 @@ class Replica {
   Task<Result<rebuild::Answer>> ask(SessionId id, rebuild::Question question);
   bool take_answer(Session& session, rebuild::Answer answer);
   void forget_asked(Session& session);
+  void give_up_questions();
   bool take_question(Session& session, rebuild::Question question);
-  Task<void> answer(Session* session, rebuild::Question question);
+  Task<void> answer(SessionId id, NodeId asker, rebuild::Question question);
+  Task<Result<rebuild::Answer>> find_answer(rebuild::Question question);
   Task<Result<void>> rebuild_from(RebuildFrom what);
+  void note_wanted(NodeId node, const rebuild::Question& question, const Result<rebuild::Answer>& answer);
+  void look_at_learners();
 
   // shipper.cpp
   Task<void> ship_all(Session* session);
@@ -148,6 +158,19 @@ class Replica {
   BufferPool frames_;            // Heads of what is sent, so that a full pool never silences a beat.
   std::vector<std::byte> encoded_;
   std::uint64_t shipped_records_ = 0, shipped_bytes_ = 0;
+
+  // Members that are being rebuilt from here: what they will need of the log. Known from the image that they were given, and
+  // believed for as long as they go on asking.
+  struct Wanted {
+    NodeId node;
+    Lsn lsn;
+    BootNs asked;
+  };
+  std::vector<Wanted> wanted_;
+  std::size_t answering_ = 0;    // Questions of all connections, also of those that have ended.
+  std::vector<HoldBack::Learner> learners_;  // As of the last look.
+  HoldBack hold_back_;
+  Pacer rebuild_pacer_;
 
   Timer tick_timer_;
   Timer watch_timer_;

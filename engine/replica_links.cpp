@@ -55,7 +55,6 @@ Task<void> Replica::run_session(NodeId node, std::unique_ptr<Link> link) {
   sessions_.push_back(&session);
   event([&](RoleMachine& m) { m.connected(now(), node, session.id); });
   Scope flows(group_->ports().executor);
-  session.flows = &flows;
   session.heard = now();
   flows.spawn(send_all(&session));
   flows.spawn(ship_all(&session));
@@ -148,24 +147,31 @@ bool Replica::take_frame(Session& session, Frame frame) {
   return true;
 }
 
-// The next of what waits to be sent; empty when there is nothing, or no memory for it now.
-Buffer Replica::next_frame(Session& session) {
+// The next of what waits to be sent; without a head when there is nothing, or no memory for it now.
+void Replica::next_frame(Session& session, Frame& frame) {
   encoded_.clear();
   if (!session.outbox.empty()) encode_message(session.outbox.front(), encoded_);
   else if (!session.questions.empty()) encode_question(session.questions.front(), encoded_);
-  else return {};
-  Buffer head = frames_.try_acquire(encoded_.size());
-  if (!head) return head;
-  std::memcpy(head.data(), encoded_.data(), encoded_.size());
-  if (!session.outbox.empty()) session.outbox.pop_front();
-  else session.questions.erase(session.questions.begin());
-  return head;
+  else if (!session.answers.empty()) encode_answer(session.answers.front(), encoded_);
+  else return;
+  frame.head = frames_.try_acquire(encoded_.size());
+  if (!frame.head) return;
+  std::memcpy(frame.head.data(), encoded_.data(), encoded_.size());
+  if (!session.outbox.empty()) {
+    session.outbox.pop_front();
+  } else if (!session.questions.empty()) {
+    session.questions.erase(session.questions.begin());
+  } else {
+    frame.payload = std::move(session.answers.front().payload);
+    session.answers.pop_front();
+    --session.answering;
+  }
 }
 
 Task<void> Replica::send_all(Session* session) {
   while (!session->ended) {
     Frame frame;  // Named: GCC 12 destroys such a temporary twice.
-    frame.head = next_frame(*session);
+    next_frame(*session, frame);
     if (!frame.head) {
       co_await session->work.wait();
       continue;

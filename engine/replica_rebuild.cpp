@@ -11,7 +11,18 @@
 namespace holdfast::engine {
 namespace {
 
+constexpr std::int64_t kWantedMs = 5'000;   // Who has asked nothing for so long has given up.
+constexpr std::int64_t kPaceMsMax = 500;   // That a question waits here for its turn, about.
+// Of an answer: a read here and there; the same behind others, and the rate; for an image a checkpoint.
+constexpr std::int64_t kBlockAnswerMs = 4'000, kAnswerMs = 10'000, kImageAnswerMs = 60'000;
+constexpr std::size_t kAnswersInAllMax = 256;
 constexpr std::size_t kAnswersMax = 64;  // Under way for one connection: nobody of ours asks for more at once.
+
+std::int64_t answer_ms(rebuild::QuestionKind kind) {
+  using rebuild::QuestionKind;
+  if (kind == QuestionKind::image) return kImageAnswerMs;
+  return kind == QuestionKind::block || kind == QuestionKind::contents ? kBlockAnswerMs : kAnswerMs;
+}
 
 }  // namespace
 
@@ -32,14 +43,14 @@ Task<Result<rebuild::Answer>> Replica::ask(SessionId id, rebuild::Question quest
   Session* session = *found;
   WaitList answered(group_->ports().executor);
   rebuild::Answer answer;
-  Session::Asked asked{session->next_question++, &answer, false, &answered};
+  Session::Asked asked{session->next_question++, &answer, now() + milliseconds(answer_ms(question.kind)), false, false, &answered};
   question.id = asked.id;
   session->asked.push_back(&asked);
   session->questions.push_back(question);
   session->work.notify_all();
   // The session's flow takes what was asked out of its list before it ends, and wakes us.
   while (asked.wake) co_await answered.wait();
-  if (!asked.answered) co_return fail(Errc::closed);
+  if (!asked.answered) co_return fail(asked.late ? Errc::timed_out : Errc::closed);
   co_return answer;
 }
 
@@ -69,7 +80,11 @@ void Replica::distrust(NodeId node) {
 
 bool Replica::take_answer(Session& session, rebuild::Answer answer) {
   const auto found = std::find_if(session.asked.begin(), session.asked.end(), [&](const auto* a) { return a->id == answer.id; });
-  if (found == session.asked.end()) return false;
+  if (found == session.asked.end()) {
+    if (session.given_up == 0 || answer.id >= session.next_question) return false;
+    --session.given_up;  // Too late.
+    return true;
+  }
   Session::Asked* asked = *found;
   session.asked.erase(found);
   *asked->into = std::move(answer);
@@ -82,31 +97,102 @@ void Replica::forget_asked(Session& session) {
   for (Session::Asked* asked : std::exchange(session.asked, {})) std::exchange(asked->wake, nullptr)->notify_all();
 }
 
+// Who does not answer in time may do so later, or never.
+void Replica::give_up_questions() {
+  for (Session* session : sessions_)
+    for (std::size_t i = 0; i < session->asked.size();) {
+      Session::Asked* asked = session->asked[i];
+      if (now() < asked->until) {
+        ++i;
+        continue;
+      }
+      mark(Mark::ask_timed_out);
+      log_warning(concat("node ", session->node.value, " does not answer a question: it is given up"));
+      std::erase_if(session->questions, [&](const rebuild::Question& q) { return q.id == asked->id; });
+      session->asked.erase(session->asked.begin() + static_cast<std::ptrdiff_t>(i));
+      ++session->given_up;
+      asked->late = true;
+      std::exchange(asked->wake, nullptr)->notify_all();
+    }
+}
+
+// An answer may take as long as it likes: its connection does not wait for it when it ends.
 bool Replica::take_question(Session& session, rebuild::Question question) {
   if (session.answering >= kAnswersMax) return false;
+  if (answering_ >= kAnswersInAllMax) return true;  // Of connections that have ended. The other side asks again.
   ++session.answering;
-  session.flows->spawn(answer(&session, question));
+  ++answering_;
+  scope_.spawn(answer(session.id, session.node, question));
   return true;
 }
 
-Task<void> Replica::answer(Session* session, rebuild::Question question) {
+Task<void> Replica::answer(SessionId id, NodeId asker, rebuild::Question question) {
+  auto found = co_await find_answer(question);
+  note_wanted(asker, question, found);
+  --answering_;
+  const auto session = std::find_if(sessions_.begin(), sessions_.end(), [&](const Session* s) { return s->id == id; });
+  if (session == sessions_.end() || (*session)->ended) co_return;
   rebuild::Answer answer;
-  auto found = co_await group_->answer(question);
   if (found) answer = std::move(*found);
   else answer.code = found.error().code;
   answer.id = question.id;
-  Buffer head = co_await frames_.acquire(BufferPool::kPageBytes);
-  encoded_.clear();
-  encode_answer(answer, encoded_);
-  std::memcpy(head.data(), encoded_.data(), encoded_.size());
-  head = head.slice(0, encoded_.size());
-  --session->answering;
-  if (session->ended) co_return;
-  Frame frame;  // Named: GCC 12 destroys such a temporary twice.
-  frame.head = std::move(head);
-  frame.payload = std::move(answer.payload);
-  auto sent = co_await session->link->send(std::move(frame));
-  if (!sent) close_session(session->id);
+  (*session)->answers.push_back(std::move(answer));
+  (*session)->work.notify_all();
+}
+
+// At the rate that rebuilds may have here. Whose turn is far off asks again, so that nothing waits here for long.
+Task<Result<rebuild::Answer>> Replica::find_answer(rebuild::Question question) {
+  const bool chunk = question.kind == rebuild::QuestionKind::chunk;
+  if (chunk || question.kind == rebuild::QuestionKind::leaf) {
+    if (rebuild_pacer_.debt(now()) > milliseconds(kPaceMsMax)) co_return fail(Errc::busy);
+    const DurationNs wait = rebuild_pacer_.take(now(), chunk ? kChunkBytes : snapshot::kPageBytes);
+    if (wait > DurationNs{}) {
+      mark(Mark::rebuild_paced);
+      Timer pause(group_->ports().clock);
+      co_await pause.after(wait);
+    }
+  }
+  if (stopping_) co_return fail(Errc::closed);
+  auto found = co_await group_->answer(question);
+  co_return found;
+}
+
+// A rebuild shows itself by its questions. The log from its image on is what its copy needs when it is done.
+void Replica::note_wanted(NodeId node, const rebuild::Question& question, const Result<rebuild::Answer>& answer) {
+  const auto known = std::find_if(wanted_.begin(), wanted_.end(), [&](const Wanted& w) { return w.node == node; });
+  if (known != wanted_.end()) known->asked = now();
+  if (question.kind != rebuild::QuestionKind::image || !answer) return;
+  if (known != wanted_.end()) known->lsn = answer->lsn.next();
+  else if (wanted_.size() < RoleMachine::kPeersMax) wanted_.push_back(Wanted{node, answer->lsn.next(), now()});
+}
+
+void Replica::look_at_learners() {
+  learners_.clear();
+  if (!machine_.is_open()) {
+    wanted_.clear();
+    return hold_back_.reset();
+  }
+  const wal::Log& log = group_->log();
+  std::erase_if(wanted_, [&](const Wanted& w) { return now() - w.asked > milliseconds(kWantedMs) || !machine_.view().is_member(w.node); });
+  for (const NodeId node : machine_.view().members) {
+    if (node == start_.self.node) continue;
+    const auto& needed = machine_.obligations();
+    const bool joined = std::any_of(needed.begin(), needed.end(), [&](const Copy& copy) { return copy.node == node; });
+    const Session* session = find_session(node);
+    const auto acked = session ? machine_.ship_after(node, session->id) : std::nullopt;
+    if (joined) hold_back_.joined(node);
+    if (joined || acked) std::erase_if(wanted_, [&](const Wanted& w) { return w.node == node; });
+    if (joined) continue;
+    const auto wanted = std::find_if(wanted_.begin(), wanted_.end(), [&](const Wanted& w) { return w.node == node; });
+    if (!acked && wanted == wanted_.end()) continue;
+    // What is on its way to it has been read already.
+    const Lsn needs = acked ? std::max(acked->next(), session->next) : wanted->lsn;
+    learners_.push_back({node, needs, log.blocks_until_overwritten(needs), machine_.only_lacks_records(node, now()) ? acked : std::nullopt});
+  }
+  hold_back_.look(now(), log.geometry().blocks, machine_.commit(), learners_);
+  if (const auto node = hold_back_.take_given_up())
+    log_warning(concat("node ", node->value, " was overtaken by the log ", HoldBack::kLapsMax, " times in a row, though writers were slowed down for it; they are not any more, for ",
+                       HoldBack::kRestMs / 60'000, " minutes. A longer log (store.log_size), a faster disk or network there, or less load would let it join"));
 }
 
 // One attempt: when it fails, the next connection begins anew, and what was fetched stays.

@@ -116,6 +116,8 @@ class RoleMachine {
   std::uint64_t live_claim() const { return role_ == Role::primary || role_ == Role::binding ? bound_or_won_claim() : 0; }
   BootNs granted_until() const { return granted_until_; }
   Lsn acked(NodeId node) const;
+  // Primary: the member would be needed, and join, as soon as it has everything.
+  bool only_lacks_records(NodeId node, BootNs now) const;
   bool is_in_step(NodeId candidate) const;  // Fit for a hand-over.
   // A follower that has heard its primary a moment ago, and claims nothing: whatever becomes of this copy, somebody else has
   // everything. The connection may just be gone, for that is what becomes of it when a record cannot be taken.
@@ -218,6 +220,7 @@ class RoleMachine {
   void release_if_helpless(BootNs now);
   void consider_joins(BootNs now);
   bool ready_to_join(const Peer& learner, BootNs now) const;
+  bool fit_to_join(const Peer& learner, BootNs now) const;
   bool owes(const Copy& copy) const;
   Lsn durable_on(const Copy& copy) const;
 

@@ -325,8 +325,17 @@ bool RoleMachine::ready_to_join(const Peer& learner, BootNs now) const {
   if (!learner.hello || !learner.matched || learner.rebuild_asked || learner.leaving) return false;
   if (planted(Bug::joined_without_acks)) return true;
   const Lsn start = planted(Bug::joined_at_lagging_commit) ? Lsn() : epoch_start_;
-  return learner.acked >= std::max(commit_, start) && learner.promise_of == learner.hello->copy.incarnation &&
-         now < learner.promise_until && !is_silent(learner, now);
+  return learner.acked >= std::max(commit_, start) && fit_to_join(learner, now);
+}
+
+bool RoleMachine::fit_to_join(const Peer& learner, BootNs now) const {
+  return learner.promise_of == learner.hello->copy.incarnation && now < learner.promise_until && !is_silent(learner, now);
+}
+
+bool RoleMachine::only_lacks_records(NodeId node, BootNs now) const {
+  const Peer* p = find_peer(node);
+  if (!is_open() || pending_ || handing_over_ || !p || !p->hello || !p->matched || p->rebuild_asked || p->leaving) return false;
+  return view_.is_member(node) && !view_.find_in_sync(node) && fit_to_join(*p, now);
 }
 
 void RoleMachine::consider_joins(BootNs now) {

@@ -41,14 +41,17 @@ struct Session {
   struct Asked {
     std::uint64_t id;
     rebuild::Answer* into;
+    BootNs until;                // Then it is given up.
     bool answered = false;
+    bool late = false;           // It was given up.
     WaitList* wake;
   };
   std::vector<Asked*> asked;
   std::vector<rebuild::Question> questions;  // To be sent.
   std::uint64_t next_question = 1;
-  std::size_t answering = 0;
-  Scope* flows = nullptr;
+  std::size_t given_up = 0;      // Questions whose answers may come yet, and are nobody's.
+  std::size_t answering = 0;     // Questions of the other side whose answers are not on their way yet.
+  std::deque<rebuild::Answer> answers;  // To be sent.
 
   void acked(Lsn upto) {
     while (!in_flight.empty() && in_flight.front().lsn <= upto) {

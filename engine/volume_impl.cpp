@@ -128,7 +128,7 @@ Task<Result<void>> VolumeImpl::look(BlockRange range, See see) {
   for (std::uint64_t at = 0; at < range.count.value; at += kChunkBlocks) {
     const std::uint64_t count = std::min<std::uint64_t>(kChunkBlocks, range.count.value - at);
     Buffer current = group_->scratch().slice(0, count * kBlockBytes);
-    CO_TRY(co_await read_blocks(BlockRange{Lba(range.first.value + at), BlockCount(count)}, current, Unreadable::mended));
+    CO_TRY(co_await read_blocks(BlockRange{Lba(range.first.value + at), BlockCount(count)}, current, Unreadable::mended, nullptr));
     if (!see(at * kBlockBytes, current.bytes())) break;
   }
   co_return Result<void>{};

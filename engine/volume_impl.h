@@ -14,6 +14,12 @@ namespace holdfast::engine {
 // asks nobody, or two would wait for each other.
 enum class Unreadable : std::uint8_t { mended, fails };
 
+// A block that nobody can give any more: what it should hold, by its XXH3.
+struct LostBlock {
+  std::size_t index;  // In the request.
+  std::uint64_t checksum;
+};
+
 class VolumeImpl final : public Volume {
  public:
   VolumeImpl(GroupImpl& group, snapshot::StoredVolume& stored);
@@ -47,12 +53,17 @@ class VolumeImpl final : public Volume {
   Task<Result<void>> prepare_write(TailRecord* record);
   Task<Result<void>> prepare_unmap(TailRecord* record);
   // What is committed here, whatever the role.
-  Task<Result<void>> read_local(BlockRange range, Buffer into, Unreadable unreadable = Unreadable::mended) { return read_blocks(range, into, unreadable); }
+  Task<Result<void>> read_local(BlockRange range, Buffer into, Unreadable unreadable = Unreadable::mended) { return read_blocks(range, into, unreadable, nullptr); }
+  // The same for whoever copies what there is: blocks that no copy can give are named in `lost` instead of ending the read, and
+  // what is in their place means nothing.
+  Task<Result<void>> read_what_is_left(BlockRange range, Buffer into, std::vector<LostBlock>* lost) { return read_blocks(range, into, Unreadable::mended, lost); }
   // Where the store has the block, as long as that is what it should hold. Leaf: of its chunk, or nothing. Never suspends.
   std::optional<std::uint64_t> place_of(snapshot::Frame* leaf, std::uint64_t block, std::uint64_t checksum) const;
   // The two parts of prepare_write().
   Task<Result<void>> admit(TailRecord* record);
   Task<Result<void>> write_chunks(TailRecord* record);
+  // Reserved chunks become the record's; the rest of its blocks goes to the log.
+  static void place(TailRecord& record, snapshot::Space& space);
 
   snapshot::StoredVolume& stored() const { return *stored_; }
   void tell(VolumeEvent event);
@@ -84,13 +95,13 @@ class VolumeImpl final : public Volume {
 
   Errc obstacle() const;
   Result<void> check(BlockRange range, std::size_t bytes) const;
-  // A block that another copy gave: what it should be, and its bytes.
+  // A block that another copy gave: what it should be, and its bytes. Zeros, and not what it should be, when none could.
   struct Mended {
     std::size_t index;  // In the request.
     std::uint64_t checksum;
     std::array<std::byte, kBlockBytes> bytes;
   };
-  Task<Result<void>> read_blocks(BlockRange range, Buffer into, Unreadable unreadable);
+  Task<Result<void>> read_blocks(BlockRange range, Buffer into, Unreadable unreadable, std::vector<LostBlock>* lost);
   Task<void> read_plan(ReadPlan* plan, Buffer into);
   Task<Result<void>> plan_read(ReadPlan* plan, BlockRange range, Buffer into);
   void plan_chunk(ReadPlan& plan, BlockRange range, Buffer& into, std::uint64_t chunk, const snapshot::MapEntry& entry,
@@ -102,11 +113,12 @@ class VolumeImpl final : public Volume {
   static constexpr std::size_t kMendedMax = 2 * kTransferBlocksMax;
   static std::size_t first_unreadable(const ReadPlan& plan, std::size_t blocks, Buffer& into, const std::vector<Mended>& mended);
 
+  static void name_lost(const ReadPlan& plan, const Buffer& into, const std::vector<Mended>& mended, std::vector<LostBlock>* lost);
+
   Task<Result<void>> unmap_pieces(BlockRange range, std::uint64_t reign);
   Task<Result<void>> unmap_piece(BlockRange range, std::uint64_t reign);
   // reign: in which the operation came to the door. What it waits for may outlast it.
   Task<Result<void>> write_admitted(BlockRange range, Buffer from, std::uint64_t reign);
-  void place(TailRecord& record) const;
   Task<Result<void>> admit_chunk(TailRecord* record, std::uint64_t chunk);
   static bool has_place(const PendingChunk& chunk, const snapshot::MapEntry& entry);
   bool reserve_now(PendingChunk* chunk);

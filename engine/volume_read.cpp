@@ -17,7 +17,7 @@ Task<Result<void>> VolumeImpl::read(BlockRange range, Buffer into) {
   if (auto ok = check(range, into.size()); !ok) co_return ok;
   VolumeOperation operation(*this);
   const std::uint64_t reign = group_->reign();
-  auto done = co_await read_blocks(range, into, Unreadable::mended);
+  auto done = co_await read_blocks(range, into, Unreadable::mended, nullptr);
   if (!done) done = co_await group_->after_damage(done.error(), reign);
   else done = co_await group_->await_lease(reign);
   reads_.add();
@@ -25,7 +25,7 @@ Task<Result<void>> VolumeImpl::read(BlockRange range, Buffer into) {
   co_return done;
 }
 
-Task<Result<void>> VolumeImpl::read_blocks(BlockRange range, Buffer into, Unreadable unreadable) {
+Task<Result<void>> VolumeImpl::read_blocks(BlockRange range, Buffer into, Unreadable unreadable, std::vector<LostBlock>* lost) {
   ReadPlan plan;
   std::vector<Mended> mended;
   // A block may be overwritten or moved under the read: look where it is now before calling it corrupt. It is, when the same
@@ -36,7 +36,10 @@ Task<Result<void>> VolumeImpl::read_blocks(BlockRange range, Buffer into, Unread
     CO_TRY(co_await plan_read(&plan, range, into));
     co_await read_plan(&plan, into);
     const std::size_t bad = first_unreadable(plan, range.count.value, into, mended);
-    if (bad == kNoBlock) co_return Result<void>{};
+    if (bad == kNoBlock) {
+      if (lost) name_lost(plan, into, mended, lost);
+      co_return Result<void>{};
+    }
     if (group_->has_failed()) co_return fail(Errc::io_error);
     same = bad == suspect && plan.checksums[bad] == suspect_checksum ? same + 1 : 1;
     suspect = bad;
@@ -52,9 +55,10 @@ Task<Result<void>> VolumeImpl::read_blocks(BlockRange range, Buffer into, Unread
       CO_TRY(co_await plan_read(&plan, range, into));
       if (plan.on_disk[bad] && plan.checksums[bad] == suspect_checksum) {
         group_->mender().report_lost(*this, range.first.value + bad);
-        co_return fail(why);
+        if (!lost) co_return fail(why);
+      } else {
+        mended.pop_back();
       }
-      mended.pop_back();
     }
     attempt = same = 0;
   }
@@ -162,6 +166,15 @@ std::size_t VolumeImpl::first_unreadable(const ReadPlan& plan, std::size_t block
     std::memcpy(place, known->bytes.data(), kBlockBytes);
   }
   return kNoBlock;
+}
+
+// Of what was found lost on the way, what still is: it may have been overwritten, or repaired, before the last look.
+void VolumeImpl::name_lost(const ReadPlan& plan, const Buffer& into, const std::vector<Mended>& mended, std::vector<LostBlock>* lost) {
+  for (const Mended& m : mended) {
+    const bool same = plan.on_disk[m.index] && plan.checksums[m.index] == m.checksum;
+    const Bytes place(into.data() + m.index * kBlockBytes, kBlockBytes);
+    if (same && xxh3(place) != m.checksum) lost->push_back({m.index, m.checksum});
+  }
 }
 
 std::optional<std::uint64_t> VolumeImpl::place_of(snapshot::Frame* leaf, std::uint64_t block, std::uint64_t checksum) const {

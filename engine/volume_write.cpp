@@ -75,13 +75,12 @@ Task<Result<void>> VolumeImpl::admit(TailRecord* record) {
   }
   for (std::uint64_t chunk = record->first.value / kChunkBlocks; chunk * kChunkBlocks < end; ++chunk)
     CO_TRY(co_await admit_chunk(record, chunk));
-  place(*record);
+  place(*record, group_->store().space());
   co_return Result<void>{};
 }
 
-void VolumeImpl::place(TailRecord& record) const {
-  for (; record.reserved_chunks > 0; --record.reserved_chunks)
-    record.chunks[record.chunk_count++] = group_->store().space().take_chunk();
+void VolumeImpl::place(TailRecord& record, snapshot::Space& space) {
+  for (; record.reserved_chunks > 0; --record.reserved_chunks) record.chunks[record.chunk_count++] = space.take_chunk();
   if (record.chunk_count == 0) {
     record.head_blocks = static_cast<std::uint16_t>(record.count);
     return;

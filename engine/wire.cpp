@@ -202,7 +202,8 @@ Result<FrameHeader> peek_frame(Bytes first_bytes) {
   std::memcpy(&header, first_bytes.data(), sizeof header);
   if (header.magic != wal::kFrameMagic) return bad("no holdfast speaks here: the magic number is missing");
   if (header.format_version > wal::kFrameVersion) return fail(Errc::version_too_new, "frame: the other node speaks a newer protocol");
-  if (header.format_version == 0 || header.reserved != 0) return bad("the header makes no sense");
+  if (header.format_version < wal::kFrameVersion) return bad("the other node speaks an older protocol, or a bit has flipped in its version");
+  if (header.reserved != 0) return bad("the header makes no sense");
   if (header.head_bytes <= sizeof header || header.head_bytes > wal::kFrameHeadBytesMax) return bad("the head's length is impossible");
   const FrameKind kind = static_cast<FrameKind>(header.kind);
   const std::size_t most = kind == FrameKind::append ? wal::kRecordBlocksMax : kind == FrameKind::answer ? rebuild::kAnswerBlocksMax : 0;

@@ -71,6 +71,7 @@ AnswerBody body_of(const Answer& answer) {
   body.payload_xxh3 = xxh3(answer.payload.bytes());
   body.code = static_cast<std::uint16_t>(answer.code);
   body.mask = answer.mask;
+  body.lost = answer.lost;
   return body;
 }
 
@@ -80,7 +81,7 @@ Result<Question> question_of(const QuestionBody& body) {
 }
 
 Result<Answer> answer_of(const AnswerBody& body, Buffer payload) {
-  if (body.code > static_cast<std::uint16_t>(Errc::overloaded) || body.reserved != 0) return bad("an answer makes no sense");
+  if (body.code > static_cast<std::uint16_t>(Errc::overloaded) || body.reserved != 0 || (body.lost & ~body.mask) != 0) return bad("an answer makes no sense");
   if (payload.size() > kAnswerBlocksMax * kBlockBytes || body.bytes > payload.size()) return bad("an answer's length is impossible");
   if (xxh3(payload.bytes()) != body.payload_xxh3) return bad("an answer's checksum is wrong");
   Answer answer;
@@ -91,6 +92,7 @@ Result<Answer> answer_of(const AnswerBody& body, Buffer payload) {
   answer.lsn = Lsn(body.lsn);
   answer.reach = Lsn(body.reach);
   answer.mask = body.mask;
+  answer.lost = body.lost;
   answer.bytes = body.bytes;
   answer.payload = std::move(payload);
   return answer;

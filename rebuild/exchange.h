@@ -41,6 +41,8 @@ struct Answer {
   Lsn lsn;                   // image, contents: the point. chunk: everything up to it is in the content …
   Lsn reach;                 // … and perhaps some of what follows, up to here.
   std::uint16_t mask = 0;    // chunk: blocks that have data; the others are zeros in the payload.
+  std::uint16_t lost = 0;    // chunk: of them, those that no copy could give. In their place the payload begins with what their
+                             // content's XXH3 was, and goes on with zeros.
   std::uint64_t bytes = 0;   // image, reservations: of the payload that count.
   Buffer payload;            // Whole blocks.
 };
@@ -66,7 +68,8 @@ struct AnswerBody {
   std::uint64_t payload_xxh3;
   std::uint16_t code;
   std::uint16_t mask;
-  std::uint32_t reserved;
+  std::uint16_t lost;
+  std::uint16_t reserved;
 };
 static_assert(sizeof(AnswerBody) == 64);
 

@@ -41,6 +41,7 @@ Task<Result<Answer>> Target::ask(Question question) {
 
 Task<Result<Target::Done>> Target::run(Lsn base) {
   base_ = base;
+  delta_ = base != Lsn();
   CO_TRY(co_await owner_->keep());
   auto answer = co_await ask(Question{0, QuestionKind::image, {}, 0, 0});
   if (!answer) co_return fail(answer.error());
@@ -54,13 +55,19 @@ Task<Result<Target::Done>> Target::run(Lsn base) {
   }
   reach_ = std::max(answer->lsn, answer->reach);
   CO_TRY(co_await match_catalogue());
+  progress_->bytes_done = progress_->bytes_total = 0;
+  for (const snapshot::CatalogueEntry& theirs : image_.volumes) progress_->bytes_total += theirs.block_count * kBlockBytes;
+  std::uint64_t before = 0;
   for (const snapshot::CatalogueEntry& theirs : image_.volumes) {
+    progress_->bytes_done = before;
+    before += theirs.block_count * kBlockBytes;
     StoredVolume* volume = theirs.flags & snapshot::kEntryDeleting ? nullptr : store_->find(VolumeId(theirs.volume_id));
     if (!volume) continue;  // It is on its way out there, or here by now.
     auto matched = co_await match_volume(volume, theirs.reservation_bytes);
     // Deleted meanwhile: the log that follows says so, too.
     if (!matched && matched.error().code != Errc::not_found) co_return fail(matched.error());
   }
+  progress_->bytes_done = progress_->bytes_total;
   co_return Done{image_, reach_};
 }
 
@@ -76,6 +83,11 @@ Task<Result<void>> Target::match_catalogue() {
     if (!there || mine->deleting() || mine->entry.block_count > found->block_count) gone.push_back(mine.get());
   }
   for (StoredVolume* volume : gone) {
+    // Of one history a number names one volume. Should this be interrupted, records of it would be taken for those of a deleted one.
+    const bool another = std::any_of(image_.volumes.begin(), image_.volumes.end(), [&](const auto& theirs) {
+      return theirs.volume_id == volume->entry.volume_id && !(theirs.flags & snapshot::kEntryDeleting) && !volume->deleting();
+    });
+    if (another && delta_) co_return fail(Errc::protocol, "a volume is another one there, though the logs agree");
     mark(Mark::rebuild_volume_dropped);
     CO_TRY(co_await owner_->drop_volume(volume));
   }
@@ -101,8 +113,9 @@ Task<Result<void>> Target::match_catalogue() {
 Task<Result<void>> Target::match_volume(StoredVolume* volume, std::uint64_t reservation_bytes) {
   if (volume->deleting()) co_return Result<void>{};  // Its purge goes on here by itself.
   if (reservation_bytes != 0 || !volume->reservations.empty()) CO_TRY(co_await match_reservations(volume));
-  const std::uint64_t end = volume->leaf_count();
+  const std::uint64_t end = volume->leaf_count(), before = progress_->bytes_done, size = volume->entry.block_count * kBlockBytes;
   for (std::uint64_t index = 0; index < end;) {
+    progress_->bytes_done = before + std::min(size, index * snapshot::kLeafChunks * kChunkBytes);
     auto leaf = co_await ask(Question{0, QuestionKind::leaf, volume->id(), index, base_.value});
     if (!leaf) co_return fail(leaf.error());
     reach_ = std::max(reach_, leaf->reach);
@@ -203,8 +216,13 @@ Task<Result<void>> Target::install(StoredVolume* volume, std::uint64_t chunk, An
     entry.location = store_->space().take_chunk();
     entry.birth_lsn = content->lsn.value;
     entry.valid_mask = content->mask;
-    for (std::size_t i = 0; i < kChunkBlocks; ++i)
-      if (content->mask >> i & 1) entry.checksums[i] = xxh3(content->payload.bytes().subspan(i * kBlockBytes, kBlockBytes));
+    for (std::size_t i = 0; i < kChunkBlocks; ++i) {
+      if (!(content->mask >> i & 1)) continue;
+      const Bytes block = content->payload.bytes().subspan(i * kBlockBytes, kBlockBytes);
+      // Of a lost block the entry has what it should hold, and the disk what does not match that: as if it had rotted here.
+      if (content->lost >> i & 1) std::memcpy(&entry.checksums[i], block.data(), sizeof entry.checksums[i]);
+      else entry.checksums[i] = xxh3(block);
+    }
     auto written = co_await store_->disk().write(entry.location * kChunkBytes, content->payload.bytes(), Durability::cached);
     if (!written) {
       store_->space().untake_chunk(entry.location);
@@ -217,6 +235,8 @@ Task<Result<void>> Target::install(StoredVolume* volume, std::uint64_t chunk, An
     co_return fail(leaf.error());
   }
   set_entry(volume, *leaf, chunk, entry);
+  for (std::size_t i = 0; i < kChunkBlocks; ++i)
+    if (content->lost >> i & 1) owner_->block_lost(volume, chunk * kChunkBlocks + i);
   co_return Result<void>{};
 }
 

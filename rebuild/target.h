@@ -31,6 +31,8 @@ class TargetOwner {
   // The volume is not in the image: it goes, with all it has.
   virtual Task<Result<void>> drop_volume(snapshot::StoredVolume* volume) = 0;
   virtual Lsn applied() const = 0;
+  // No copy could give the block: here, too, reads of it fail until it is overwritten, or somebody has it after all.
+  virtual void block_lost(snapshot::StoredVolume* volume, std::uint64_t block) = 0;
 
  protected:
   ~TargetOwner() = default;
@@ -40,6 +42,7 @@ struct Progress {
   std::uint64_t chunks_compared = 0;
   std::uint64_t chunks_fetched = 0;
   std::uint64_t bytes_fetched = 0;
+  std::uint64_t bytes_done = 0, bytes_total = 0;  // Of the volumes, holes included; of the last run.
 };
 
 class Target {
@@ -80,6 +83,7 @@ class Target {
   std::uint32_t keep_chunks_;
   Image image_;
   Lsn base_;
+  bool delta_ = false;          // There was a base: what both logs have is the same.
   Lsn reach_;
   Semaphore window_;
   std::uint64_t fetched_since_kept_ = 0;

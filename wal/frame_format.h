@@ -14,7 +14,7 @@
 namespace holdfast::wal {
 
 inline constexpr std::uint32_t kFrameMagic = 0x31524648;  // "HFR1" read as bytes.
-inline constexpr std::uint16_t kFrameVersion = 2;
+inline constexpr std::uint16_t kFrameVersion = 3;
 
 enum class FrameKind : std::uint16_t { hello = 1, beat = 2, match = 3, ack = 4, release = 5, fenced = 6, append = 7, question = 8, answer = 9, lagging = 10, leaving = 11 };
 

@@ -285,6 +285,13 @@ std::optional<Log::Place> Log::find(Lsn lsn) const {
   return Place{starts_[(starts_head_ + index) % starts_.size()], Lsn(next.first_lsn - 1)};
 }
 
+std::optional<std::uint64_t> Log::blocks_until_overwritten(Lsn lsn) const {
+  if (lsn < first_kept()) return std::nullopt;
+  if (lsn.value > durable_lsn_ || starts_size_ == 0) return geometry_.blocks;
+  const std::uint64_t behind = head_.position - starts_[(starts_head_ + start_index(lsn.value)) % starts_.size()].position;
+  return geometry_.blocks - std::min(geometry_.blocks, behind);
+}
+
 void Log::cut(const LogPoint& last_kept, std::uint64_t generation) {
   const std::uint64_t last = last_kept.lsn.value;
   ENSURE(in_flight_ == 0 && queued_.empty() && last < next_lsn_ && generation > generation_);

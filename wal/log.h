@@ -112,6 +112,8 @@ class Log {
   const LogCursor& oldest() const { return starts_size_ > 0 ? starts_[starts_head_] : head_; }
   // The oldest record that is still in the ring, or on its way there.
   Lsn first_kept() const { return starts_size_ > 0 ? Lsn(starts_[starts_head_].first_lsn) : Lsn(durable_lsn_ + 1); }
+  // Blocks that can be written before the record is overwritten. Nothing: it was.
+  std::optional<std::uint64_t> blocks_until_overwritten(Lsn lsn) const;
   bool keeps(std::uint64_t position) const { return starts_size_ > 0 && position >= starts_[starts_head_].position; }
   // Frees the ring before the cursor: both superblocks know it. What it holds can be read until it is overwritten.
   void release_until(const LogCursor& tail);

@@ -146,11 +146,79 @@ void rebuild_under_load(Story& s, Death how) {
 void rebuild_killed(Story& s) { rebuild_under_load(s, Death::killed); }
 void rebuild_loses_power(Story& s) { rebuild_under_load(s, Death::power_loss); }
 
+// The log holds a fraction of what is written during a rebuild, and that is everywhere: each attempt leaves as much to be fetched.
+void log_of_a_moment(Plan& plan) {
+  ring_goes_round(plan);
+  plan.clients.volume_blocks = 256 * kChunkBlocks;
+  plan.clients.clients = 8;
+  plan.clients.think_max = milliseconds(2);
+}
+
+void rebuild_beyond_the_log(Story& s) {
+  constexpr double kStandstillMs = 1'100;  // Doors that are closed for a moment (1 s at most), and a held write.
+  Cluster& c = s.cluster();
+  const NodeId replaced = s.standby();
+  s.tell("Much is written, everywhere, and goes on");
+  s.run_for(2'000);
+  s.tell("A standby's disk is replaced, by a slow one: the log goes round while it is rebuilt");
+  if (!s.goes_on()) return;
+  c.die(replaced, Death::power_loss);
+  s.until(1'500, "it has left the set", [&] { return c.truth().find_in_sync(replaced) == nullptr; });
+  if (!s.goes_on()) return;
+  c.wipe(replaced);
+  s.disk(replaced).latency.write_us = 20'000;
+  const BootNs then = s.now();
+  const Lsn had = c.invariants().committed();
+  s.until(30'000, "it is in sync, under this load", [&] { return s.in_step(replaced); });
+  const std::uint64_t written = c.invariants().committed().value - had.value;
+  s.fault_happened(written > 400, sim::format("{} records were written meanwhile: more than the log holds", written));
+  s.expect(s.replica(s.primary()).held_writes > 0, sim::format("{} writes were held up for it", s.replica(s.primary()).held_writes));
+  const double pause = s.longest_pause_since(then);
+  s.expect(pause <= kStandstillMs, sim::format("the load went on: the longest pause was {} ms", pause));
+  s.disk(replaced).latency = c.plan().disk_latency;
+  s.tell("Nobody is held up any more");
+  s.run_for(200);
+  const std::uint64_t held = s.replica(s.primary()).held_writes;
+  s.run_for(1'000);
+  s.expect(s.replica(s.primary()).held_writes == held, "no write waited for it since");
+  s.end();
+}
+
+void always_busy(Plan& plan) {
+  plan.clients.clients = 8;
+  plan.clients.think_max = milliseconds(2);
+  plan.clients.large_one_in = 1'000'000;
+  plan.clients.write_bytes_max = 1ULL << 40;
+}
+
+// What the two others have at once is new to the third a moment later, and by then there is more.
+void learner_a_moment_behind(Story& s) {
+  constexpr double kClosedMs = 400;
+  Cluster& c = s.cluster();
+  const NodeId far = s.standby();
+  s.tell("A standby goes away while much is written; when it comes back, its path takes 30 ms each way");
+  if (!s.goes_on()) return;
+  c.die(far, Death::killed);
+  s.until(1'500, "it has left the set", [&] { return c.truth().find_in_sync(far) == nullptr; });
+  s.set_paths_of(far, 30, 1);
+  if (!s.goes_on()) return;
+  c.start(far);
+  const BootNs then = s.now();
+  s.until(10'000, "it is in sync, under this load", [&] { return s.in_step(far); });
+  const double pause = s.longest_pause_since(then);
+  s.expect(pause <= kClosedMs, sim::format("the longest pause was {} ms", pause));
+  s.set_paths_of(far, 0, 1);
+  s.run_for(300);
+  s.end();
+}
+
 constexpr Scenario kRebuildStories[] = {
     {"C10a", "delta rebuild after heavy writes beyond the log", delta_rebuild, ring_goes_round},
     {"C10b", "full rebuild of a replaced disk", full_rebuild, one_part_written},
     {"C11a", "rebuild during active writes, killed half-way", rebuild_killed, large_copy},
     {"C11b", "rebuild during active writes, power lost half-way", rebuild_loses_power, large_copy},
+    {"C11c", "rebuild that takes longer than the log lasts", rebuild_beyond_the_log, log_of_a_moment},
+    {"C11d", "copy that stays a moment behind under load", learner_a_moment_behind, always_busy},
 };
 
 }  // namespace

@@ -63,6 +63,8 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{"Words", with("[store]\nlog_size = \"big\"\n"), 4, "store.log_size", {"does not start with a number"}},
         Mistake{"MemoryUnaligned", with("memory = \"16777217B\"\n"), 3, "node.memory", {"multiple of 1MiB"}},
         Mistake{"BatchHuge", with("[store]\nlog_batch = \"1GiB\"\n"), 4, "store.log_batch", {"too large"}},
+        Mistake{"RateUnaligned", with("[store]\nrebuild_rate = \"1000B\"\n"), 4, "store.rebuild_rate", {"multiple of 64KiB"}},
+        Mistake{"RateNumber", with("[store]\nrebuild_rate = 100\n"), 4, "store.rebuild_rate", {"a number", "with quotes and a unit"}},
         Mistake{"CacheSmall", with("[store]\nmap_cache = \"4KiB\"\n"), 4, "store.map_cache", {"too small", "64KiB"}}),
     [](const auto& row) { return row.param.name; });
 
@@ -187,6 +189,7 @@ log_batches_in_flight = 4
 checkpoint_interval = "1min"
 checkpoint_log_percent = 25
 consumer_retention = "512MiB"
+rebuild_rate = "100MiB"
 [log]
 level = "debug"
 format = "json"
@@ -205,6 +208,7 @@ format = "json"
   EXPECT_EQ(c.store.map_cache_bytes, 1ULL << 30);
   EXPECT_EQ(c.store.checkpoint_interval_ms, 60'000);
   EXPECT_EQ(c.store.consumer_retention_bytes, 512ULL << 20);
+  EXPECT_EQ(c.store.rebuild_bytes_per_second, 100ULL << 20);
   EXPECT_EQ(c.log.format, LogFormat::json);
 }
 

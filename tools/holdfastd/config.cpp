@@ -244,6 +244,7 @@ void read_store(TomlSection section, StoreConfig& out) {
   section.count("log_batches_in_flight", out.log_batches_in_flight, {1, 8});
   section.duration("checkpoint_interval", out.checkpoint_interval_ms, {100, 3'600'000});
   section.count("checkpoint_log_percent", out.checkpoint_log_percent, {5, 90});
+  section.size("rebuild_rate", out.rebuild_bytes_per_second, {0, 1024 * kGiB, 64ULL << 10});
   section.size("consumer_retention", out.consumer_retention_bytes, {0, admin::kLogSizeMax, admin::kLogSizeUnit});
   section.finish();
 }

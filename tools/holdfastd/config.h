@@ -66,6 +66,7 @@ struct StoreConfig {
   std::uint32_t log_batch_bytes_max = 1u << 20;
   std::int64_t checkpoint_interval_ms = 30'000;
   std::uint32_t checkpoint_log_percent = 50;
+  std::uint64_t rebuild_bytes_per_second = 0;  // Zero: no limit.
   std::uint64_t consumer_retention_bytes = 0;
 };
 

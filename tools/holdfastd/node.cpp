@@ -172,6 +172,7 @@ HostOptions Node::host_options() const {
   out.group.log_batch_bytes_max = store.log_batch_bytes_max;
   out.group.checkpoint_interval_ms = store.checkpoint_interval_ms;
   out.group.checkpoint_log_percent = store.checkpoint_log_percent;
+  out.group.rebuild_bytes_per_second = store.rebuild_bytes_per_second;
   out.group.consumer_retention_bytes = store.consumer_retention_bytes;
   PortGroup local{kLocalGroup, PortGroupState::active_optimized, {}};
   for (const scsi::PortalAddress& portal : board_->addresses) local.portals.push_back(portal.address);

@@ -1,0 +1,180 @@
+// Rebuilds and what comes between: a source that hangs, a rate, volumes that went meanwhile.
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "test/cluster/call.h"
+#include "test/cluster/disk_look.h"
+#include "test/cluster/replica_read.h"
+
+namespace holdfast::cluster {
+namespace {
+
+constexpr std::uint64_t kChunksWritten = 64;
+constexpr std::uint64_t kBulkBlocks = 2 * kChunksWritten * kChunkBlocks;
+
+class RebuildFlow : public testing::Test {
+ protected:
+  static Plan plan() {
+    Plan p = draw_plan(7, PlanChoices{3, true, false});
+    p.shrink_tunables = false;
+    p.min_in_sync = 1;
+    p.log_bytes = 8ULL << 20;
+    p.disk_slow_ppm = 0;
+    p.clients.volumes = 1;
+    p.clients.volume_blocks = 32 * kChunkBlocks;
+    p.clients.unmap = 0;
+    return p;
+  }
+  RebuildFlow() : cluster(plan()) {}
+
+  // Written, mapped, and one copy less.
+  void SetUp() override {
+    ASSERT_TRUE(cluster.set_up());
+    source = *cluster.serving();
+    away = NodeId(source.value % 3 + 1);
+    // Not the clients' volume, of which their history knows all.
+    ASSERT_TRUE(*call(cluster, source, cluster.node(source).group()->create_volume("bulk", Uuid{8}, BlockCount(kBulkBlocks))));
+    for (std::uint64_t chunk = 0; chunk < kChunksWritten; ++chunk) ASSERT_TRUE(write("bulk", chunk * kChunkBlocks, kChunkBlocks, 1 + static_cast<int>(chunk)));
+    ASSERT_TRUE(cluster.run_until_well(milliseconds(10'000))) << story();
+    for (const auto& each : cluster.nodes()) ASSERT_TRUE(mapped(each->id()));
+  }
+  void lose(NodeId id) {
+    cluster.die(id, Death::killed);
+    ASSERT_TRUE(wait_until([&] { return !cluster.truth().find_in_sync(id); })) << story();
+  }
+  bool write(const std::string& volume, std::uint64_t block, std::size_t blocks, int value) {
+    Buffer bytes = cluster.node(source).process().pool().try_acquire(blocks * kBlockBytes);
+    std::memset(bytes.data(), value, bytes.size());
+    const auto done = call(cluster, source, cluster.node(source).group()->find(volume)->write(BlockRange{Lba(block), BlockCount(blocks)}, std::move(bytes)));
+    return done && *done;
+  }
+  // More than the ring holds: who comes back is rebuilt.
+  void let_the_log_go_round() {
+    for (int i = 0; i < 160; ++i) ASSERT_TRUE(write("bulk", kChunksWritten * kChunkBlocks, kChunkBlocks - 1, i)) << i;
+  }
+  int value_on(NodeId id, const std::string& volume, std::uint64_t block) {
+    Buffer bytes = cluster.node(id).process().pool().try_acquire(kBlockBytes);
+    const auto done = call(cluster, id, read_replica(cluster.node(id).group(), volume, BlockRange{Lba(block), BlockCount(1)}, bytes));
+    return done && *done ? std::to_integer<int>(bytes.data()[0]) : -1;
+  }
+  bool mapped(NodeId id) {
+    cluster.checkpoint(id);
+    return wait_until([&] { return cluster.node(id).group()->status().checkpoint_lsn == cluster.node(id).group()->status().commit_lsn; });
+  }
+  ReplicaStatus status(NodeId id) { return cluster.node(id).is_open() ? cluster.node(id).group()->replica_status() : ReplicaStatus{}; }
+  bool in_sync(NodeId id) { return cluster.truth().has_in_sync(engine::Copy{id, cluster.node(id).incarnation()}); }
+  bool wait_until(const std::function<bool()>& condition, std::int64_t ms = 20'000) { return cluster.run_until(condition, milliseconds(ms)); }
+  std::string story() const { return cluster.violation().value_or(cluster.describe()); }
+
+  Cluster cluster;
+  NodeId source, away;
+};
+
+// Reads of the source's disk never come back, while the node is well otherwise; then the disk is well again, for new reads.
+TEST_F(RebuildFlow, SourceHangs_QuestionsEndAndItIsTriedAgain) {
+  lose(away);
+  let_the_log_go_round();
+  ASSERT_TRUE(mapped(source));
+  cluster.node(source).disk().latency.read_us = 1'000'000'000;
+  cluster.wipe(away);
+  ASSERT_TRUE(wait_until([&] { return status(away).rebuilding; })) << story();
+  cluster.run_for(milliseconds(2'000));
+  EXPECT_TRUE(status(away).rebuilding);
+  cluster.node(source).disk().latency = cluster.plan().disk_latency;
+  ASSERT_TRUE(wait_until([&] { return in_sync(away); }, 40'000)) << story();
+  EXPECT_EQ(cluster.serving(), source);
+}
+
+// At one MiB a second: it takes as long as that says, tells how far it is, and clients notice nothing of it.
+TEST_F(RebuildFlow, Rate_BoundsIt_ProgressIsTold_LoadGoesOn) {
+  constexpr std::uint64_t kRate = 1 << 20;
+  constexpr double kThroughputKept = 0.7;
+  for (const auto& each : cluster.nodes()) cluster.die(each->id(), Death::killed);
+  for (const auto& each : cluster.nodes()) {
+    GroupOptions options = draw_group_options(cluster.plan(), each->id(), cluster.world().random());
+    options.rebuild_bytes_per_second = kRate;
+    each->start(options);
+  }
+  ASSERT_TRUE(cluster.run_until_well(milliseconds(10'000))) << story();
+  source = *cluster.serving();
+  away = NodeId(source.value % 3 + 1);
+  lose(away);
+  let_the_log_go_round();
+  cluster.clients().start();
+  cluster.run_for(milliseconds(500));
+  const std::size_t before = cluster.acknowledgements().size();
+  cluster.run_for(milliseconds(1'500));
+  const double usual = static_cast<double>(cluster.acknowledgements().size() - before);
+  cluster.wipe(away);
+  ASSERT_TRUE(wait_until([&] { return status(away).rebuilt_bytes > 0; })) << story();
+  const BootNs begun = cluster.now();
+  const std::size_t then = cluster.acknowledgements().size();
+  std::uint64_t done = 0, seen = 0;
+  for (int i = 0; i < 6; ++i) {
+    cluster.run_for(milliseconds(250));
+    const ReplicaStatus now = status(away);
+    EXPECT_GE(now.rebuild_bytes_done, done);
+    seen += now.rebuild_bytes_done > done;
+    done = now.rebuild_bytes_done;
+    EXPECT_EQ(now.rebuild_bytes_total, (cluster.plan().clients.volume_blocks + kBulkBlocks) * kBlockBytes);
+    EXPECT_LT(done, now.rebuild_bytes_total);
+  }
+  EXPECT_GT(seen, 0u);
+  EXPECT_GE(static_cast<double>(cluster.acknowledgements().size() - then), kThroughputKept * usual);
+  cluster.clients().stop();
+  ASSERT_TRUE(wait_until([&] { return !status(away).rebuilding && status(away).rebuilt_bytes > 0; })) << story();
+  const double seconds = static_cast<double>((cluster.now() - begun).value) / 1e9;
+  const double least = static_cast<double>(status(away).rebuilt_bytes) / kRate;
+  EXPECT_GE(seconds, 0.9 * least - 0.1);
+  EXPECT_LE(seconds, 1.5 * least + 0.5);
+  EXPECT_EQ(status(away).rebuild_bytes_done, status(away).rebuild_bytes_total);
+  ASSERT_TRUE(cluster.run_until_well(milliseconds(20'000))) << story();
+}
+
+// A record of the primary's log is unreadable for a while, so that the member is rebuilt. That drops a volume that was deleted
+// meanwhile, and is interrupted; then the log can be read, and what was written to the volume before its deletion comes.
+TEST_F(RebuildFlow, DropsAVolume_IsInterrupted_TheVolumesRecordsComeAndMeanNothing) {
+  ASSERT_TRUE(*call(cluster, source, cluster.node(source).group()->create_volume("gone", Uuid{9}, BlockCount(64 * kChunkBlocks))));
+  ASSERT_TRUE(write("gone", 0, 40, 7));
+  ASSERT_TRUE(cluster.run_until_well(milliseconds(10'000))) << story();
+  ASSERT_TRUE(mapped(source) && mapped(away));
+  const Lsn had = status(source).commit;
+  lose(away);
+  ASSERT_TRUE(write("bulk", 3, 1, 77));
+  ASSERT_TRUE(write("gone", 4, 60, 8));  // Whole chunks, and some more.
+  ASSERT_TRUE(*call(cluster, source, cluster.node(source).group()->find("gone")->unmap(BlockRange{Lba(10), BlockCount(20)})));
+  ASSERT_TRUE(write("gone", 0, 3, 9));
+  ASSERT_TRUE(*call(cluster, source, cluster.node(source).group()->delete_volume("gone")));
+  ASSERT_TRUE(write("bulk", kChunkBlocks + 3, 1, 78));
+  sim::SimDisk& disk = cluster.node(source).disk();
+  for (const LogOnDisk::Batch& batch : log_of(disk).batches)
+    if (batch.first > had) disk.spoil(log_offset(disk, batch.position));
+  disk.latency.read_us = 3'000'000;
+  cluster.start(away);
+  ASSERT_TRUE(wait_until([&] { return status(away).rebuilding && status(away).rebuild_bytes_total > 0; })) << story();
+  cluster.run_for(milliseconds(500));
+  ASSERT_EQ(cluster.node(away).group()->find("gone"), nullptr);
+  ASSERT_TRUE(status(away).rebuilding) << "it was not interrupted";
+  cluster.die(away, Death::power_loss);
+  disk.latency = cluster.plan().disk_latency;
+  disk.faults.bad_blocks.clear();
+  cluster.start(away);
+  ASSERT_TRUE(cluster.run_until_well(milliseconds(20'000))) << story();
+  EXPECT_EQ(status(away).rebuilt_chunks, 0u) << "the log did not bring it up";
+  EXPECT_TRUE(status(away).promotable) << status(away).unfit_because;
+  // Its log has them now; a replay must not bring the volume back.
+  cluster.die(away, Death::power_loss);
+  cluster.start(away);
+  ASSERT_TRUE(cluster.run_until_well(milliseconds(20'000))) << story();
+  EXPECT_EQ(cluster.node(away).group()->find("gone"), nullptr);
+  EXPECT_TRUE(status(away).promotable) << status(away).unfit_because;
+  ASSERT_TRUE(cluster.replicas_are_equal()) << story();
+  EXPECT_EQ(value_on(away, "bulk", 3), 77);
+  EXPECT_EQ(value_on(away, "bulk", kChunkBlocks + 3), 78);
+  EXPECT_EQ(value_on(away, "bulk", 2 * kChunkBlocks + 3), 3);
+  EXPECT_TRUE(*call(cluster, away, cluster.node(away).group()->verify_all()));
+}
+
+}  // namespace
+}  // namespace holdfast::cluster
