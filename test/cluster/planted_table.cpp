@@ -64,6 +64,7 @@ bool one_node_fails(std::uint64_t seed) { return !crash::run_seed(seed, crash::k
 // Chance hardly ever meets what these break.
 constexpr std::pair<Bug, std::string_view> kStoryOf[] = {
     {Bug::reclaimed_without_wait, "K1"},
+    {Bug::delta_without_holes, "K6"},
 };
 
 bool story_fails(std::string_view id, std::uint64_t seed) {
@@ -82,7 +83,7 @@ Found find(const PlantedTable& table, std::size_t bug) {
   for (const auto& [told, id] : kStoryOf) {
     if (static_cast<Bug>(bug) != told) continue;
     const Try fails = [id = id](std::uint64_t seed) { return story_fails(id, seed); };
-    if (const auto n = seeds_until_found(table, kStorySeeds, fails)) return {n, "a story of two nodes"};
+    if (const auto n = seeds_until_found(table, kStorySeeds, fails)) return {n, "a story of a cluster"};
   }
   const Try cluster_fails = [&](std::uint64_t seed) { return !live(seed, table.life).ok; };
   if (const auto n = seeds_until_found(table, std::min(table.seeds, kFirstLives), cluster_fails)) return {n, "clusters"};

@@ -172,12 +172,47 @@ void primary_differs(Story& s) {
   s.end();
 }
 
+// All of a map becomes a hole, and comes anew with something else: what was there before is still known to be gone.
+void emptied_then_written(Story& s) {
+  constexpr std::uint64_t kLeafBlocks = snapshot::kLeafChunks * kChunkBlocks, kMuch = 1'500;
+  Cluster& c = s.cluster();
+  const NodeId away = s.standby();
+  s.rest();
+  s.tell("Something is written at the end of the volume, and is in everybody's map");
+  s.expect(s.operate(OpKind::write, 0, BlockRange{Lba(3 * kLeafBlocks), BlockCount(kChunkBlocks)}) == Errc{}, "it is");
+  s.rest();
+  for (const auto& each : c.nodes()) s.checkpoint(each->id());
+  if (!s.goes_on()) return;
+  c.die(away, Death::killed);
+  s.until(2'000, "a standby has left the set", [&] { return !s.in_sync(away); });
+  s.expect(s.operate(OpKind::unmap, 0, BlockRange{Lba(0), BlockCount(c.plan().clients.volume_blocks)}) == Errc{}, "all of the volume is unmapped");
+  s.checkpoint(s.primary());
+  const Lsn then = c.invariants().committed();
+  s.tell("Its beginning is written again and again");
+  s.work_again();
+  s.until(60'000, "the log has gone round", [&] { return c.invariants().committed().value > then.value + kMuch; });
+  s.clients_rest();
+  if (!s.goes_on()) return;
+  c.start(away);
+  s.until(20'000, "it is in sync again", [&] { return s.in_step(away); });
+  s.expect(s.replica(away).rebuilt_chunks > 0, "by a rebuild");
+  s.end();
+}
+void written_at_the_beginning(Plan& plan) {
+  smallest_log(plan);
+  plan.clients.volumes = 1;
+  plan.clients.volume_blocks = 5 * snapshot::kLeafChunks * kChunkBlocks;
+  plan.clients.hot_percent = 100;
+  plan.clients.unmap = 0;
+}
+
 constexpr Scenario kMomentStories[] = {
     {"K1", "a claim that was given up lands, and its claimer is started anew", abandoned_claim_lands, two_nodes},
     {"K2", "an epoch is over before it has begun", epoch_over_before_it_began},
     {"K3", "a volume is deleted while a standby reads it", deleted_while_read, nothing_is_written},
     {"K4", "the log of a standby is full", log_of_a_standby_is_full, smallest_log},
     {"K5", "a block of the primary differs from the others'", primary_differs},
+    {"K6", "what was emptied is emptied by a delta", emptied_then_written, written_at_the_beginning},
 };
 
 }  // namespace
