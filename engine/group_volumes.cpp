@@ -91,6 +91,11 @@ Task<void> GroupImpl::purge_alone(VolumeId id) {
   StoredVolume* volume = store_.find(id);
   if (!volume) co_return;
   const Lsn deleted(volume->entry.modified_lsn);
+  // Where it was not served the log deletes it, and somebody may be reading it: a scrub, another copy's mender, a host's command of
+  // an earlier reign. The newest one: an older volume may have lain in the same place.
+  const auto gone = std::find_if(deleted_.rbegin(), deleted_.rend(), [&](const auto& v) { return &v->stored() == volume; });
+  if (gone != deleted_.rend()) co_await (*gone)->close();
+  if (failed_ || stopping_) co_return;
   // A checkpoint waits for what is pending, but in a full file system not for all of it: the turn is not held meanwhile.
   (void)co_await checkpoint();
   co_await applier_.wait_until_applied(deleted);

@@ -171,6 +171,7 @@ Tail::Handle Receiver::make_record(const Incoming& in) {
   record->payload = in.payload;
   std::copy(in.checksums.begin(), in.checksums.end(), record->checksums.begin());
   record->head_blocks = in.record.payload_blocks;  // A write's placement follows.
+  record->superseded = (in.record.flags & wal::kRecordElided) != 0;
   return record;
 }
 

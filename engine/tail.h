@@ -38,6 +38,7 @@ struct TailRecord : wal::LogRecord {
   std::size_t page_count = 0;
   std::uint64_t first_whole = 0;      // Chunk of the volume.
   std::uint64_t reserved_chunks = 0;
+  bool superseded = false;            // Received without some of its blocks: the log cannot hold it, only fresh chunks can.
   bool committed = false;             // Its chunks belong to the map now, or to what is pending for it.
 
   TailRecord() {}  // Not defaulted: value initialization would zero all of the arrays.

@@ -99,6 +99,9 @@ class Volume {
   static constexpr std::size_t kReservationBytesMax = 16128;  // 4 pages of 4032 bytes.
   virtual std::vector<std::byte> reservations() const = 0;
   virtual Task<Result<void>> store_reservations(std::vector<std::byte> state) = 0;
+  // Returns when it is certain that nobody else served this volume before the call: what was looked at before it (the
+  // reservations, say) may then be told. Errors: fenced, closed, io_error.
+  virtual Task<Result<void>> confirm_served() { co_return Result<void>{}; }
 
   virtual void add_observer(VolumeObserver& observer) = 0;
   virtual void remove_observer(VolumeObserver& observer) = 0;

@@ -212,6 +212,13 @@ Task<Result<std::vector<ProvisioningRun>>> VolumeImpl::provisioning(Lba first, s
   co_return runs;
 }
 
+Task<Result<void>> VolumeImpl::confirm_served() {
+  if (obstacle() != Errc{}) co_return fail(obstacle());
+  VolumeOperation operation(*this);
+  auto done = co_await group_->await_lease(group_->reign());
+  co_return done;
+}
+
 Task<Result<void>> VolumeImpl::store_reservations(std::vector<std::byte> state) {
   if (obstacle() != Errc{}) co_return fail(obstacle());
   if (state.size() > kReservationBytesMax) co_return fail(Errc::overloaded);

@@ -45,6 +45,7 @@ class VolumeImpl final : public Volume {
     return closed_ ? std::vector<std::byte>{} : stored_->reservations;
   }
   Task<Result<void>> store_reservations(std::vector<std::byte> state) override;
+  Task<Result<void>> confirm_served() override;
   void add_observer(VolumeObserver& observer) override { observers_.push_back(&observer); }
   void remove_observer(VolumeObserver& observer) override { std::erase(observers_, &observer); }
 

@@ -67,6 +67,12 @@ Task<Result<void>> VolumeImpl::admit(TailRecord* record) {
     const std::size_t count = whole_end - whole_first;
     auto reserved = co_await group_->store().space().reserve(count, 0);
     if (!reserved && reserved.error().code != Errc::no_space) co_return reserved;
+    // Blocks that are not what their checksums say would end the log, for whoever reads it.
+    if (!reserved && record->superseded) {
+      auto waited = co_await group_->reserve_space(count, 0);
+      if (!waited) co_return waited;
+      reserved = std::move(waited);
+    }
     if (!reserved) mark(Mark::space_full_overwrite);
     if (reserved) {
       record->first_whole = whole_first;

@@ -75,6 +75,10 @@ Task<void> Server::run_pr_in(Command* command) {
     case 0x02: data = pr_in_report_capabilities(reservations_); break;
     default: data = pr_in_read_full_status(reservations_); break;
   }
+  // Another node may serve by now, and know more: as with a read, that is looked at after the fetching.
+  auto served = co_await volume_.confirm_served();
+  if (command->aborted) co_return;
+  if (!served) co_return finish(*command, store_error(served.error()));
   co_await reply(command, std::move(data), load_be<std::uint16_t>(&command->cdb[7]));
 }
 
@@ -91,7 +95,11 @@ Task<void> Server::run_pr_out(Command* command) {
   std::vector<std::uint16_t> target_ports;
   for (const PortGroup& group : volume_.cluster_view().groups) target_ports.push_back(group.id);
   PrOutcome outcome = apply_pr_out(reservations_, command->nexus->ports, decoded.request, target_ports);
-  if (!outcome.verdict.ok() || !outcome.changed) co_return finish(*command, outcome.verdict);
+  if (!outcome.verdict.ok() || !outcome.changed) {
+    auto served = co_await volume_.confirm_served();  // This, too, tells what the reservations are.
+    if (command->aborted) co_return;
+    co_return finish(*command, served ? outcome.verdict : store_error(served.error()));
+  }
 
   const Result<void> stored = co_await volume_.store_reservations(encode_reservations(outcome.state));
   if (!stored) {

@@ -24,6 +24,11 @@ struct ClientOptions {
   DurationNs retry_delay = milliseconds(10);
   // Relative frequencies.
   std::uint32_t write = 50, read = 30, unmap = 4, write_same = 3, compare_and_write = 8;
+  std::uint32_t or_write = 0;              // Into a chunk of its own behind the volume's blocks; half as many read it.
+  std::uint32_t reserve = 0;               // Half as many read the reservations.
+
+  // With the chunk that is ORed into.
+  BlockCount capacity() const { return BlockCount(volume_blocks + (or_write > 0 ? kChunkBlocks : 0)); }
 };
 
 // How a client reaches nodes.
@@ -53,6 +58,8 @@ class Clients {
   bool stopped() const { return running_ == 0; }
   // One operation besides the others, tried once. It has ended when the history says so.
   ExchangePtr start_one(NodeId path, OpKind kind, std::uint32_t volume, BlockRange range);
+  // Volumes that come and go: clients use them as well, as long as they are named here.
+  std::vector<std::uint32_t>& guests() { return guests_; }
   // Reads every block of every volume, once.
   void start_reading_all();
   ClientOptions& options() { return options_; }
@@ -70,6 +77,8 @@ class Clients {
   Task<ExchangePtr> operate(Client* client, ExchangePtr exchange);
   Task<void> compare_and_write(Client* client, ExchangePtr exchange);
   ExchangePtr draw(std::uint32_t client);
+  bool draw_special(Exchange* exchange);
+  Task<void> read_volume(Client* client, std::uint32_t volume);
   BlockRange draw_range();
   BlockRange draw_map_page();
   void note(const Exchange& exchange);
@@ -82,6 +91,7 @@ class Clients {
   ClientNetwork* network_;
   History* history_;
   ClientOptions options_;
+  std::vector<std::uint32_t> guests_;
   sim::SimHost host_;
   Scope scope_;
   bool stopping_ = false;

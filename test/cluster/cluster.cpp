@@ -30,6 +30,7 @@ Cluster::Cluster(Plan plan)
     }
   }
   powered_.assign(plan_.nodes, true);
+  history_.set_bits_from(Lba(plan_.clients.volume_blocks));
   tight_chunks = plan_.tight_chunks;
   corrupt_opens_.assign(plan_.nodes, 0);
   coordinator_.observer = [this](const std::string&, const CoordinatorEntry& entry) { register_changed(entry); };

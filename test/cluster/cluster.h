@@ -11,6 +11,7 @@
 #include "test/cluster/cluster_node.h"
 #include "test/cluster/history.h"
 #include "test/cluster/invariants.h"
+#include "test/cluster/operators.h"
 #include "test/cluster/plan.h"
 
 namespace holdfast::cluster {
@@ -67,6 +68,7 @@ class Cluster final : private DoorOwner, private ClientNetwork {
   sim::SimNetwork& network() { return network_; }
   sim::SimCoordinator& coordinator() { return coordinator_; }
   Clients& clients() { return clients_; }
+  Operators& operators() { return operators_; }
   History& history() override { return history_; }
   Invariants& invariants() { return invariants_; }
   const Invariants& invariants() const { return invariants_; }
@@ -136,6 +138,7 @@ class Cluster final : private DoorOwner, private ClientNetwork {
   sim::SimNetwork network_;
   sim::SimCoordinator coordinator_;
   History history_;
+  Operators operators_{*this};
   std::vector<std::unique_ptr<ClusterNode>> nodes_;
   std::vector<bool> powered_;        // By node: its machine answers, if only that nobody listens.
   Invariants invariants_;

@@ -46,7 +46,7 @@ bool Cluster::set_up() {
 }
 
 Task<void> Cluster::create(Cluster* self, ClusterNode* n, std::uint32_t volume, bool* done) {
-  auto made = co_await n->group()->create_volume(Clients::volume_name(volume), self->world_.random().next_uuid(), BlockCount(self->plan_.clients.volume_blocks));
+  auto made = co_await n->group()->create_volume(Clients::volume_name(volume), self->world_.random().next_uuid(), self->plan_.clients.capacity());
   if (!made) self->violation("a volume cannot be created: " + made.error().text());
   *done = true;
 }
@@ -74,6 +74,7 @@ bool Cluster::create_volumes() {
 }
 
 bool Cluster::read_everything() {
+  if (!operators_.volumes_are_right()) return false;
   clients_.start_reading_all();
   if (run_until([this] { return clients_.stopped(); }, kSetUpTime)) return true;
   unavailable("the volumes cannot be read to their ends: " + describe());
@@ -85,13 +86,17 @@ namespace {
 // What one copy holds of a volume.
 struct Copied {
   std::vector<OpId> stamps;
+  std::vector<std::vector<std::uint64_t>> bits;
+  std::vector<std::byte> reservations;
   std::optional<std::string> wrong, unread;
   bool done = false;
 };
 
-Task<void> copy_out(History* history, ClusterNode* node, std::uint32_t volume, std::uint64_t blocks, Copied* out) {
+Task<void> copy_out(History* history, ClusterNode* node, std::uint32_t volume, const ClientOptions* shape, Copied* out) {
+  const std::uint64_t blocks = shape->capacity().value;
   for (std::uint64_t at = 0; at < blocks;) {
-    const BlockRange range{Lba(at), BlockCount(std::min(blocks - at, Volume::kTransferBlocksMax))};
+    const std::uint64_t part_end = at < shape->volume_blocks ? shape->volume_blocks : blocks;  // Content, or bits.
+    const BlockRange range{Lba(at), BlockCount(std::min(part_end - at, Volume::kTransferBlocksMax))};
     Buffer into = co_await node->process().pool().acquire(range.count.value * kBlockBytes);
     auto done = co_await read_replica(node->group(), Clients::volume_name(volume), range, into);
     if (!done) {
@@ -99,13 +104,16 @@ Task<void> copy_out(History* history, ClusterNode* node, std::uint32_t volume, s
       break;
     }
     std::vector<OpId> seen;
-    if (auto wrong = history->recognise(volume, range, into, &seen)) {
+    if (history->is_bits(range)) {
+      for (auto& bits : History::bits_of(into)) out->bits.push_back(std::move(bits));
+    } else if (auto wrong = history->recognise(volume, range, into, &seen)) {
       out->wrong = *wrong;
       break;
     }
     out->stamps.insert(out->stamps.end(), seen.begin(), seen.end());
     at += range.count.value;
   }
+  if (Volume* found = node->group()->find(Clients::volume_name(volume))) out->reservations = found->reservations();
   out->done = true;
 }
 
@@ -114,6 +122,8 @@ Task<void> copy_out(History* history, ClusterNode* node, std::uint32_t volume, s
 bool Cluster::replicas_are_equal() {
   if (!kReplicasReadable && nodes_.size() > 1) return true;
   for (std::uint32_t volume = 0; volume < plan_.clients.volumes; ++volume)
+    if (!replicas_are_equal(volume)) return false;
+  for (const std::uint32_t volume : clients_.guests())
     if (!replicas_are_equal(volume)) return false;
   return true;
 }
@@ -125,7 +135,7 @@ bool Cluster::replicas_are_equal(std::uint32_t volume) {
   for (int look = 0; look < kLooks; ++look) {
     copies.assign(nodes_.size(), Copied{});
     for (std::size_t i = 0; i < nodes_.size(); ++i)
-      nodes_[i]->process().scope().spawn(copy_out(&history_, nodes_[i].get(), volume, plan_.clients.volume_blocks, &copies[i]));
+      nodes_[i]->process().scope().spawn(copy_out(&history_, nodes_[i].get(), volume, &plan_.clients, &copies[i]));
     const auto all_done = [&] { return std::all_of(copies.begin(), copies.end(), [](const Copied& c) { return c.done; }); };
     if (!run_until(all_done, kSetUpTime)) {
       unavailable("the copies cannot be read to their ends");
@@ -144,6 +154,9 @@ bool Cluster::replicas_are_equal(std::uint32_t volume) {
     if (copies[i].unread) unavailable(sim::format("the copy of node {} cannot be read: {}", i + 1, *copies[i].unread));
     if (copies[i].wrong) violation(sim::format("the copy of node {}: {}", i + 1, *copies[i].wrong));
     if (violation_ || gave_up_) return false;
+    if (copies[i].bits != copies[0].bits) violation(sim::format("what was ORed into volume {} is not the same on nodes 1 and {}", volume, i + 1));
+    if (copies[i].reservations != copies[0].reservations) violation(sim::format("the reservations of volume {} are not the same on nodes 1 and {}", volume, i + 1));
+    if (violation_) return false;
     const auto [a, b] = std::mismatch(copies[0].stamps.begin(), copies[0].stamps.end(), copies[i].stamps.begin());
     if (a == copies[0].stamps.end()) continue;
     const auto block = static_cast<std::uint64_t>(a - copies[0].stamps.begin());

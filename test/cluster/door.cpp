@@ -26,8 +26,9 @@ void Door::volume_event(VolumeEvent event) {
 }
 
 void Door::observe(Volume& volume) {
-  if (std::find(observed_.begin(), observed_.end(), &volume) != observed_.end()) return;
-  observed_.push_back(&volume);
+  const std::pair who(&volume, volume.identity().uuid);
+  if (std::find(observed_.begin(), observed_.end(), who) != observed_.end()) return;
+  observed_.push_back(who);
   volume.add_observer(*this);
 }
 
@@ -70,6 +71,14 @@ Task<Result<void>> Door::carry_out(Volume* volume, Exchange* exchange) {
     auto done = co_await compare_and_write(volume, exchange);
     co_return done;
   }
+  if (exchange->kind == OpKind::reserve) {
+    auto done = co_await volume->store_reservations(owner_->history().reservations_of(exchange->id));
+    co_return done;
+  }
+  if (exchange->kind == OpKind::read_reservations) {
+    auto done = co_await read_reservations(volume, exchange);
+    co_return done;
+  }
   auto done = co_await write(volume, exchange);
   co_return done;
 }
@@ -78,6 +87,10 @@ Task<Result<void>> Door::read(Volume* volume, Exchange* exchange) {
   Buffer into = co_await process_->pool().acquire(exchange->range.count.value * kBlockBytes);
   auto done = co_await volume->read(exchange->range, into);
   if (!done) co_return done;
+  if (owner_->history().is_bits(exchange->range)) {
+    exchange->seen_bits = History::bits_of(into);
+    co_return Result<void>{};
+  }
   if (auto wrong = owner_->history().recognise(exchange->volume, exchange->range, into, &exchange->seen)) owner_->violation("a read: " + *wrong);
   co_return Result<void>{};
 }
@@ -89,6 +102,10 @@ Task<Result<void>> Door::write(Volume* volume, Exchange* exchange) {
   if (exchange->kind == OpKind::write_same) {
     auto same = co_await volume->write_same(exchange->range, from);
     co_return same;
+  }
+  if (exchange->kind == OpKind::or_write) {
+    auto ored = co_await volume->or_write(exchange->range, from);
+    co_return ored;
   }
   auto done = co_await volume->write(exchange->range, from);
   co_return done;
@@ -112,9 +129,18 @@ Task<Result<void>> Door::compare_and_write(Volume* volume, Exchange* exchange) {
   owner_->history().fill(exchange->id, desired);
   auto done = co_await volume->compare_and_write(exchange->range, expected, desired);
   if (!done) co_return fail(done.error());
+  exchange->mismatch_block = done->mismatch_offset / kBlockBytes;
   if (!done->matched) co_return fail(Errc::miscompare);
   exchange->seen = exchange->expected;
   co_return Result<void>{};
+}
+
+// As the device server does it.
+Task<Result<void>> Door::read_reservations(Volume* volume, Exchange* exchange) {
+  const std::vector<std::byte> state = volume->reservations();
+  if (auto wrong = owner_->history().recognise_reservations(exchange->volume, state, &exchange->seen)) owner_->violation(*wrong);
+  auto served = co_await volume->confirm_served();
+  co_return served;
 }
 
 }  // namespace holdfast::cluster

@@ -25,6 +25,8 @@ struct Exchange {
   Outcome outcome = Outcome::unknown;
   Errc error{};
   std::vector<OpId> seen;
+  std::vector<std::vector<std::uint64_t>> seen_bits;  // Of blocks that are ORed into.
+  std::uint64_t mismatch_block = 0;  // Of a compare-and-write that ends with miscompare: within its range.
 };
 using ExchangePtr = std::shared_ptr<Exchange>;
 
@@ -62,6 +64,7 @@ class Door final : public VolumeObserver {
   Task<Result<void>> read(Volume* volume, Exchange* exchange);
   Task<Result<void>> write(Volume* volume, Exchange* exchange);
   Task<Result<void>> compare_and_write(Volume* volume, Exchange* exchange);
+  Task<Result<void>> read_reservations(Volume* volume, Exchange* exchange);
   void finish(const ExchangePtr& exchange, Outcome outcome, Errc error);
   void observe(Volume& volume);
 
@@ -69,7 +72,7 @@ class Door final : public VolumeObserver {
   NodeId node_;
   crash::Process* process_;
   std::vector<ExchangePtr> open_;
-  std::vector<Volume*> observed_;
+  std::vector<std::pair<Volume*, Uuid>> observed_;  // A volume may come to lie where a deleted one was.
   std::uint64_t times_dropped_ = 0;
 };
 

@@ -2,6 +2,7 @@
 // Written values are unique, except zeros, which are there at first and may be written again and again (unmap).
 // Two judges: zones (Gibbons and Korach 1997) where every value is unique, n log n; and a search for an order (Wing and Gong
 // 1993, with Lowe's memory of what was tried) where zeros are written or a compare-and-write is at work.
+// Blocks that are only ever ORed into are sets of bits that grow; they have a judge of their own.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +19,8 @@ inline constexpr Tick kNever = std::numeric_limits<Tick>::max();
 inline constexpr std::uint64_t kZeros = 0;
 
 struct RegisterOp {
-  enum class Kind : std::uint8_t { write, read, swap };  // swap: reads `expected` and writes `value` at one instant.
+  // swap: reads `expected` and writes `value` at one instant. differs: saw another value than `expected` (MISCOMPARE).
+  enum class Kind : std::uint8_t { write, read, swap, differs };
   Kind kind = Kind::write;
   std::uint64_t value = kZeros;      // Written, or read.
   std::uint64_t expected = kZeros;
@@ -36,6 +38,18 @@ struct Judgement {
 
 // The register holds zeros at first.
 Judgement judge_register(std::vector<RegisterOp> ops);
+
+// Each bit is set by one operation; nobody clears one.
+struct BitsOp {
+  enum class Kind : std::uint8_t { set, read };
+  Kind kind = Kind::set;
+  std::uint64_t bit = 0;             // That it sets.
+  std::vector<std::uint64_t> bits;   // That it read: 64 in a word.
+  Tick invoked = 0;
+  Tick responded = kNever;
+  std::uint32_t source = 0;
+};
+Judgement judge_bits(std::span<const BitsOp> ops);
 
 // For their tests: each judge alone. `ops` as prepare() leaves them.
 std::optional<Judgement> prepare(std::vector<RegisterOp>& ops);

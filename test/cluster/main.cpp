@@ -29,7 +29,8 @@ int usage() {
                "    --fresh takes seeds that nobody has tried, by the clock; the first one is printed.\n"
                "    --twice runs each seed twice and compares the traces; --narrate tells the story as it happens.\n"
                "holdfast-sim --coverage N [--first S] [--jobs J]\n"
-               "    How often N seeds come by each mark of a rare branch; fails when one is never passed (needs the preset `planted`).\n"
+               "    How often N seeds, and then the stories, come by each mark of a rare branch; fails when one is never passed (needs\n"
+               "    the preset `planted`).\n"
                "holdfast-sim --faults\n"
                "    The kinds of faults, and which are on.\n"
                "holdfast-sim --scenario ID|all|list [--first S] [--seeds N] [--narrate]\n"
@@ -58,6 +59,12 @@ constexpr const char* kFigures[] = {"simulated ms", "healing ms", "events", "che
 constexpr std::size_t kFigureCount = std::size(kFigures);
 static_assert(kFigureCount + kFaults + kMarks <= crash::Tally::kCounts);
 
+void add_marks([[maybe_unused]] crash::Tally& tally) {
+#ifdef HOLDFAST_PLANTED_BUGS
+  for (std::size_t i = 0; i < kMarks; ++i) tally.counts[kFigureCount + kFaults + i] += std::exchange(mark_counts[i], 0);
+#endif
+}
+
 void add_to(crash::Tally& tally, const LifeReport& r) {
   const std::uint64_t values[] = {static_cast<std::uint64_t>(r.lived_ms), static_cast<std::uint64_t>(r.healed_ms), r.steps, r.checks,
                                   r.operations, r.done, r.refused, r.unknown, r.undecided, r.lives, r.figures.primaries,
@@ -65,9 +72,7 @@ void add_to(crash::Tally& tally, const LifeReport& r) {
   static_assert(std::size(values) == kFigureCount);
   for (std::size_t i = 0; i < kFigureCount; ++i) tally.counts[i] += values[i];
   for (std::size_t i = 0; i < kFaults; ++i) tally.counts[kFigureCount + i] += r.faults[i];
-#ifdef HOLDFAST_PLANTED_BUGS
-  for (std::size_t i = 0; i < kMarks; ++i) tally.counts[kFigureCount + kFaults + i] += std::exchange(mark_counts[i], 0);
-#endif
+  add_marks(tally);
 }
 
 std::string try_seed(std::uint64_t seed, const Arguments& arguments, crash::Tally& tally) {
@@ -81,14 +86,24 @@ std::string try_seed(std::uint64_t seed, const Arguments& arguments, crash::Tall
   return sim::format("seed {} FAILED: it does not replay the same", seed);
 }
 
-// True when every mark was passed.
-bool print_coverage(const crash::Tally& tally) {
-  bool all = true;
-  std::printf("  marks:\n");
+// Some branches are for moments that chance hardly ever meets: those have stories. True when every mark was passed, and all stories
+// went well.
+bool print_coverage(const crash::Tally& by_seeds, const Arguments& arguments) {
+  const std::vector<Scenario> stories = all_stories();
+  const auto told = crash::run_jobs(
+      0, stories.size(), arguments.jobs, true,
+      [&](std::uint64_t story, crash::Tally& tally) {
+        const StoryReport report = play(stories[story], 1, false);
+        add_marks(tally);
+        return report.ok ? std::string() : sim::format("{} FAILED: {}", stories[story].id, report.failure);
+      },
+      [](std::uint64_t, const crash::Tally&) {});
+  bool all = told.failures == 0;
+  std::printf("  marks, by seeds and by stories:\n");
   for (std::size_t i = 0; i < kMarks; ++i) {
-    const std::uint64_t count = tally.counts[kFigureCount + kFaults + i];
-    all = all && count > 0;
-    std::printf("  %12" PRIu64 " %-28s %s\n", count, std::string(kMarkTexts[i].name).c_str(), std::string(kMarkTexts[i].text).c_str());
+    const std::uint64_t seeds = by_seeds.counts[kFigureCount + kFaults + i], by_stories = told.tally.counts[kFigureCount + kFaults + i];
+    all = all && seeds + by_stories > 0;
+    std::printf("  %12" PRIu64 " %9" PRIu64 " %-28s %s\n", seeds, by_stories, std::string(kMarkTexts[i].name).c_str(), std::string(kMarkTexts[i].text).c_str());
   }
   return all;
 }
@@ -117,7 +132,7 @@ int run_seeds(const Arguments& arguments) {
     if (arguments.life.faults[i])
       std::printf("  %12" PRIu64 " %s\n", result.tally.counts[kFigureCount + i], std::string(kFaultKinds[i].name).c_str());
   if (result.failures > 0) std::printf("the smallest failing seed: %" PRIu64 "\n", result.first_failure);
-  const bool covered = !arguments.coverage || print_coverage(result.tally);
+  const bool covered = !arguments.coverage || print_coverage(result.tally, arguments);
   return result.failures == 0 && covered ? 0 : 1;
 }
 
@@ -202,7 +217,7 @@ int run(int argc, char** argv) {
   }
   if (arguments.faults) return list_faults(arguments);
   if (arguments.seeds == 0 && !arguments.scenario.empty()) arguments.seeds = 1;
-  if (arguments.seeds == 0) arguments.seeds = arguments.planted ? 2'000 : arguments.minutes > 0 ? 50 : 600;
+  if (arguments.seeds == 0) arguments.seeds = arguments.planted ? 5'000 : arguments.minutes > 0 ? 50 : 600;
   if (!arguments.planted && arguments.scenario.empty()) std::printf("seeds from %" PRIu64 " on\n", arguments.first);
   std::fflush(stdout);
   if (arguments.life.choices.narrate) {

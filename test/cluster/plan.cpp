@@ -51,6 +51,21 @@ ClientOptions draw_clients(SimRandom& random) {
   return c;
 }
 
+// What came to the swarm later. From a chance of its own, and for every other seed alone: the others stay what they were.
+void draw_more(std::uint64_t seed, Plan& plan) {
+  SimRandom random(sim::mix(seed ^ 0x6d6f7265ULL));
+  if (random.coin()) return;
+  ClientOptions& c = plan.clients;
+  if (random.one_in(2)) c.or_write = static_cast<std::uint32_t>(random.between(4, 12));
+  if (random.one_in(2)) c.reserve = static_cast<std::uint32_t>(random.between(2, 10));
+  if (random.one_in(3)) plan.disk_latency.read_us = static_cast<std::uint32_t>(random.between(30, 2'000));
+  if (!random.one_in(5)) return;
+  // Wide: many pages of the map, more than a small cache holds, and a checkpoint that takes its time.
+  c.volume_blocks = kChunkBlocks * random.between(400, 1'000);
+  c.hot_percent = static_cast<std::uint32_t>(random.between(0, 40));
+  c.think_max = milliseconds(5);
+}
+
 }  // namespace
 
 Plan draw_plan(std::uint64_t seed, PlanChoices choices) {
@@ -77,6 +92,7 @@ Plan draw_plan(std::uint64_t seed, PlanChoices choices) {
   const std::int64_t half = plan.timing.drift_percent * 10'000'000 / 2 * 9 / 10;
   for (unsigned i = 0; i < plan.nodes; ++i) plan.clock_drift.push_back(static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(2 * half))) - half);
   plan.chaos = milliseconds(static_cast<std::int64_t>(random.between(1'500, 5'000)));
+  draw_more(seed, plan);
   return plan;
 }
 

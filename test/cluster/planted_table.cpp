@@ -61,12 +61,30 @@ bool machines_fail(std::uint64_t seed) {
 
 bool one_node_fails(std::uint64_t seed) { return !crash::run_seed(seed, crash::kRealStore).ok; }
 
+// Chance hardly ever meets what these break.
+constexpr std::pair<Bug, std::string_view> kStoryOf[] = {
+    {Bug::reclaimed_without_wait, "K1"},
+    {Bug::delta_without_holes, "K6"},
+};
+
+bool story_fails(std::string_view id, std::uint64_t seed) {
+  for (const Scenario& scenario : all_stories())
+    if (scenario.id == id) return !play(scenario, seed, false).ok;
+  std::abort();
+}
+
 struct Found {
   std::uint64_t seeds = 0;
   const char* by = "";
 };
 
 Found find(const PlantedTable& table, std::size_t bug) {
+  constexpr std::uint64_t kStorySeeds = 20;
+  for (const auto& [told, id] : kStoryOf) {
+    if (static_cast<Bug>(bug) != told) continue;
+    const Try fails = [id = id](std::uint64_t seed) { return story_fails(id, seed); };
+    if (const auto n = seeds_until_found(table, kStorySeeds, fails)) return {n, "a story of a cluster"};
+  }
   const Try cluster_fails = [&](std::uint64_t seed) { return !live(seed, table.life).ok; };
   if (const auto n = seeds_until_found(table, std::min(table.seeds, kFirstLives), cluster_fails)) return {n, "clusters"};
   // No crash reaches this one: the log's chain refuses first. A story takes that lock away.

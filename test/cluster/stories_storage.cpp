@@ -105,6 +105,38 @@ void space_of_the_primary(Story& s) {
   s.tell("The file system of the primary is full");
   space_runs_out(s, {s.primary()});
 }
+// What a member missed was overwritten since, and comes without its blocks. Its log must not hold such records, however full it is.
+void full_standby_comes_back(Story& s) {
+  constexpr BlockRange kLarge{Lba(480 * kChunkBlocks), BlockCount(16 * kChunkBlocks)};
+  constexpr int kRounds = 20;  // More than it has room for before a checkpoint.
+  Cluster& c = s.cluster();
+  const NodeId away = s.standby();
+  c.tolerance.no_space = true;
+  s.rest();
+  s.expect(s.operate(OpKind::write, 0, kLarge) == Errc{}, "many chunks are written");
+  s.tell("The file system of a standby is full, and it dies");
+  (void)fill_up(s, {away});
+  s.checkpoint(away);
+  if (!s.goes_on()) return;
+  c.die(away, Death::killed);
+  s.until(2'000, "it has left the set", [&] { return !s.in_sync(away); });
+  s.tell("The same chunks are written again and again");
+  for (int i = 0; i < kRounds && s.goes_on(); ++i) {
+    s.expect(s.operate(OpKind::write, 0, kLarge) == Errc{}, "they are");
+    s.checkpoint(s.primary());
+  }
+  s.tell("It comes back, and dies again");
+  c.start(away);
+  s.until(10'000, "it is in sync", [&] { return s.in_step(away) && s.replica(away).promotable; });
+  s.expect(s.replica(away).rebuilt_chunks == 0, "by the log");
+  if (!s.goes_on()) return;
+  c.die(away, Death::power_loss);
+  c.start(away);
+  s.until(2'000, "it is open", [&] { return c.node(away).is_open(); });
+  s.expect(s.replica(away).promotable, "its log is whole: " + s.replica(away).unfit_because);
+  s.disk(away).set_capacity(kPlentyOfSpace);
+  s.end();
+}
 void space_of_all(Story& s) {
   s.tell("All file systems are full");
   space_runs_out(s, {NodeId(1), NodeId(2), NodeId(3)});
@@ -379,6 +411,7 @@ constexpr Scenario kStorageStories[] = {
     {"F2a", "the backing space of a standby is full", space_of_a_standby, small_disks},
     {"F2b", "the backing space of the primary is full", space_of_the_primary, small_disks},
     {"F2c", "the backing space of every node is full", space_of_all, small_disks},
+    {"F2d", "a full standby comes back to what was overwritten since", full_standby_comes_back, small_disks},
     {"F3a", "the log's tail is torn, on a standby", torn_tail_of_a_standby},
     {"F3b", "the log's tail is torn, on the primary", torn_tail_of_the_primary},
     {"F3c", "damage in the middle of a log", log_damaged_in_the_middle},

@@ -110,6 +110,7 @@ std::span<const Scenario> storage_stories();
 std::span<const Scenario> rebuild_stories();
 std::span<const Scenario> role_stories();
 std::span<const Scenario> log_stories();
+std::span<const Scenario> moment_stories();
 std::vector<Scenario> all_stories();
 
 struct StoryReport {

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "snapshot/store_format.h"
 #include "test/sim/text.h"
 
 namespace holdfast::cluster {
@@ -10,7 +11,7 @@ namespace {
 constexpr std::int64_t kTurnMs = 10;
 constexpr std::uint64_t kPlenty = ~std::uint64_t{0} >> 1;
 
-bool lies(Fault fault) { return fault == Fault::bit_rot || fault == Fault::lost_write || fault == Fault::misdirected_write; }
+bool lies(Fault fault) { return fault == Fault::bad_sector || fault == Fault::bit_rot || fault == Fault::lost_write || fault == Fault::misdirected_write; }
 constexpr std::size_t index(Fault fault) { return static_cast<std::size_t>(fault); }
 
 }  // namespace
@@ -22,21 +23,26 @@ Swarm::Enabled Swarm::as_the_table_says() {
 }
 
 Swarm::Swarm(Cluster& cluster, const Enabled& enabled) : cluster_(&cluster), host_(cluster.world()), enabled_(enabled), bad_disk_(any_node()) {
-  for (std::size_t i = 0; i < kFaults; ++i) {
-    // A seed that meets everything meets nothing for long: most kinds stay away. What only another copy can mend needs one.
-    if (lies(static_cast<Fault>(i)) && cluster.size() == 1) continue;
-    if (!enabled_[i] || random().below(5) < 3) continue;
-    const FaultKind& kind = kFaultKinds[i];
-    one_in_[i] = static_cast<std::uint32_t>(random().between(kind.gap_ms_min, kind.gap_ms_max) / kTurnMs);
-  }
+  for (std::size_t i = 0; i < kFirstFaults; ++i) draw_chance(i, random());
+  sim::SimRandom late(sim::mix(cluster.plan().seed ^ 0x6c617465ULL));
+  more_ = late.coin();
+  for (std::size_t i = kFirstFaults; i < kFaults && more_; ++i) draw_chance(i, late);
+  if (one_in_[index(Fault::volume_deleted)] != 0 && one_in_[index(Fault::volume_made)] == 0) one_in_[index(Fault::volume_made)] = 20;
   const auto may = [&](Fault fault) { return enabled_[index(fault)]; };
-  cluster.tolerance.failed_stores = may(Fault::read_error) || may(Fault::write_error) || may(Fault::sync_error) || may(Fault::bit_rot) ||
+  cluster.tolerance.failed_stores = may(Fault::read_error) || may(Fault::write_error) || may(Fault::sync_error) || may(Fault::bit_rot) || may(Fault::bad_sector) ||
                                     may(Fault::lost_write) || may(Fault::misdirected_write);
   cluster.invariants().copies_agree = !may(Fault::lost_write) && !may(Fault::misdirected_write);
-  cluster.tolerance.rot = may(Fault::bit_rot) || may(Fault::lost_write) || may(Fault::misdirected_write);
+  cluster.tolerance.rot = may(Fault::bit_rot) || may(Fault::bad_sector) || may(Fault::lost_write) || may(Fault::misdirected_write);
   cluster.tolerance.no_space = may(Fault::disk_full);
   // A store backs much more than these volumes need, as long as it can: such disks would never be full.
   if (one_in_[index(Fault::disk_full)] != 0) cluster.tight_chunks = random().between(24, 90);
+}
+
+// A seed that meets everything meets nothing for long: most kinds stay away. What only another copy can mend needs one.
+void Swarm::draw_chance(std::size_t kind, sim::SimRandom& random) {
+  if (lies(static_cast<Fault>(kind)) && cluster_->size() == 1) return;
+  if (!enabled_[kind] || random.below(5) < 3) return;
+  one_in_[kind] = static_cast<std::uint32_t>(random.between(kFaultKinds[kind].gap_ms_min, kFaultKinds[kind].gap_ms_max) / kTurnMs);
 }
 
 void Swarm::start() {
@@ -58,6 +64,13 @@ void Swarm::turn() {
   strike_network();
   strike_coordinator();
   strike_disks();
+  tell_operators();
+}
+
+void Swarm::tell_operators() {
+  if (strikes(Fault::volume_made)) cluster_->operators().make_volume();
+  if (strikes(Fault::volume_deleted)) cluster_->operators().delete_volume();
+  if (strikes(Fault::log_read)) cluster_->operators().read_log();
 }
 
 void Swarm::mend_later(std::function<void()> mend) {
@@ -204,6 +217,7 @@ void Swarm::strike_disks() {
     const auto us = static_cast<std::uint32_t>(random().between(20, 600) * 1'000);
     cluster_->note(sim::format("node {}: the disk takes {} ms", id.value, us / 1'000));
     disk.latency.durable_us = disk.latency.sync_us = us;
+    if (more_ && random().coin()) disk.latency.write_us = us;  // What is applied, and checkpoints: then logs fill up.
     disk.faults.slow_ppm = 0;  // A hundred times this would outlast the healing.
     mend_later([this, &disk] {
       disk.latency = cluster_->plan().disk_latency;
@@ -223,6 +237,10 @@ void Swarm::strike_disks() {
   if (cluster_->others_have_everything(bad_disk_) && strikes(Fault::bit_rot)) {
     cluster_->disk_is_bad(bad_disk_);
     rot();
+  }
+  if (cluster_->someone_else_is_in_sync(bad_disk_) && strikes(Fault::bad_sector)) {
+    cluster_->disk_is_bad(bad_disk_);
+    spoil();
   }
   sim::SimDisk& bad = cluster_->node(bad_disk_).disk();
   const bool may_lie = cluster_->others_have_everything(bad_disk_);
@@ -251,6 +269,22 @@ void Swarm::rot() {
     disk.flip_bit(block * kBlockBytes + random().below(kBlockBytes), static_cast<unsigned>(random().below(8)));
     return;
   }
+}
+
+// Every other one in the log, and often so that the next start meets it.
+void Swarm::spoil() {
+  sim::SimDisk& disk = cluster_->node(bad_disk_).disk();
+  const bool in_log = random().coin();
+  const std::uint64_t first = in_log ? snapshot::kLogOffset / kBlockBytes : 0;
+  const std::uint64_t end = std::min(disk.size_bytes(), in_log ? snapshot::kLogOffset + cluster_->plan().log_bytes : disk.size_bytes()) / kBlockBytes;
+  for (int tries = 0; tries < 200 && first < end; ++tries) {
+    const std::uint64_t block = first + random().below(end - first);
+    if (disk.media().visible(block).is_zero()) continue;
+    cluster_->note(sim::format("node {}: block {} cannot be read", bad_disk_.value, block));
+    disk.spoil(block * kBlockBytes);
+    break;
+  }
+  if (in_log && random().coin()) die_and_return(bad_disk_, random().coin() ? Death::power_loss : Death::killed, 100);
 }
 
 // Never the last intact copy of what is acknowledged.

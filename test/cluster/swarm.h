@@ -14,8 +14,10 @@ enum class Fault : std::uint8_t {
   kill, power_loss, power_loss_all, pause, link_reset, partition, one_way, isolate, data_port, cut_from_coordinator, deposed,
   slow_200_ms, slow_2_s, jitter, coordinator_outage, coordinator_slow, unknown_swaps, lost_notices, disk_slow, switchover,
   checkpoint, disk_full, read_error, write_error, sync_error, bit_rot, lost_write, misdirected_write, wipe, beyond_retention,
+  volume_made, volume_deleted, log_read, bad_sector,
 };
-inline constexpr std::size_t kFaults = 30;
+inline constexpr std::size_t kFaults = 34;
+inline constexpr std::size_t kFirstFaults = 30;  // Those that came later are drawn by themselves: old seeds stay what they were.
 
 struct FaultKind {
   std::string_view name;
@@ -55,6 +57,10 @@ inline constexpr std::array<FaultKind, kFaults> kFaultKinds{{
     {"times of misdirected writes", true, 1'500, 8'000},
     {"disks replaced", true, 1'500, 8'000},
     {"logs shorter than absences", true, 1, 1},
+    {"volumes made", true, 100, 800},
+    {"volumes deleted", true, 150, 1'500},
+    {"reads of the log", true, 20, 200},
+    {"bad sectors", true, 500, 4'000},
 }};
 
 class Swarm {
@@ -84,6 +90,9 @@ class Swarm {
   void depose();
   void replace_disk(NodeId id);
   void rot();
+  void spoil();
+  void draw_chance(std::size_t kind, sim::SimRandom& random);
+  void tell_operators();
   void die_and_return(NodeId id, Death how, std::int64_t away_ms_max);
   NodeId any_node() { return NodeId(1 + random().below(cluster_->size())); }
   // A primary is met more often than chance would have it.
@@ -96,6 +105,7 @@ class Swarm {
   std::array<std::uint32_t, kFaults> one_in_{};  // In so many turns; zero: never.
   std::array<std::uint64_t, kFaults> counts_{};
   NodeId bad_disk_;                   // Rot and lies happen on one copy only.
+  bool more_ = false;                 // Does this seed know what came later?
   bool calm_ = false;
   std::uint64_t era_ = 0;             // Mending of before the healing is no news after it.
 };

@@ -208,6 +208,22 @@ TEST(PrIn, KeysReservationAndCapabilities_AreAsTheStandardHasThem) {
   EXPECT_EQ(pr_in(bench, bench.b, 0, 8), octets({0, 0, 0, 2, 0, 0, 0, 16}));
 }
 
+// Another node serves by now, and knows more: what is known here is told to nobody.
+TEST(PrIn, DeposedMeanwhile_TellsNothing) {
+  ScsiBench bench;
+  reserve_for_a(bench);
+  bench.volume.fail_with(Operation::confirm_served, Errc::fenced);
+  Octets read_keys(10);
+  read_keys[0] = std::byte{0x5e};
+  store_be<std::uint16_t>(&read_keys[7], 1024);
+  const auto told = bench.send(bench.a, read_keys, {}, 1024);
+  EXPECT_EQ(told->asc(), 0x040bu);
+  EXPECT_TRUE(told->data().empty());
+  // Nor what follows from it: that somebody else holds the reservation, or that there is nothing to be done.
+  EXPECT_EQ(pr_out(bench, bench.b, kReserve, 2, 0, 3)->asc(), 0x040bu);
+  EXPECT_EQ(pr_out(bench, bench.a, kReserve, 1, 0, 1)->asc(), 0x040bu);
+}
+
 TEST(PrIn, FullStatus_CarriesTransportIdsThatCanBeSentBack) {
   ScsiBench bench;
   reserve_for_a(bench);

@@ -158,6 +158,8 @@ void SimCoordinator::request(const Shared& call) {
     std::erase_if(swaps_, [](const auto& each) { return each.expired(); });
     swaps_.push_back(call);
   }
+  if (call->kind == Call::Kind::swap && faults.late_swap && faults.late_swap->node == call->node)
+    return later(std::exchange(faults.late_swap, std::nullopt)->delay, [this, call] { swap(*call); });
   if (call->kind == Call::Kind::swap && world_->random().per_million(faults.unknown_swap_ppm)) return swap_in_the_dark(call);
   later(draw_latency(), [this, call] { arrive(call); });
 }
@@ -170,7 +172,9 @@ void SimCoordinator::arrive(const Shared& call) {
   }
   if (!reachable(call->node)) {
     ++counters_.unanswered;
-    if (call->kind == Call::Kind::swap && world_->random().one_in(4)) swap_in_the_dark(call);  // On its way for long.
+    if (call->kind == Call::Kind::swap && faults.late_swap && faults.late_swap->node == call->node)
+    return later(std::exchange(faults.late_swap, std::nullopt)->delay, [this, call] { swap(*call); });
+  if (call->kind == Call::Kind::swap && world_->random().one_in(4)) swap_in_the_dark(call);  // On its way for long.
     return;
   }
   switch (call->kind) {

@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -28,6 +29,12 @@ struct CoordinatorFaults {
   DurationNs slow{};                      // On top of each way, up to so much more.
   std::uint32_t unknown_swap_ppm = 0;
   std::uint32_t lost_notice_ppm = 0;      // A change that a watch does not tell.
+  // The node's next swap takes so long, and the node never hears of it.
+  struct LateSwap {
+    NodeId node;
+    DurationNs delay;
+  };
+  std::optional<LateSwap> late_swap;
 };
 
 struct CoordinatorCounters {

@@ -18,7 +18,7 @@ namespace holdfast::test {
 class FakeVolume final : public Volume {
  public:
   enum class Operation : std::uint8_t {
-    read, write, unmap, write_same, compare_and_write, or_write, flush, provisioning, store_reservations, confirm,
+    read, write, unmap, write_same, compare_and_write, or_write, flush, provisioning, store_reservations, confirm, confirm_served,
   };
 
   FakeVolume(Executor& executor, Clock& clock, BufferPool& buffers, BlockCount capacity)
@@ -146,6 +146,10 @@ class FakeVolume final : public Volume {
     if (!started) co_return started;
     ENSURE(state.size() <= kReservationBytesMax);
     reservations_ = std::move(state);
+    co_return started;
+  }
+  Task<Result<void>> confirm_served() override {
+    Result<void> started = co_await start(Operation::confirm_served);
     co_return started;
   }
   void add_observer(VolumeObserver& observer) override { observers_.push_back(&observer); }

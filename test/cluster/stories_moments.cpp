@@ -1,0 +1,222 @@
+// K: moments that chance hardly ever meets.
+#include <cstring>
+
+#include "base/checksum.h"
+#include "engine/volume_impl.h"
+#include "test/cluster/story.h"
+#include "test/sim/text.h"
+
+namespace holdfast::cluster {
+namespace {
+
+void two_nodes(Plan& plan) { plan.nodes = 2; }
+
+// A claim is given up, and its claimer promises again. Then the claim lands after all, and the claimer is started anew: it does
+// not know what it promised, and the register names it. Who does not wait now leads while the old primary may serve.
+void abandoned_claim_lands(Story& s) {
+  Cluster& c = s.cluster();
+  const NodeId old = s.primary();
+  const NodeId claimer = s.standby();
+  s.tell("The primary does not reach the coordinator, nor its standby; the standby's claim is on its way for long");
+  s.control_port_rejects(old, true);
+  s.cut_from_peers(old);
+  c.coordinator().faults.late_swap = sim::CoordinatorFaults::LateSwap{claimer, milliseconds(60'000)};
+  s.until(2'000, "it claims", [&] { return !c.coordinator().faults.late_swap; });
+  s.tell("They hear each other again: the standby gives its claim up, and promises");
+  s.mend_to_peers(old);
+  s.until(250, "the old primary serves", [&] { return c.serving() == old; });
+  s.tell("As nobody knows what became of the claim, it is made again, the same");
+  s.until(1'000, "it lands", [&] { return c.truth().primary == claimer; });
+  s.fault_happened(c.serving() == old, "the register names the standby, while the old primary serves with its promise");
+  s.tell("At this moment the standby is cut off, killed and started again");
+  if (!s.goes_on()) return;
+  s.cut_from_peers(old);
+  c.die(claimer, Death::killed);
+  c.start(claimer);
+  s.until(kSilentTakeOverMs, "it serves", [&] { return s.serves_elsewhere(old); });
+  s.expect(s.epoch().value >= 3 && c.truth().primary == claimer, "in an epoch of its own");
+  s.mend_to_peers(old);
+  s.control_port_rejects(old, false);
+  s.until(10'000, "the old one is in sync", [&] { return s.in_step(old); });
+  s.end();
+}
+
+// A new primary cannot begin its epoch, for its disk still writes what the old one sent; before it can, it is deposed.
+void epoch_over_before_it_began(Story& s) {
+  Cluster& c = s.cluster();
+  const NodeId old = s.primary();
+  const NodeId slow = s.standby();
+  const NodeId other = s.standby(1);
+  s.rest();
+  s.tell("A write reaches a standby whose disk takes seconds for it");
+  sim::SimDisk& disk = s.disk(slow);
+  disk.latency.durable_us = 8'000'000;
+  const auto requests = disk.in_flight();
+  const ExchangePtr write = c.clients().start_one(old, OpKind::write, 0, BlockRange{Lba(kChunkBlocks), BlockCount(kChunkBlocks)});
+  s.run_for(50);
+  s.fault_happened(disk.in_flight() > requests, "it is writing");
+  disk.latency = c.plan().disk_latency;
+  s.tell("The primary dies; the other standby does not reach the coordinator");
+  if (!s.goes_on()) return;
+  s.coordinator_of(other, false);
+  c.die(old, Death::killed);
+  s.until(kKilledTakeOverMs, "the slow one has claimed", [&] { return c.truth().primary == slow && s.replica(slow).role == GroupRole::opening; });
+  s.until(500, "and is followed", [&] { return s.bound_epoch(other) == s.epoch(); });
+  s.fault_happened(disk.in_flight() > 0 && !c.serving(), "its epoch cannot begin");
+  s.tell("It is cut off before it can");
+  s.cut_from_peers(slow);
+  s.coordinator_of(slow, false);
+  s.coordinator_of(other, true);
+  s.until(kSilentTakeOverMs, "the other one serves", [&] { return c.serving() == other; });
+  s.mend_to_peers(slow);
+  s.coordinator_of(slow, true);
+  s.expect(disk.in_flight() > 0, "the slow disk is writing still");
+  c.start(old);
+  s.until(15'000, "the slow one is in sync again", [&] { return s.in_step(slow); });
+  s.expect(c.serving() == other, "and follows");
+  s.work_again();
+  s.run_for(300);
+  s.end();
+}
+
+Task<void> verify_in_background(Group* group, bool* done) {
+  (void)co_await group->verify_all();
+  *done = true;
+}
+
+// A standby reads a volume, for a scrub or for whoever asks it. The volume is deleted meanwhile, by the log.
+void deleted_while_read(Story& s) {
+  constexpr std::uint32_t kGuest = 2;  // The first one behind the story's own.
+  Cluster& c = s.cluster();
+  const NodeId standby = s.standby();
+  s.tell("A volume is made, and has something in it");
+  c.operators().make_volume();
+  const auto there = [&](NodeId id) { return c.node(id).group()->find(Clients::volume_name(kGuest)) != nullptr; };
+  s.until(1'000, "it is there", [&] { return there(s.primary()) && there(standby); });
+  for (std::uint64_t i = 0; i < 8 && s.goes_on(); ++i)
+    s.expect(s.operate(OpKind::write, kGuest, BlockRange{Lba(i * kChunkBlocks), BlockCount(kChunkBlocks)}) == Errc{}, "it is written");
+  s.rest();
+  s.checkpoint(standby);
+  s.tell("A standby reads all that it has, from a disk that is slow to read");
+  if (!s.goes_on()) return;
+  bool done = false;
+  s.disk(standby).latency.read_us = 300'000;
+  c.node(standby).process().scope().spawn(verify_in_background(c.node(standby).group(), &done));
+  s.until(1'000, "it is reading the volume, for there is no other that has something", [&] { return s.disk(standby).in_flight() > 0; });
+  c.operators().delete_volume();
+  s.until(200, "the volume is gone", [&] { return !there(standby); });
+  s.fault_happened(!done && s.disk(standby).in_flight() > 0, "while it is read");
+  s.until(60'000, "the reading ends", [&] { return done; });
+  s.disk(standby).latency = c.plan().disk_latency;
+  s.end();
+}
+void nothing_is_written(Plan& plan) {
+  ClientOptions& c = plan.clients;
+  c.write = c.unmap = c.write_same = c.compare_and_write = 0;
+}
+
+// What a standby gets is in its log sooner than in its map: the log fills up, and all wait for it.
+void log_of_a_standby_is_full(Story& s) {
+  constexpr std::uint64_t kNearlyFull = 64 << 10;
+  const NodeId standby = s.standby();
+  const std::uint64_t revision = s.revision();
+  s.tell("A standby's disk takes seconds for what need not be durable at once");
+  s.disk(standby).latency.write_us = 3'000'000;
+  s.until(30'000, "its log is full", [&] { return s.status(standby).log_used_bytes + kNearlyFull > s.status(standby).log_bytes; });
+  const Lsn then = s.status(standby).commit_lsn;
+  s.run_for(500);
+  s.tell("The disk is well again");
+  s.disk(standby).latency = s.cluster().plan().disk_latency;
+  s.until(20'000, "all go on", [&] { return s.status(standby).commit_lsn.value > then.value + 500; });
+  s.expect(s.revision() == revision, "nobody was dropped for that");
+  s.end();
+}
+void smallest_log(Plan& plan) {
+  plan.log_bytes = wal::kLogBlocksMin * kBlockBytes;
+  plan.clients.large_one_in = 1'000'000;  // Whole chunks would not go through the log.
+  plan.clients.write_bytes_max = 1ULL << 40;
+  plan.clients.read = 5;
+  plan.clients.patience_min = milliseconds(8'000);
+  plan.clients.patience_max = milliseconds(9'000);
+}
+
+// A block that its own map calls right, and that is another one than the others have: no checksum tells, only the comparison.
+void primary_differs(Story& s) {
+  Cluster& c = s.cluster();
+  const NodeId old = s.primary();
+  s.rest();
+  s.checkpoint(old);
+  if (!s.goes_on()) return;
+  s.tell("A block of the primary's copy is another one");
+  auto* group = static_cast<engine::GroupImpl*>(c.node(old).group());
+  snapshot::StoredVolume& stored = static_cast<engine::VolumeImpl*>(group->find(Clients::volume_name(0)))->stored();
+  snapshot::Frame* leaf = stored.map->cached_leaf(0);
+  s.expect(leaf != nullptr, "the map is in memory");
+  if (!leaf) return;
+  std::uint64_t chunk = 0;
+  while (chunk < snapshot::kLeafChunks - 1 && snapshot::entry_of(leaf, chunk).location == 0) ++chunk;
+  snapshot::MapEntry entry = snapshot::entry_of(leaf, chunk);
+  s.expect(entry.location != 0, "something is written");
+  if (!s.goes_on()) return;
+  const std::vector<std::byte> content(kBlockBytes, std::byte{0x5a});
+  s.disk(old).overwrite(entry.location * kChunkBytes, content);
+  entry.valid_mask |= 1;
+  entry.checksums[0] = xxh3(content);
+  std::memcpy(stored.map->writable(leaf, Lsn(entry.modified_lsn)) + chunk * sizeof entry, &entry, sizeof entry);
+  s.tell("A scrub begins");
+  group->start_scrub();
+  s.until(20'000, "another node serves", [&] { return s.serves_elsewhere(old); });
+  s.until(20'000, "the old one was compared as a whole, and is in sync", [&] { return s.replica(old).rebuilt_chunks == 1 && s.in_step(old); });
+  s.work_again();
+  s.run_for(300);
+  s.end();
+}
+
+// All of a map becomes a hole, and comes anew with something else: what was there before is still known to be gone.
+void emptied_then_written(Story& s) {
+  constexpr std::uint64_t kLeafBlocks = snapshot::kLeafChunks * kChunkBlocks, kMuch = 1'500;
+  Cluster& c = s.cluster();
+  const NodeId away = s.standby();
+  s.rest();
+  s.tell("Something is written at the end of the volume, and is in everybody's map");
+  s.expect(s.operate(OpKind::write, 0, BlockRange{Lba(3 * kLeafBlocks), BlockCount(kChunkBlocks)}) == Errc{}, "it is");
+  s.rest();
+  for (const auto& each : c.nodes()) s.checkpoint(each->id());
+  if (!s.goes_on()) return;
+  c.die(away, Death::killed);
+  s.until(2'000, "a standby has left the set", [&] { return !s.in_sync(away); });
+  s.expect(s.operate(OpKind::unmap, 0, BlockRange{Lba(0), BlockCount(c.plan().clients.volume_blocks)}) == Errc{}, "all of the volume is unmapped");
+  s.checkpoint(s.primary());
+  const Lsn then = c.invariants().committed();
+  s.tell("Its beginning is written again and again");
+  s.work_again();
+  s.until(60'000, "the log has gone round", [&] { return c.invariants().committed().value > then.value + kMuch; });
+  s.clients_rest();
+  if (!s.goes_on()) return;
+  c.start(away);
+  s.until(20'000, "it is in sync again", [&] { return s.in_step(away); });
+  s.expect(s.replica(away).rebuilt_chunks > 0, "by a rebuild");
+  s.end();
+}
+void written_at_the_beginning(Plan& plan) {
+  smallest_log(plan);
+  plan.clients.volumes = 1;
+  plan.clients.volume_blocks = 5 * snapshot::kLeafChunks * kChunkBlocks;
+  plan.clients.hot_percent = 100;
+  plan.clients.unmap = 0;
+}
+
+constexpr Scenario kMomentStories[] = {
+    {"K1", "a claim that was given up lands, and its claimer is started anew", abandoned_claim_lands, two_nodes},
+    {"K2", "an epoch is over before it has begun", epoch_over_before_it_began},
+    {"K3", "a volume is deleted while a standby reads it", deleted_while_read, nothing_is_written},
+    {"K4", "the log of a standby is full", log_of_a_standby_is_full, smallest_log},
+    {"K5", "a block of the primary differs from the others'", primary_differs},
+    {"K6", "what was emptied is emptied by a delta", emptied_then_written, written_at_the_beginning},
+};
+
+}  // namespace
+
+std::span<const Scenario> moment_stories() { return kMomentStories; }
+
+}  // namespace holdfast::cluster
