@@ -110,6 +110,7 @@ Task<void> Applier::apply(PendingChunk* chunk) {
     // What was being applied stays visible to whoever still looks; the store is out of service. A stop in a full file system,
     // or with an unreadable page, is no failure: the next start applies from the log.
     const bool left_to_the_log = (stopping_ && done.error().code == Errc::no_space) || (closing_ && done.error().code == Errc::corrupt);
+    was_left_to_the_log_ = was_left_to_the_log_ || left_to_the_log;
     if (!owner_->has_failed() && !left_to_the_log) owner_->store_failed(done.error());
   } else {
     pending_->finish(chunk);

@@ -40,7 +40,10 @@ class Applier {
   Task<void> drain(Lsn up_to);
   // Waits until it is applied, however long space lacks; or until close(), or the store has failed.
   Task<void> wait_until_applied(Lsn up_to);
-  bool is_starved() const { return (no_space_ || waiting_for_pages_ > 0) && in_flight_ == waiting_for_space_ + waiting_for_pages_; }
+  bool is_starved() const {
+    const bool waits = no_space_ || waiting_for_pages_ > 0 || was_left_to_the_log_;
+    return waits && in_flight_ == waiting_for_space_ + waiting_for_pages_;
+  }
   // Waits while too much is pending.
   Task<void> wait_for_room();
   // Payload has a bound, and so have sets without any: unmaps, and chunks that were written whole.
@@ -82,6 +85,7 @@ class Applier {
   bool no_space_ = false;         // Whoever asked last found none, and asks again.
   bool ticking_ = false;
   bool closing_ = false;
+  bool was_left_to_the_log_ = false;  // By a stop: what is still pending stays so.
   bool stopping_ = false;
   WaitList progress_;
   Timer tick_timer_;

@@ -1,7 +1,7 @@
 // Map pages of this copy that cannot be read. What is below such a page is neither read nor written here: it is not known where it
 // lies, and a hole is zeros only where a page says so. Alone, that is all there is to say. Among others:
 //   - a primary hands over to a copy that has everything;
-//   - a follower that hears a primary gives its maps up, durably: it is unfit, such pages are empty from then on, and all of it is
+//   - a follower that hears a primary leaves the in-sync set, and then gives its maps up, durably: it is unfit, such pages are empty from then on, and all of it is
 //     compared with the primary's copy. It is fit again after a comparison in which every page could be read.
 // Whoever hears no primary waits: it may be the one that is needed.
 #include <algorithm>
@@ -34,9 +34,10 @@ Task<void> GroupImpl::look_after_pages() {
   co_await Yield{ports_.executor};  // Whoever met the page is in the middle of something.
   log_error("a page of this copy's maps is unreadable or wrong: another copy is to serve, and this one is to be rebuilt from it");
   Timer pause(ports_.clock);
-  while (!failed_ && !stopping_ && !maps_lost_) {
+  for (int look = 0; !failed_ && !stopping_ && !maps_lost_; ++look) {
+    progress_.notify_all();
     if (fitting_) co_await progress_.wait();
-    else if (replica_->machine().hears_primary(ports_.clock.now())) co_await give_up_maps();
+    else if (replica_->machine().hears_primary(ports_.clock.now())) co_await leave_and_give_up_maps(look);
     else if (co_await hand_over_to_anybody()) mark(Mark::page_hands_over);
     co_await pause.after(milliseconds(kLookMs));
   }
@@ -55,12 +56,21 @@ Task<bool> GroupImpl::hand_over_to_anybody() {
   co_return false;
 }
 
+// As long as the register counts on this copy it may be the one that is needed: the primary may be gone already, and what is
+// left of this copy is all that there is. The primary takes it out of in_sync first.
+Task<void> GroupImpl::leave_and_give_up_maps(int look) {
+  constexpr int kLooksBetweenRequests = 10;
+  if (!replica_->machine().is_counted_on()) co_return co_await give_up_maps();
+  if (look % kLooksBetweenRequests == 0) replica_->leave();
+}
+
 // In the turn of checkpoints, in which a rebuild that is just ending would say that all is well. From then on this copy claims
 // nothing; what it says of itself follows when it is durable.
 Task<void> GroupImpl::give_up_maps() {
   co_await checkpoint_turn_.acquire();
   Turn turn(checkpoint_turn_);
-  if (failed_ || stopping_ || fitting_ || maps_lost_ || !replica_->machine().hears_primary(ports_.clock.now())) co_return;
+  if (failed_ || stopping_ || fitting_ || maps_lost_) co_return;
+  if (!replica_->machine().hears_primary(ports_.clock.now()) || replica_->machine().is_counted_on()) co_return;
   mark(Mark::maps_given_up);
   unfit_ = log_lost_ = true;
   unfit_because_ = "a page of its maps is unreadable or wrong; all of it is compared with the primary's copy";
@@ -83,6 +93,9 @@ Task<Result<void>> GroupImpl::note_maps_lost() {
   store_.accept_loss();
   store_.damage().taken_as_empty = true;
   maps_lost_ = true;
+  update_facts();
+  for (auto& stored : store_.volumes())
+    if (stored->deleting()) start_purge(stored->id());
   co_return Result<void>{};
 }
 
@@ -104,8 +117,11 @@ Task<Result<void>> GroupImpl::free_unnamed() {
   co_return fail(Errc::busy, "ever more pages are unreadable");
 }
 
+// False as well when this copy leads alone, and its log is full of what cannot be applied: waiting would never end.
 Task<bool> GroupImpl::pages_are_given_up() {
   while (ports_.coordinator && !failed_ && !stopping_ && !maps_lost_) {
+    const RoleMachine& machine = replica_->machine();
+    if (log_.is_full() && machine.is_open() && machine.obligations().size() == 1) co_return false;
     page_unreadable();
     co_await progress_.wait();
   }

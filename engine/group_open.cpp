@@ -141,7 +141,7 @@ Task<Result<void>> GroupImpl::recover() {
   scrubber_->start();
   applier_.kick();
   for (auto& stored : store_.volumes())
-    if (stored->deleting()) start_purge(stored->id());
+    if (stored->deleting() && !store_.catalogue_lost()) start_purge(stored->id());
   co_return Result<void>{};
 }
 

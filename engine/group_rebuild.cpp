@@ -156,6 +156,7 @@ Task<Result<Answer>> GroupImpl::answer_block(VolumeImpl* volume, std::uint64_t b
 Task<Result<void>> GroupImpl::rebuild(rebuild::Peer* peer, bool whole) {
   // What is not committed is dropped, and what is committed goes into the map: from there on only the rebuild changes it.
   // What is to be compared as a whole is not believed before it was, however often that is interrupted.
+  while (fitting_) co_await progress_.wait();
   if ((whole || store_.catalogue_lost()) && !maps_lost_) {
     unfit_ = log_lost_ = true;
     update_facts();
@@ -206,6 +207,7 @@ Task<Result<void>> GroupImpl::adopt_image(const rebuild::Target::Done* done) {
   CO_TRY(co_await store_.prepare_checkpoint());
   const bool same = store_.damage().emptied == emptied_before_ && maps_lost_ == compared_as_lost_;
   if (!same) co_return fail(Errc::busy, "another page is unreadable");
+  store_.damage().taken_as_empty = false;  // From here on nothing is compared any more that could make up for it.
   store_.replace_history(image.history.epochs());
   // What was a hole there and here, but is none on a third copy, left no trace in these maps.
   if (!planted(Bug::delta_without_holes)) store_.changes_are_known_since(image.lsn);
@@ -226,7 +228,7 @@ Task<Result<void>> GroupImpl::adopt_image(const rebuild::Target::Done* done) {
     store_failed(kept.error());
     co_return kept;
   }
-  log_lost_ = maps_lost_ = store_.damage().taken_as_empty = false;
+  log_lost_ = maps_lost_ = false;
   log_.restart(point.tail);
   committed_at(reached);
   log_service_.noted(wal::RecordKind::write, reached.lsn);

@@ -16,6 +16,7 @@ constexpr std::int64_t kPaceMsMax = 500;   // That a question waits here for its
 // Of an answer: a read here and there; the same behind others, and the rate; for an image a checkpoint.
 constexpr std::int64_t kBlockAnswerMs = 4'000, kAnswerMs = 10'000, kImageAnswerMs = 60'000;
 constexpr std::size_t kAnswersInAllMax = 256;
+constexpr std::int64_t kCountedOnPauseMs = 5;
 constexpr std::size_t kAnswersMax = 64;  // Under way for one connection: nobody of ours asks for more at once.
 
 std::int64_t answer_ms(rebuild::QuestionKind kind) {
@@ -199,6 +200,10 @@ void Replica::look_at_learners() {
 Task<Result<void>> Replica::rebuild_from(RebuildFrom what) {
   co_await receiver_.settle();
   const auto alive = [&] { return std::any_of(sessions_.begin(), sessions_.end(), [&](const Session* s) { return s->id == what.session && !s->ended; }); };
+  // What is right of this copy may be the last there is until the register counts on it no more.
+  Timer pause(group_->ports().clock);
+  while (what.whole && alive() && machine_.is_counted_on() && jobs_.empty()) (void)co_await pause.after(milliseconds(kCountedOnPauseMs));
+  if (what.whole && machine_.is_counted_on()) close_session(what.session);
   if (!alive()) co_return Result<void>{};
   SessionPeer peer(*this, what.session);
   auto done = co_await group_->rebuild(&peer, what.whole);

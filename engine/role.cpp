@@ -44,7 +44,7 @@ void RoleMachine::send(Peer& to, Message message) {
 }
 
 Hello RoleMachine::my_hello() const {
-  return Hello{self(), start_.group, bound_, log_->end, log_->applied, log_->history, log_->needs_rebuild, !log_->promotable};
+  return Hello{self(), start_.group, bound_, log_->end, log_->applied, log_->history, log_->needs_rebuild, !log_->promotable, log_->maps_lost};
 }
 
 void RoleMachine::tick(BootNs now) {
@@ -75,6 +75,7 @@ void RoleMachine::connected(BootNs, NodeId node, SessionId session) {
   p.promise_of = before.promise_of;
   p.ever_acked = before.ever_acked;
   p.rebuild_asked = before.rebuild_asked;
+  p.distrusted = before.distrusted;
   p.progress = before.progress;
   if (leader_ == node) {
     leader_session_ = SessionId();

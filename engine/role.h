@@ -31,6 +31,7 @@ struct LogFacts {
   Lsn applied;    // In the map, or on its way there: can no longer be cut.
   bool promotable = true;  // No hole, no rebuild under way (9, 22).
   bool needs_rebuild = false;  // What follows in the primary's log is not enough.
+  bool maps_lost = false;      // The same, and all of it is to be compared.
 };
 
 class RoleMachine {
@@ -119,6 +120,8 @@ class RoleMachine {
   // Primary: the member would be needed, and join, as soon as it has everything.
   bool only_lacks_records(NodeId node, BootNs now) const;
   bool is_in_step(NodeId candidate) const;  // Fit for a hand-over.
+  // Does the register count on this copy, as far as is known here?
+  bool is_counted_on() const { return view_revision_ == 0 || view_.has_in_sync(self()); }
   // A follower that has heard its primary a moment ago, and claims nothing: whatever becomes of this copy, somebody else has
   // everything. The connection may just be gone, for that is what becomes of it when a record cannot be taken.
   bool hears_primary(BootNs now) const {
@@ -153,6 +156,7 @@ class RoleMachine {
     Uuid promise_of{};               // Incarnation.
     BootNs next_beat{};
     bool rebuild_asked = false;      // Its log and mine share nothing that I can ship on.
+    Uuid distrusted{};               // Of this incarnation all is to be compared, until it says itself that it knows.
     Progress progress;
   };
   struct Pending {

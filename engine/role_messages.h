@@ -31,6 +31,7 @@ struct Hello {
   wal::EpochHistory history;
   bool needs_rebuild = false;  // Whatever the log says: records alone do not help.
   bool unfit = false;          // It may have more, or less, than its log says.
+  bool maps_lost = false;      // It knows, durably, that all of it is to be compared.
 };
 
 // Several times a lease, both ways. Echo: the newest `sent` of the other side that arrived in this session, in its clock:

@@ -98,7 +98,9 @@ void RoleMachine::on_hello(BootNs now, Peer& from) {
   const bool beyond_log = shared && shared->next() < log_->first_kept;
   // An unfit copy's map may be ahead of its log, by what was committed then; a forced fail-over took some of that back.
   const bool of_a_lost_history = hello.unfit && hello.history.last() < view_.forced_epoch;
-  if (of_a_lost_history) shared.reset();
+  if (hello.maps_lost || from.distrusted != hello.copy.incarnation) from.distrusted = Uuid{};
+  const bool distrusted = from.distrusted == hello.copy.incarnation;
+  if (of_a_lost_history || distrusted) shared.reset();
   if (!shared || *shared < hello.applied || went_back || beyond_log || hello.needs_rebuild) {
     from.rebuild_asked = true;
     beat_to(now, from);  // Whom it follows, before what that says.
@@ -135,7 +137,11 @@ void RoleMachine::fell_behind(NodeId node, SessionId session) {
 
 void RoleMachine::distrust(NodeId node) {
   Peer& p = peer(node);
-  if (role_ != Role::primary || p.session == SessionId() || !p.match_sent) return;
+  if (role_ != Role::primary) return;
+  // The message may be lost with its connection, or come too soon.
+  if (p.hello) p.distrusted = p.hello->copy.incarnation;
+  else if (const Copy* copy = view_.find_in_sync(node)) p.distrusted = copy->incarnation;
+  if (p.session == SessionId() || !p.match_sent) return;
   p.match_sent = p.matched = false;
   p.acked = Lsn();
   p.rebuild_asked = true;

@@ -65,7 +65,7 @@ FrameKind put_body(std::vector<std::byte>& out, const Hello& hello) {
   body.end_lsn = hello.end.value;
   body.applied_lsn = hello.applied.value;
   body.epoch_count = hello.history.epochs().size();
-  body.flags = (hello.needs_rebuild ? wal::kHelloNeedsRebuild : 0) | (hello.unfit ? wal::kHelloUnfit : 0);
+  body.flags = (hello.needs_rebuild ? wal::kHelloNeedsRebuild : 0) | (hello.unfit ? wal::kHelloUnfit : 0) | (hello.maps_lost ? wal::kHelloMapsLost : 0);
   ENSURE(body.epoch_count <= wal::kEpochsOnWireMax);
   put(out, body);
   for (const wal::EpochBegin& e : hello.history.epochs()) put(out, wal::EpochOnWire{e.epoch.value, e.first.value});
@@ -128,7 +128,7 @@ bool history_is_sane(const std::vector<wal::EpochBegin>& epochs, Lsn end) {
 Result<Message> read_hello(Reader reader) {
   wal::HelloBody body;
   if (!reader.take(body)) return bad("a hello is too short");
-  if ((body.flags & ~(wal::kHelloNeedsRebuild | wal::kHelloUnfit)) != 0) return bad("a hello makes no sense");
+  if ((body.flags & ~(wal::kHelloNeedsRebuild | wal::kHelloUnfit | wal::kHelloMapsLost)) != 0) return bad("a hello makes no sense");
   if (body.epoch_count > wal::kEpochsOnWireMax) return bad("a hello names too many epochs");
   std::vector<wal::EpochBegin> epochs;
   for (std::uint64_t i = 0; i < body.epoch_count; ++i) {
@@ -146,6 +146,7 @@ Result<Message> read_hello(Reader reader) {
   hello.applied = Lsn(body.applied_lsn);
   hello.needs_rebuild = (body.flags & wal::kHelloNeedsRebuild) != 0;
   hello.unfit = (body.flags & wal::kHelloUnfit) != 0;
+  hello.maps_lost = (body.flags & wal::kHelloMapsLost) != 0;
   if (hello.copy.node == NodeId() || hello.applied > hello.end) return bad("a hello contradicts itself");
   if (!history_is_sane(epochs, hello.end)) return bad("a hello's history makes no sense");
   hello.history = wal::EpochHistory(std::move(epochs));

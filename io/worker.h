@@ -49,8 +49,9 @@ class OnWorker {
     answer_->waiter = waiter;
     worker_->post([job = std::move(job_), home = home_, answer = answer_]() mutable {
       answer->value.emplace(job());
-      home->post_remote([home, answer] {
-        if (answer->waiter) home->post(answer->waiter);
+      home->post_remote([answer] {
+        // Now, not through the queue of ready flows: one of those may destroy the frame first.
+        if (const auto waiting = std::exchange(answer->waiter, {})) waiting.resume();
       });
     });
   }

@@ -90,6 +90,7 @@ Task<Result<Frame*>> PageTree::read_page(PageRef ref, unsigned level, std::uint6
   const std::uint64_t key = page_key(number_, level, index);
   const std::uint64_t moves = moves_;
   PageMemory memory;
+  bool refused = false;
   for (int i = 0; i < kTries; ++i) {
     auto done = co_await ports_.disk.read(ref.page * kPageBytes, MutableBytes(memory.bytes, kPageBytes));
     if (Frame* other = ports_.cache.find(key)) co_return other;  // Somebody was faster.
@@ -98,13 +99,14 @@ Task<Result<Frame*>> PageTree::read_page(PageRef ref, unsigned level, std::uint6
       mark(Mark::page_moved_while_read);
       co_return nullptr;
     }
-    if (!done) co_return unreadable(done.error(), ref, level, index);
-    if (!is_page(memory.bytes, ref, level, index)) continue;
+    refused = !done;
+    if (!done || !is_page(memory.bytes, ref, level, index)) continue;
     Frame* frame = ports_.cache.insert(key);
     std::swap(frame->page.bytes, memory.bytes);
     co_return frame;
   }
-  const std::string what = concat("map page ", ref.page, " (level ", level, ", index ", index, ") does not match its checksum");
+  const std::string what = concat("map page ", ref.page, " (level ", level, ", index ", index,
+                                  refused ? ") cannot be read from the disk" : ") does not match its checksum");
   co_return unreadable(Error{Errc::corrupt, what}, ref, level, index);
 }
 
@@ -115,12 +117,8 @@ Result<Frame*> PageTree::unreadable(Error error, PageRef ref, unsigned level, st
     damage->emptied_pages.push_back(ref.page);
     return take_as_empty(level, index);
   }
-  const std::uint64_t key = page_key(number_, level, index);
-  const bool for_good = error.code == Errc::corrupt || std::exchange(damage->unread_key, key) == key;
-  if (for_good) {
-    ++damage->met;
-    if (damage->told) damage->told();
-  }
+  ++damage->met;
+  if (damage->told) damage->told();
   return fail(std::move(error));
 }
 
@@ -128,6 +126,7 @@ Result<Frame*> PageTree::unreadable(Error error, PageRef ref, unsigned level, st
 Frame* PageTree::take_as_empty(unsigned level, std::uint64_t index) {
   mark(Mark::page_taken_as_empty);
   ++ports_.damage->emptied;
+  if (level > 0) drop_below(level, index);
   Frame* page = create_page(level, index);
   std::uint64_t first = index;
   for (unsigned i = 0; i < level; ++i) first *= kFanout;
@@ -137,6 +136,22 @@ Frame* PageTree::take_as_empty(unsigned level, std::uint64_t index) {
   else ports_.cache.mark_dirty(create_page(0, first));
   --page->pins;
   return page;
+}
+
+// What is in memory of the pages that only an emptied one named. Left there, a leaf would be taken for one that is on disk, and
+// what a page between them refers to would come back after it was given to others. What is changed, or in use, is written anew.
+void PageTree::drop_below(unsigned level, std::uint64_t index) {
+  moved();  // Also for whoever is reading such a page now.
+  for (Frame* frame : cached_pages()) {
+    const auto below = static_cast<unsigned>(frame->index_key >> 44 & 0xf);
+    std::uint64_t above = frame->index();
+    for (unsigned i = below; i < level; ++i) above /= kFanout;
+    if (below >= level || above != index) continue;
+    const bool in_use = frame->pins > 0 || frame->dirty || frame->flushing;
+    if (!in_use) ports_.cache.remove(frame);
+    else if (below > 0) std::memset(frame->body(), 0, kPageBytes - sizeof(PageHeader));
+    else writable(frame, Lsn());
+  }
 }
 
 Task<Result<Frame*>> PageTree::load_page(unsigned level, std::uint64_t index) {

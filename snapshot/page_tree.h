@@ -82,7 +82,6 @@ struct PageDamage {
   std::vector<std::uint64_t> emptied_pages;  // … where they lie, until the next checkpoint.
   std::uint64_t met = 0;        // Pages that were unreadable when nothing was taken as empty.
   std::function<void()> told;   // One was met. Never suspends.
-  std::uint64_t unread_key = 0; // The page that the device refused last: once may be chance.
 };
 
 struct TreePorts {
@@ -101,7 +100,7 @@ class PageTree {
   PageRef root{};  // Of the last checkpoint; written by the checkpoint.
 
   Frame* cached_leaf(std::uint64_t index) { return ports_.cache.find(page_key(number_, 0, index)); }
-  // The leaf, or nullptr for a hole. Errors: corrupt, io_error. Use the frame before the next suspension, or pin it. A page
+  // The leaf, or nullptr for a hole. Errors: corrupt, also when the disk refuses it time and again. Use the frame before the next suspension, or pin it. A page
   // that is taken as empty is there, empty, and the next checkpoint writes it so.
   Task<Result<Frame*>> load_leaf(std::uint64_t index);
   // A checkpoint changed or dropped a reference to a page: whoever is reading a page meanwhile must look again, for what it
@@ -156,6 +155,7 @@ class PageTree {
   bool is_page(const std::byte* bytes, PageRef ref, unsigned level, std::uint64_t index) const;
   Result<Frame*> unreadable(Error error, PageRef ref, unsigned level, std::uint64_t index);
   Frame* take_as_empty(unsigned level, std::uint64_t index);
+  void drop_below(unsigned level, std::uint64_t index);
   std::uint64_t moves_ = 0;
   TreePorts ports_;
   std::uint32_t number_;

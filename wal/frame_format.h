@@ -41,7 +41,7 @@ struct HelloBody {
   std::uint64_t epoch_count;     // EpochOnWire follow, oldest first; at most kEpochsOnWireMax.
   std::uint64_t flags;           // kHello…; other bits are zero.
 };
-inline constexpr std::uint64_t kHelloNeedsRebuild = 1, kHelloUnfit = 2;
+inline constexpr std::uint64_t kHelloNeedsRebuild = 1, kHelloUnfit = 2, kHelloMapsLost = 4;
 static_assert(sizeof(HelloBody) == 88);
 static_assert(std::has_unique_object_representations_v<HelloBody>);
 

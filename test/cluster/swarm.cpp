@@ -238,7 +238,7 @@ void Swarm::strike_disks() {
     cluster_->disk_is_bad(bad_disk_);
     rot();
   }
-  if (cluster_->someone_else_is_in_sync(bad_disk_) && strikes(Fault::bad_sector)) {
+  if (cluster_->others_have_everything(bad_disk_) && strikes(Fault::bad_sector)) {
     cluster_->disk_is_bad(bad_disk_);
     spoil();
   }

@@ -87,5 +87,32 @@ TEST(FullLog, StopAtAnyMoment_EndsAndEveryWriterIsAnswered) {
   }
 }
 
+// The same burst, and the power fails: a ring that is full to the brim is replayed, and the store opens.
+TEST(FullLog, PowerLossAtAnyMoment_OpensAndHasWhatWasAcknowledged) {
+  bool was_full = false;
+  for (std::uint64_t steps = 0; steps < 1500; steps += 37) {
+    OneNode node(11);
+    ASSERT_TRUE(node.format(640 * kBlockBytes));
+    ASSERT_TRUE(node.open());
+    Volume* volume = node.create("pg", 64 * kMiB);
+    Writes writes(90);
+    for (std::size_t i = 0; i < writes.size(); ++i)
+      node.begin(volume->write(BlockRange{Lba(i * kChunkBlocks), BlockCount(15)}, node.filled(15, 1)), &writes[i]);
+    for (std::uint64_t step = 0; step < steps; ++step) node.world.step();
+    const GroupStatus status = node.group->status();
+    was_full = was_full || status.log_used_bytes + 16 * kBlockBytes > status.log_bytes * 9 / 10;
+    std::size_t acknowledged = 0;
+    for (; acknowledged < writes.size() && writes[acknowledged] && *writes[acknowledged]; ++acknowledged) {}
+    node.power_loss();
+    std::optional<Result<void>> opened;
+    node.begin_open(&opened);
+    ASSERT_TRUE(node.run_until_within(60'000, [&] { return opened.has_value(); })) << "after step " << steps;
+    ASSERT_TRUE(opened->has_value()) << opened->error().text();
+    for (std::size_t i = 0; i < acknowledged; i += 10) EXPECT_EQ(node.value_at(node.volume(), i * kChunkBlocks), 1);
+    EXPECT_TRUE(node.write(node.volume(), 0, 15, 2));
+  }
+  EXPECT_TRUE(was_full) << "the burst has to fill the ring";
+}
+
 }  // namespace
 }  // namespace holdfast::engine_test
