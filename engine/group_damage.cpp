@@ -34,10 +34,10 @@ Task<void> GroupImpl::look_after_pages() {
   co_await Yield{ports_.executor};  // Whoever met the page is in the middle of something.
   log_error("a page of this copy's maps is unreadable or wrong: another copy is to serve, and this one is to be rebuilt from it");
   Timer pause(ports_.clock);
-  for (int look = 0; !failed_ && !stopping_ && !maps_lost_; ++look) {
+  while (!failed_ && !stopping_ && !maps_lost_) {
     progress_.notify_all();
     if (fitting_) co_await progress_.wait();
-    else if (replica_->machine().hears_primary(ports_.clock.now())) co_await leave_and_give_up_maps(look);
+    else if (replica_->machine().hears_primary(ports_.clock.now())) co_await leave_and_give_up_maps();
     else if (co_await hand_over_to_anybody()) mark(Mark::page_hands_over);
     co_await pause.after(milliseconds(kLookMs));
   }
@@ -58,10 +58,9 @@ Task<bool> GroupImpl::hand_over_to_anybody() {
 
 // As long as the register counts on this copy it may be the one that is needed: the primary may be gone already, and what is
 // left of this copy is all that there is. The primary takes it out of in_sync first.
-Task<void> GroupImpl::leave_and_give_up_maps(int look) {
-  constexpr int kLooksBetweenRequests = 10;
+Task<void> GroupImpl::leave_and_give_up_maps() {
   if (!replica_->machine().is_counted_on()) co_return co_await give_up_maps();
-  if (look % kLooksBetweenRequests == 0) replica_->leave();
+  replica_->leave();
 }
 
 // In the turn of checkpoints, in which a rebuild that is just ending would say that all is well. From then on this copy claims

@@ -187,7 +187,7 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   void page_unreadable();
   Task<void> look_after_pages();
   Task<bool> hand_over_to_anybody();
-  Task<void> leave_and_give_up_maps(int look);
+  Task<void> leave_and_give_up_maps();
   Task<void> give_up_maps();
   Task<Result<void>> note_maps_lost();
   Task<Result<void>> free_unnamed();

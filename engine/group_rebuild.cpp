@@ -161,6 +161,8 @@ Task<Result<void>> GroupImpl::rebuild(rebuild::Peer* peer, bool whole) {
     unfit_ = log_lost_ = true;
     update_facts();
     CO_TRY(co_await note_maps_lost());
+    replica_->say_hello_again();
+    co_return fail(Errc::busy, "all of it is to be compared, and its primary is to know that first");
   }
   CO_TRY(co_await become_unfit(Lsn()));
   whole = maps_lost_;

@@ -72,7 +72,7 @@ class RoleMachine {
   void told_commit(BootNs now, SessionId session, Lsn commit);
   // The store is out of service: whoever led leads no more, and says so.
   void store_failed(BootNs now);
-  // This copy is about to stop: as a follower it asks to be taken out of in_sync.
+  // As a follower this copy asks to be taken out of in_sync, until it is: it is about to stop, or to give up what it has.
   void leave();
   // Primary: what the member still lacks is not in the log any more.
   void fell_behind(NodeId node, SessionId session);
@@ -254,6 +254,7 @@ class RoleMachine {
   bool matched_ = false;              // In leader_session_.
   bool cutting_ = false;
   Lsn acked_;
+  bool wants_out_ = false;
   std::optional<Lagging> lagging_;    // Came while I was claiming; in leader_session_.
   BootNs granted_until_{};            // My promise not to claim.
   BootNs quiet_since_{};              // Silence of the primary is counted from here at the earliest.

@@ -30,6 +30,8 @@ void RoleMachine::follow(BootNs now, Peer& leader, const Beat& beat) {
   told_commit(now, leader.session, beat.commit);
   if (claim_pending() && beat.echo > pending_->since) abandon_claim();
   grant(now, leader, beat);
+  wants_out_ = wants_out_ && is_counted_on();
+  if (wants_out_) send(leader, Leaving{bound_.epoch});  // Connections of a copy that cannot take records are short.
   if (lagging_ && role_ == Role::follower) on_lagging(leader, *lagging_);
 }
 
@@ -94,8 +96,9 @@ void RoleMachine::on_lagging(Peer& leader, const Lagging& lagging) {
 }
 
 void RoleMachine::leave() {
-  if (role_ == Role::primary || leader_session_ == SessionId()) return;
-  send(peer(leader_), Leaving{bound_.epoch});
+  if (role_ == Role::primary) return;
+  wants_out_ = true;
+  if (leader_session_ != SessionId()) send(peer(leader_), Leaving{bound_.epoch});
 }
 
 void RoleMachine::rebuilt(BootNs) {

@@ -56,6 +56,15 @@ class PageDamage : public testing::Test {
     cluster.start(id);
     ASSERT_TRUE(cluster.run_until_well(milliseconds(20'000))) << story();
   }
+  void restart_cold_among_two(NodeId id) {
+    cluster.checkpoint(id);
+    ASSERT_TRUE(cluster.run_until([&] { return status(id).checkpoint_lsn == status(id).commit_lsn; }, milliseconds(10'000))) << story();
+    cluster.die(id, Death::killed);
+    cluster.start(id);
+    const auto back = [&] { return cluster.node(id).is_open() && cluster.truth().in_sync.size() == 2 && cluster.node(id).group()->replica_status().promotable; };
+    ASSERT_TRUE(cluster.run_until(back, milliseconds(20'000))) << story();
+    cluster.run_for(milliseconds(1'000));
+  }
   void make_primary(NodeId id) {
     cluster.run_for(milliseconds(500));  // It is in step again.
     cluster.switchover(*cluster.serving(), id);
@@ -105,13 +114,9 @@ TEST_F(PageDamage, LeavesOfAFollowerRot_OnlyWhatTheyNamedIsFetched) {
   const NodeId id = follower();
   restart_cold(id);
   ASSERT_GT(rot(id, TreeKind::map, 0, 3, 4), 0u);
-  cluster.clients().start();
-  ASSERT_TRUE(cluster.run_until([&] { return cluster.node(id).group()->replica_status().rebuilding; }, milliseconds(5'000))) << story();
-  EXPECT_FALSE(cluster.node(id).group()->replica_status().promotable);
-  cluster.run_for(milliseconds(300));
-  rest();
+  ASSERT_TRUE(cluster.replicas_are_equal()) << story();  // Somebody looks: that begins it.
   EXPECT_GT(cluster.node(id).group()->replica_status().rebuilt_chunks, 0u);
-  EXPECT_LE(cluster.node(id).group()->replica_status().rebuilt_chunks, 4 * snapshot::kLeafChunks) << "the rest is the same";
+  EXPECT_LE(cluster.node(id).group()->replica_status().rebuilt_chunks, 2 * snapshot::kLeafChunks) << "the rest is the same";
   expect_whole(id);
   expect_leads(id);
 }
@@ -125,6 +130,48 @@ TEST_F(PageDamage, RootOfAFollowersMapRots_AllOfItComesAgain) {
   EXPECT_GT(cluster.node(id).group()->replica_status().rebuilt_chunks, 0u);
   expect_whole(id);
   expect_leads(id);
+}
+
+// Leaves that were used lately are in memory, and the root above them is not any more: they must not be taken for leaves that the
+// disk has when their root becomes an empty one.
+TEST_F(PageDamage, RootAboveLeavesThatAreInMemoryRots_TheyAreNotTakenForWritten) {
+  const NodeId id = follower();
+  restart_cold(id);
+  cluster.checkpoint(id);
+  ASSERT_TRUE(cluster.read_everything()) << story();
+  ASSERT_TRUE(cluster.replicas_are_equal()) << story();  // Reads all leaves of all copies.
+  snapshot::PageCache& cache = group(id).store().cache();
+  const std::uint32_t map = group(id).store().volumes()[0]->map->number();
+  ASSERT_NE(cache.find(snapshot::page_key(map, 0, 7)), nullptr);
+  for (const auto& [level, index] : {std::pair{1u, 0u}, std::pair{0u, 3u}}) {
+    snapshot::Frame* frame = cache.find(snapshot::page_key(map, level, index));
+    ASSERT_TRUE(frame && frame->pins == 0 && !frame->dirty);
+    cache.remove(frame);
+  }
+  ASSERT_GT(rot(id, TreeKind::map, 1), 0u);
+  expect_whole(id);
+  expect_leads(id);
+}
+
+// As long as the register counts on a copy it keeps what it can read: the primary may be gone already.
+TEST_F(PageDamage, PrimaryDiesAsAFollowerMeetsAPage_TheFollowerServesTheRest) {
+  const NodeId id = follower();
+  for (const auto& each : cluster.nodes()) {
+    if (each->id() == id || each->id() == *cluster.serving()) continue;
+    cluster.die(each->id(), Death::killed);
+  }
+  ASSERT_TRUE(cluster.run_until([&] { return cluster.truth().in_sync.size() == 2; }, milliseconds(5'000))) << story();
+  restart_cold_among_two(id);
+  ASSERT_GT(rot(id, TreeKind::map, 0, 3, 4), 0u);
+  const NodeId primary = *cluster.serving();
+  cluster.coordinator().set_reachable(primary, false);  // It cannot let the copy go.
+  cluster.clients().start();
+  ASSERT_TRUE(cluster.run_until([&] { return group(id).store().damage().met > 0; }, milliseconds(10'000))) << story();
+  cluster.run_for(milliseconds(200));
+  EXPECT_FALSE(group(id).awaits_rebuild()) << "the primary may be gone any moment";
+  cluster.die(primary, Death::power_loss);
+  ASSERT_TRUE(cluster.run_until([&] { return cluster.serving() == id; }, milliseconds(10'000))) << story();
+  cluster.coordinator().set_reachable(primary, true);
 }
 
 // What an unreadable page named stays taken until all is compared; then it is free again.

@@ -168,6 +168,33 @@ TEST(Primary, OwnLogStandsStill_ReleasesToAMemberThatHasEverything) {
   EXPECT_EQ(bench.asked<SwapRegister>(), nullptr) << "the member was not the one that stood still";
 }
 
+// What was said over a connection that broke was perhaps not heard: it is said again, until the copy says itself that it knows.
+TEST(Primary, DistrustedMember_ReconnectsAsIfNothingWere_IsToldAgain) {
+  MachineBench bench;
+  bench.lead(5);
+  bench.bring_up();
+  bench.machine->distrust(kOther);
+  ASSERT_NE(bench.sent<Lagging>(), nullptr);
+  bench.machine->disconnected(bench.now, kOther, kSession, RoleMachine::LinkEnd::closed);
+  bench.forget();
+  bench.connect(kOther, SessionId(20));
+  const Bound bound{Epoch(5), bench.machine->bound().claim, false};
+  Hello hello = MachineBench::hello_of(copy_of(kOther), bound, 1, {{Epoch(5), Lsn(1)}});
+  bench.receive(hello, kOther, SessionId(20));
+  EXPECT_EQ(bench.sent<MatchAt>(), nullptr);
+  const Lagging* told = bench.sent<Lagging>();
+  ASSERT_NE(told, nullptr);
+  EXPECT_EQ(told->shared, Lsn()) << "all of it";
+  bench.forget();
+  hello.maps_lost = hello.needs_rebuild = true;
+  bench.receive(hello, kOther, SessionId(20));
+  bench.forget();
+  bench.machine->disconnected(bench.now, kOther, SessionId(20), RoleMachine::LinkEnd::closed);
+  bench.connect(kOther, SessionId(21));
+  bench.receive(MachineBench::hello_of(copy_of(kOther), bound, 1, {{Epoch(5), Lsn(1)}}), kOther, SessionId(21));
+  EXPECT_NE(bench.sent<MatchAt>(), nullptr) << "it was rebuilt";
+}
+
 // The floor names the epoch of the record that is committed, not the epoch that removes.
 TEST(Primary, Floor_OfARemovalBeforeTheEpochStartIsCommitted_NamesTheRecordsEpoch) {
   MachineBench bench;
