@@ -167,8 +167,8 @@ TEST_F(PageDamage, PrimaryDiesAsAFollowerMeetsAPage_TheFollowerServesTheRest) {
   cluster.coordinator().set_reachable(primary, false);  // It cannot let the copy go.
   cluster.clients().start();
   ASSERT_TRUE(cluster.run_until([&] { return group(id).store().damage().met > 0; }, milliseconds(10'000))) << story();
-  cluster.run_for(milliseconds(200));
-  EXPECT_FALSE(group(id).awaits_rebuild()) << "the primary may be gone any moment";
+  const bool gave_up = cluster.run_until([&] { return group(id).awaits_rebuild(); }, milliseconds(200));
+  EXPECT_FALSE(gave_up) << "the primary may be gone any moment";
   cluster.die(primary, Death::power_loss);
   ASSERT_TRUE(cluster.run_until([&] { return cluster.serving() == id; }, milliseconds(10'000))) << story();
   cluster.coordinator().set_reachable(primary, true);
