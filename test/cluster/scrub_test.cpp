@@ -25,6 +25,8 @@ class Scrub : public testing::Test {
     p.disk_slow_ppm = 0;
     p.clients.clients = 4;
     p.clients.volumes = 1;
+    p.clients.or_write = p.clients.reserve = 0;  // What lies where on the copies is to differ by nothing.
+    p.disk_latency = sim::DiskLatency{};
     p.clients.volume_blocks = 4 * snapshot::kLeafChunks * kChunkBlocks;
     p.clients.hot_percent = 0;
     p.clients.think_max = milliseconds(2);

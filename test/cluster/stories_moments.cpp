@@ -3,6 +3,7 @@
 
 #include "base/checksum.h"
 #include "engine/volume_impl.h"
+#include "test/cluster/disk_look.h"
 #include "test/cluster/story.h"
 #include "test/sim/text.h"
 
@@ -206,6 +207,28 @@ void written_at_the_beginning(Plan& plan) {
   plan.clients.unmap = 0;
 }
 
+// One sector of a standby's log cannot be read when it starts: what is behind it comes from the others.
+void log_cannot_be_read(Story& s) {
+  Cluster& c = s.cluster();
+  const NodeId away = s.standby();
+  s.run_for(300);
+  s.tell("A standby dies, and a sector in the middle of its log cannot be read any more");
+  if (!s.goes_on()) return;
+  c.die(away, Death::killed);
+  sim::SimDisk& disk = s.disk(away);
+  const LogOnDisk log = log_of(disk);
+  s.expect(log.batches.size() > 2, "there is a log");
+  if (!s.goes_on()) return;
+  const auto errors = disk.counters().read_errors;
+  disk.spoil(log_offset(disk, log.batches[log.batches.size() / 2].position));
+  c.start(away);
+  s.until(2'000, "it is open", [&] { return c.node(away).is_open(); });
+  s.fault_happened(disk.counters().read_errors > errors, "it met the sector");
+  disk.faults.bad_blocks.clear();
+  s.until(15'000, "it is in sync again", [&] { return s.in_step(away) && s.replica(away).promotable; });
+  s.end();
+}
+
 constexpr Scenario kMomentStories[] = {
     {"K1", "a claim that was given up lands, and its claimer is started anew", abandoned_claim_lands, two_nodes},
     {"K2", "an epoch is over before it has begun", epoch_over_before_it_began},
@@ -213,6 +236,7 @@ constexpr Scenario kMomentStories[] = {
     {"K4", "the log of a standby is full", log_of_a_standby_is_full, smallest_log},
     {"K5", "a block of the primary differs from the others'", primary_differs},
     {"K6", "what was emptied is emptied by a delta", emptied_then_written, written_at_the_beginning},
+    {"K7", "a sector of a standby's log cannot be read", log_cannot_be_read},
 };
 
 }  // namespace
