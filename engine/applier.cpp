@@ -215,7 +215,7 @@ Task<Result<void>> Applier::reserve_patiently(std::uint64_t chunks, std::uint64_
   progress_.notify_all();
   co_await space_turn_.acquire();
   for (;;) {
-    auto reserved = co_await store_->space().reserve(chunks, pages);
+    auto reserved = co_await store_->space().reserve_owed(chunks, pages);
     const bool wait = !reserved && reserved.error().code == Errc::no_space && !stopping_ && !owner_->has_failed();
     const bool changed = std::exchange(no_space_, wait) || wait;
     if (changed) owner_->space_changed();

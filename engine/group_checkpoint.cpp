@@ -75,13 +75,14 @@ Task<Result<void>> GroupImpl::checkpoint_locked(bool clean) {
   }
   log_.release_until(point.tail);
   checkpoint_lsn_ = point.applied.value;
+  if (checkpoint_lsn_ >= replayed_lsn_) store_.space().owe(0);
   co_return done;
 }
 
 Task<Result<void>> GroupImpl::reserve_space(std::uint64_t chunks, std::uint64_t new_pages) {
   auto reserved = co_await store_.space().reserve(chunks, new_pages);
   const bool full = !reserved && reserved.error().code == Errc::no_space;
-  if (!full || store_.space().quarantined() + pending_.superseded() == 0) co_return reserved;
+  if (!full || store_.space().quarantined() + pending_.superseded() + store_.space().owed() == 0) co_return reserved;
   mark(Mark::space_checkpoint_for_room);
   store_.space().keep_backed();  // What comes free now is wanted here, not in the file system.
   CO_TRY(co_await checkpoint());
@@ -117,7 +118,8 @@ Task<void> GroupImpl::back_spare_chunks() {
 // Also while it is not certain yet that there is nothing more: writes that come meanwhile would use up what is in hand.
 std::uint64_t GroupImpl::reservable_chunks() const {
   const snapshot::Space& space = const_cast<snapshot::Store&>(store_).space();
-  return short_of_space_ || space.is_searching() ? space.backed_free() - space.reserved() : ~std::uint64_t{0};
+  const std::uint64_t free = space.backed_free() - space.reserved();
+  return short_of_space_ || space.is_searching() ? free - std::min(free, space.owed()) : ~std::uint64_t{0};
 }
 
 // Each record under way may need a chunk for each end, and those that it covers.

@@ -95,6 +95,7 @@ Task<Result<void>> GroupImpl::commit(Tail::Handle record, std::uint64_t room, st
   Outcome outcome;
   record->outcome = &outcome;
   record->epoch = replica_->machine().epoch();
+  logged_deletions_ += record->kind == RecordKind::volume_delete;
   append(std::move(record), room);
   co_await Known{&outcome};
   if (outcome.code != Errc{}) co_return fail(outcome.code);

@@ -275,6 +275,8 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   std::uint64_t checkpoint_lsn_ = 0;
   std::uint64_t checksum_errors_ = 0;
   std::uint64_t recovered_records_ = 0;
+  std::uint64_t logged_deletions_ = 0;    // Of volumes, by this process as primary: one at a time.
+  std::uint64_t replayed_lsn_ = 0;        // Up to here records were found at the last start.
   std::uint64_t recovery_ms_ = 0;
   std::uint64_t sync_latency_us_ = 0;
   std::uint64_t held_writes_ = 0;

@@ -129,6 +129,9 @@ Task<Result<void>> GroupImpl::recover() {
   // A single copy is all that has to have a record.
   const std::uint64_t committed = ports_.coordinator ? std::max(sb.applied_lsn, scanned->commit_lsn) : end.value;
   CO_TRY(co_await replay_all(Lsn(committed)));
+  replayed_lsn_ = end.value;
+  // A chunk for each, and the pages that may be new above it, twice.
+  store_.space().owe(pending_.sets() + pending_.sets() / 2);
   recovered_records_ = end.value - sb.applied_lsn;
   if (!ports_.coordinator && unfit_)
     co_return fail(Errc::damaged, "this copy lacks data that other copies of its group have, and no coordinator is configured to find them");

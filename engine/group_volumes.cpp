@@ -71,9 +71,12 @@ Task<Result<void>> GroupImpl::delete_volume(std::string name) {
   record->kind = RecordKind::volume_delete;
   record->volume = volume->stored().id();
   record->target = &volume->stored();
+  const VolumeId id = volume->stored().id();
+  const std::uint64_t deletions = logged_deletions_;
   auto committed = co_await log_and_commit(std::move(record), reign);
-  // Not even logged: it goes on. What was logged is the next primary's to say.
-  if (!committed && reign == reign_ && committed.error().code != Errc::io_error) volume->reopen();
+  // Not even logged, perhaps because the reign was over by then: it goes on. What was logged is the next primary's to say.
+  VolumeImpl* still = volume_of(id);
+  if (!committed && deletions == logged_deletions_ && committed.error().code != Errc::io_error && still) still->reopen();
   co_return committed;
 }
 
@@ -88,6 +91,7 @@ Task<void> GroupImpl::purge(VolumeId id) {
 }
 
 Task<void> GroupImpl::purge_alone(VolumeId id) {
+  constexpr int kMorePurgesMax = 3;
   StoredVolume* volume = store_.find(id);
   if (!volume) co_return;
   const Lsn deleted(volume->entry.modified_lsn);
@@ -110,7 +114,15 @@ Task<void> GroupImpl::purge_alone(VolumeId id) {
   if (!unreadable || stopping_ || failed_) co_return;
   auto last = co_await checkpoint_locked(false);
   if (!last || stopping_) co_return;
-  if (*unreadable == 0) co_return store_.remove_volume(volume);
+  // Leaves of pages that were taken as empty meanwhile came after those that were emptied here.
+  for (int more = 0; more < kMorePurgesMax && *unreadable == 0 && volume->map->root.page != 0; ++more) {
+    unreadable = co_await purge_leaves(volume);
+    if (!unreadable && !failed_) store_failed(unreadable.error());
+    if (!unreadable || stopping_ || failed_) co_return;
+    last = co_await checkpoint_locked(false);
+    if (!last || stopping_) co_return;
+  }
+  if (*unreadable == 0 && volume->map->root.page == 0) co_return store_.remove_volume(volume);
   log_warning(concat("volume ", volume->name(), " is deleted, but ", *unreadable,
                      " pages of its map cannot be read: the space they name stays taken until the store is rebuilt"));
 }

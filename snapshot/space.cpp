@@ -74,14 +74,14 @@ void Space::commit_reservation(std::uint64_t chunks, std::uint64_t new_pages, st
 
 bool Space::try_reserve(std::uint64_t chunks, std::uint64_t new_pages) {
   const std::uint64_t meta = meta_chunks_missing(new_pages);
-  if (backed_count_ - reserved_ < chunks + meta) return false;
+  if (backed_count_ - reserved_ < chunks + meta + owed_) return false;
   commit_reservation(chunks, new_pages, meta);
   return true;
 }
 
 Task<Result<void>> Space::reserve(std::uint64_t chunks, std::uint64_t new_pages) {
   while (!try_reserve(chunks, new_pages)) {
-    const std::uint64_t wanted = chunks + meta_chunks_missing(new_pages);
+    const std::uint64_t wanted = chunks + meta_chunks_missing(new_pages) + owed_;
     auto extended = co_await extend(wanted);
     if (extended) continue;
     if (extended.error().code == Errc::no_space) refused_with_ = disk_->available_bytes();
@@ -89,6 +89,22 @@ Task<Result<void>> Space::reserve(std::uint64_t chunks, std::uint64_t new_pages)
   }
   refused_with_.reset();
   co_return Result<void>{};
+}
+
+Task<Result<void>> Space::reserve_owed(std::uint64_t chunks, std::uint64_t new_pages) {
+  for (;;) {
+    const std::uint64_t needed = chunks + meta_chunks_missing(new_pages);
+    if (backed_count_ - reserved_ >= needed) {
+      commit_reservation(chunks, new_pages, needed - chunks);
+      owed_ -= std::min(owed_, needed);
+      refused_with_.reset();
+      co_return Result<void>{};
+    }
+    auto extended = co_await extend(needed);
+    if (extended) continue;
+    if (extended.error().code == Errc::no_space) refused_with_ = disk_->available_bytes();
+    co_return extended;
+  }
 }
 
 std::uint64_t Space::free_by_the_books() const { return (backed_count_ - reserved_) * kChunkBytes + disk_->available_bytes(); }

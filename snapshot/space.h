@@ -45,6 +45,10 @@ class Space {
   // Errors: no_space, io_error.
   Task<Result<void>> reserve(std::uint64_t chunks, std::uint64_t new_pages);
   bool try_reserve(std::uint64_t chunks, std::uint64_t new_pages);
+  // What was reserved for records that replay found, and is not any more: nobody else gets it, only who applies them.
+  void owe(std::uint64_t chunks) { owed_ = chunks; }
+  std::uint64_t owed() const { return owed_; }
+  Task<Result<void>> reserve_owed(std::uint64_t chunks, std::uint64_t new_pages);
   void unreserve(std::uint64_t chunks) { reserved_ -= chunks; }
   // A new page's reservation ends: `actual` pages were really created.
   void settle_pages(std::uint64_t reserved, std::uint64_t created, std::uint64_t dropped);
@@ -119,6 +123,7 @@ class Space {
   std::uint64_t written_count_ = 0;
   std::uint64_t unbacked_count_ = 0;
   std::uint64_t reserved_ = 0;
+  std::uint64_t owed_ = 0;            // Not reserved, and kept for who has it coming.
   std::uint64_t take_cursor_ = 0;
   std::uint64_t unproven_ = 0;            // Free chunks from here to the end may have their space from before the start.
   std::uint64_t unproven_end_ = 0;

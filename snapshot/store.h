@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -140,6 +141,8 @@ class Store {
   friend class Checkpoint;
   // What the trees name: a bit a page, by chunk; of the space tree nothing.
   struct Named {
+    std::uint64_t mapped = 0;                          // Chunks that maps name …
+    std::map<std::uint64_t, std::uint64_t> mapped_of;  // … by volume id.
     std::vector<std::uint16_t> masks;
     std::uint64_t pages = 0;
   };

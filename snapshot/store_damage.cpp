@@ -53,7 +53,12 @@ Task<Result<Store::Named>> Store::find_named() {
   named.masks.resize(std::max(superblock_.capacity_chunks, space_.capacity_chunks()));
   CO_TRY(co_await name_tree(&catalogue_, kVolumesMax / kLeafEntries, &named));
   CO_TRY(co_await name_tree(&blobs_, kVolumesMax * kBlobPages, &named));
-  for (std::size_t i = 0; i < volumes_.size(); ++i) CO_TRY(co_await name_tree(volumes_[i]->map.get(), volumes_[i]->leaf_count(), &named));
+  for (std::size_t i = 0; i < volumes_.size(); ++i) {
+    const VolumeId id = volumes_[i]->id();
+    const std::uint64_t before = named.mapped;
+    CO_TRY(co_await name_tree(volumes_[i]->map.get(), volumes_[i]->leaf_count(), &named));
+    named.mapped_of[id.value] = named.mapped - before;
+  }
   // Pages that were taken as empty are named until a checkpoint has replaced them, though nothing below them is.
   for (const std::uint64_t page : damage_.emptied_pages) {
     const auto bit = static_cast<std::uint16_t>(1u << page % kPagesPerChunk);
@@ -95,6 +100,7 @@ Task<Result<void>> Store::name_tree(PageTree* tree, std::uint64_t leaves, Named*
     if (!*leaf || tree->kind() != TreeKind::map) continue;
     for (std::uint64_t i = 0; i < kLeafChunks; ++i) {
       const std::uint64_t chunk = entry_of(*leaf, i).location;
+      named->mapped += chunk != 0;
       if (chunk != 0 && !name(chunk, 0xffff)) co_return fail(Errc::corrupt, concat("a map names chunk ", chunk, ", which cannot be"));
     }
   }
@@ -107,6 +113,8 @@ Task<Result<std::uint64_t>> Store::free_unnamed(Lsn applied) {
   if (!named) co_return fail(named.error());
   CO_TRY(co_await name_tree(&space_tree_, divide_up(space_.capacity_chunks(), kLeafMasks), &*named));
   if (damage_.emptied != before) co_return fail(Errc::busy);
+  for (const auto& volume : volumes_)
+    if (const auto counted = named->mapped_of.find(volume->id().value); counted != named->mapped_of.end()) volume->mapped_chunks = counted->second;
   const std::uint64_t freed = space_.free_unnamed(named->masks, named->pages, applied);
   if (freed > 0) mark(Mark::maps_leaked_found);
   co_return freed;

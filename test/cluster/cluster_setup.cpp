@@ -150,12 +150,13 @@ bool Cluster::replicas_are_equal(std::uint32_t volume) {
       return false;
     }
   }
+  const auto told = [&](const std::vector<std::byte>& state) { return state.size() < 8 ? "none" : history_.line(static_cast<OpId>(load_le<std::uint64_t>(state.data()))); };
   for (std::size_t i = 0; i < copies.size(); ++i) {
     if (copies[i].unread) unavailable(sim::format("the copy of node {} cannot be read: {}", i + 1, *copies[i].unread));
     if (copies[i].wrong) violation(sim::format("the copy of node {}: {}", i + 1, *copies[i].wrong));
     if (violation_ || gave_up_) return false;
     if (copies[i].bits != copies[0].bits) violation(sim::format("what was ORed into volume {} is not the same on nodes 1 and {}", volume, i + 1));
-    if (copies[i].reservations != copies[0].reservations) violation(sim::format("the reservations of volume {} are not the same on nodes 1 and {}", volume, i + 1));
+    if (copies[i].reservations != copies[0].reservations) violation(sim::format("the reservations of volume {} are not the same on nodes 1 and {}: {}; {}", volume, i + 1, told(copies[0].reservations), told(copies[i].reservations)));
     if (violation_) return false;
     const auto [a, b] = std::mismatch(copies[0].stamps.begin(), copies[0].stamps.end(), copies[i].stamps.begin());
     if (a == copies[0].stamps.end()) continue;

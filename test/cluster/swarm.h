@@ -60,8 +60,7 @@ inline constexpr std::array<FaultKind, kFaults> kFaultKinds{{
     {"volumes made", true, 100, 800},
     {"volumes deleted", true, 150, 1'500},
     {"reads of the log", true, 20, 200},
-    // Open: two copies wait for each other when one that is needed has lost the end of its log (found-bugs.md, 94).
-    {"bad sectors", false, 500, 4'000},
+    {"bad sectors", true, 500, 4'000},
 }};
 
 class Swarm {

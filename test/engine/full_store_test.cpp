@@ -47,6 +47,27 @@ TEST_P(FullStoreRestart, PowerLoss_WhatWasAcknowledgedIsApplied) {
     EXPECT_EQ(node.value_at(node.volume(), last * kChunkBlocks), GetParam() == Last::whole_chunk_unmapped_and_written ? 9 : 1);
   }
 }
+// Whoever writes right after the start gets what is free, and not what was promised before it.
+TEST_P(FullStoreRestart, NewWritesAtOnce_DoNotTakeWhatWasPromised) {
+  for (std::uint64_t mib = 12; mib < 44; mib += 3) {
+    OneNode node(3);
+    ASSERT_TRUE(node.format());
+    ASSERT_TRUE(node.open());
+    Volume* volume = node.create("pg", 512 * kMiB);
+    node.disk.set_capacity(mib * kMiB);
+    const std::uint64_t last = fill(node, volume, GetParam());
+    node.power_loss();
+    ASSERT_TRUE(node.open());
+    std::uint64_t fresh = 2'000;
+    while (node.write(node.volume(), fresh * kChunkBlocks, 1, 7)) ++fresh;
+    std::optional<Result<void>> done;
+    node.begin(node.group->checkpoint(), &done);
+    const auto settled = [&] { return done && node.group->status().applied_lsn == node.group->status().commit_lsn; };
+    ASSERT_TRUE(node.run_until_within(60'000, settled)) << mib << " MiB";
+    EXPECT_EQ(node.value_at(node.volume(), last * kChunkBlocks), GetParam() == Last::whole_chunk_unmapped_and_written ? 9 : 1);
+    ASSERT_TRUE(node.write(node.volume(), 0, 1, 3)) << "an overwrite";
+  }
+}
 INSTANTIATE_TEST_SUITE_P(Ends, FullStoreRestart,
                          testing::Values(Last::whole_chunks, Last::single_blocks, Last::whole_chunk_unmapped_and_written));
 
