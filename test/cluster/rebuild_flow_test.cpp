@@ -117,7 +117,7 @@ TEST_F(RebuildFlow, Rate_BoundsIt_ProgressIsTold_LoadGoesOn) {
     EXPECT_GE(now.rebuild_bytes_done, done);
     seen += now.rebuild_bytes_done > done;
     done = now.rebuild_bytes_done;
-    EXPECT_EQ(now.rebuild_bytes_total, (cluster.plan().clients.volume_blocks + kBulkBlocks) * kBlockBytes);
+    EXPECT_EQ(now.rebuild_bytes_total, (cluster.plan().clients.capacity().value + kBulkBlocks) * kBlockBytes);
     EXPECT_LT(done, now.rebuild_bytes_total);
   }
   EXPECT_GT(seen, 0u);
