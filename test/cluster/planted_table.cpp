@@ -65,6 +65,7 @@ bool one_node_fails(std::uint64_t seed) { return !crash::run_seed(seed, crash::k
 constexpr std::pair<Bug, std::string_view> kStoryOf[] = {
     {Bug::reclaimed_without_wait, "K1"},
     {Bug::delta_without_holes, "K6"},
+    {Bug::delta_from_log_end, "K9"},
 };
 
 bool story_fails(std::string_view id, std::uint64_t seed) {

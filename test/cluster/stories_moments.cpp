@@ -132,6 +132,22 @@ void log_of_a_standby_is_full(Story& s) {
   s.expect(s.revision() == revision, "nobody was dropped for that");
   s.end();
 }
+// The same on the primary: its writers wait for room, and nothing fails.
+void log_of_the_primary_is_full(Story& s) {
+  constexpr std::uint64_t kNearlyFull = 64 << 10;
+  const NodeId primary = s.primary();
+  const std::uint64_t revision = s.revision();
+  s.tell("The primary's disk takes seconds for what need not be durable at once");
+  s.disk(primary).latency.write_us = 3'000'000;
+  s.until(30'000, "its log is full", [&] { return s.status(primary).log_used_bytes + kNearlyFull > s.status(primary).log_bytes; });
+  const Lsn then = s.status(primary).commit_lsn;
+  s.run_for(500);
+  s.tell("The disk is well again");
+  s.disk(primary).latency = s.cluster().plan().disk_latency;
+  s.until(20'000, "all go on", [&] { return s.status(primary).commit_lsn.value > then.value + 500; });
+  s.expect(s.revision() == revision, "nobody was dropped for that");
+  s.end();
+}
 void smallest_log(Plan& plan) {
   plan.log_bytes = wal::kLogBlocksMin * kBlockBytes;
   plan.clients.large_one_in = 1'000'000;  // Whole chunks would not go through the log.
@@ -199,6 +215,41 @@ void emptied_then_written(Story& s) {
   s.expect(s.replica(away).rebuilt_chunks > 0, "by a rebuild");
   s.end();
 }
+// A primary that is deposed has more in its log than was ever committed. By the time it is back its successor has given the same
+// numbers to other records, and the log no longer has them: what changed since is counted from what was committed.
+void deposed_with_a_long_tail(Story& s) {
+  constexpr std::uint64_t kLeafBlocks = snapshot::kLeafChunks * kChunkBlocks, kMuch = 1'500, kTail = 30;
+  Cluster& c = s.cluster();
+  const NodeId old = s.primary();
+  s.rest();
+  for (const auto& each : c.nodes()) s.checkpoint(each->id());
+  if (!s.goes_on()) return;
+  s.tell("The primary is cut off, and logs what nobody else has");
+  s.cut_from_peers(old);
+  s.coordinator_of(old, false);
+  const Lsn committed = s.replica(old).commit;
+  for (std::uint64_t i = 0; i < kTail; ++i) c.clients().start_one(old, OpKind::write, 0, BlockRange{Lba(i), BlockCount(1)});
+  s.until(300, "it is in its log", [&] { return s.replica(old).durable.value >= committed.value + kTail; });
+  s.fault_happened(s.replica(old).commit == committed, "and not committed");
+  if (!s.goes_on()) return;
+  c.die(old, Death::killed);
+  s.until(kSilentTakeOverMs, "another one serves", [&] { return s.serves_elsewhere(old); });
+  s.tell("It writes one block, far from all others");
+  s.expect(s.operate(OpKind::write, 0, BlockRange{Lba(3 * kLeafBlocks), BlockCount(1)}) == Errc{}, "it does");
+  s.expect(c.invariants().committed().value < committed.value + kTail, "with a number that the old primary gave to something else");
+  s.tell("The log goes round by writes elsewhere");
+  const Lsn then = c.invariants().committed();
+  s.work_again();
+  s.until(60'000, "it has", [&] { return c.invariants().committed().value > then.value + kMuch; });
+  s.clients_rest();
+  if (!s.goes_on()) return;
+  s.mend_to_peers(old);
+  s.coordinator_of(old, true);
+  c.start(old);
+  s.until(20'000, "the old primary is in sync again", [&] { return s.in_step(old); });
+  s.expect(s.replica(old).rebuilt_chunks > 0, "by a rebuild");
+  s.end();
+}
 void written_at_the_beginning(Plan& plan) {
   smallest_log(plan);
   plan.clients.volumes = 1;
@@ -237,6 +288,8 @@ constexpr Scenario kMomentStories[] = {
     {"K5", "a block of the primary differs from the others'", primary_differs},
     {"K6", "what was emptied is emptied by a delta", emptied_then_written, written_at_the_beginning},
     {"K7", "a sector of a standby's log cannot be read", log_cannot_be_read},
+    {"K8", "the log of the primary is full", log_of_the_primary_is_full, smallest_log},
+    {"K9", "a deposed primary comes back with more than was ever committed", deposed_with_a_long_tail, written_at_the_beginning},
 };
 
 }  // namespace
