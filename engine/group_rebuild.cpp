@@ -9,6 +9,7 @@
 #include "base/planted.h"
 #include "base/text.h"
 #include "engine/group_impl.h"
+#include "engine/mender.h"
 #include "engine/operation.h"
 #include "engine/volume_impl.h"
 #include "engine/volume_operation.h"

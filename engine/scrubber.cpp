@@ -117,7 +117,8 @@ Task<bool> Scrubber::scrub_volume(VolumeId id) {
     status_.leaves_done += std::min(leaf, end) - from;
     if (leaf >= end) co_return true;
     if (next) {
-      const bool done = co_await scrub_leaf(volume, leaf++);
+      const std::uint64_t index = leaf++;
+      const bool done = co_await scrub_leaf(volume, index);
       if (!done) co_return false;
       ++status_.leaves_done;
     }
