@@ -70,7 +70,7 @@ void Cluster::disk_is_bad(NodeId id) {
 }
 
 void Cluster::look_at_bad_copy() {
-  if (bad_copy_ && truth().in_sync.size() == 1 && truth().has_in_sync(*bad_copy_)) beyond_promise_ = true;
+  if (bad_copy_ && truth().has_in_sync(*bad_copy_) && !others_have_everything(bad_copy_->node)) beyond_promise_ = true;
 }
 
 bool Cluster::others_have_everything(NodeId id) {

@@ -84,8 +84,8 @@ class Cluster final : private DoorOwner, private ClientNetwork {
   void violation(std::string what) override;
   const std::optional<std::string>& violation() const { return violation_; }
 
-  // The node's disk rots or lies from now on. Nothing is promised once such a copy is the last one in sync: it may then rightly
-  // serve nobody, or not everything. That nothing wrong is served is checked all the same.
+  // The node's disk rots or lies from now on. Nothing is promised once such a copy is the last one in sync, besides those whose disks
+  // were replaced: it may then rightly serve nobody, or not everything. That nothing wrong is served is checked all the same.
   void disk_is_bad(NodeId id);
   // Is there a disk, not the bad one and not one that has been replaced since, that is in sync besides this node's?
   bool others_have_everything(NodeId id);
