@@ -93,6 +93,7 @@ struct Reactor::Impl {
   void run_remote_jobs();
   void fire_timers(Executor& executor);
   void arm_timer();
+  void arm_wake_ups();
   void spin(const Executor& flows);
   void block(const Executor& flows);
   void look();
@@ -167,6 +168,13 @@ void Reactor::Impl::arm_timer() {
   ENSURE(result == 0);
 }
 
+// What ends a wait when no request does; nothing to do when it is so already.
+void Reactor::Impl::arm_wake_ups() {
+  timer_signal.arm(*ring);
+  remote_signal.arm(*ring);
+  arm_timer();
+}
+
 // Looks for something to do for a while: a sleeping core takes longer to wake up than a fast disk to answer. Each time in vain is
 // followed by twice as many waits without it, so that an idle reactor, or one with slow disks, burns next to nothing.
 void Reactor::Impl::spin(const Executor& flows) {
@@ -195,10 +203,9 @@ void Reactor::Impl::spin(const Executor& flows) {
 // Waits for whatever comes first. The kernel's flag that there is something to run may stay when there is nothing (seen on
 // 6.18), so the wait is for a completion, which cannot be claimed.
 void Reactor::Impl::block(const Executor& flows) {
-  timer_signal.arm(*ring);
-  remote_signal.arm(*ring);
-  arm_timer();
+  arm_wake_ups();
   spin(flows);
+  arm_wake_ups();  // The look may have collected one of them: whoever slept without it would sleep for ever.
   sleeping.store(true);
   // Who came before that store wrote no eventfd: look once more.
   if (flows.idle() && !remote_waiting.load()) {

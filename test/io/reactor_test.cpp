@@ -76,6 +76,35 @@ TEST(Reactor, Spinning_InVain_BecomesRare) {
   EXPECT_LE(reactor->stats().spins.get() - reactor->stats().spin_hits.get(), 20u);
 }
 
+Task<void> busy_past(Clock* clock, BootNs due, Timer* cancelled, std::vector<int>* order) {
+  while (clock->now() < due + microseconds(200)) {}
+  cancelled->cancel();
+  Timer timer(*clock);
+  co_await timer.after(milliseconds(2));
+  order->push_back(2);
+}
+
+// The timerfd went off while a flow was busy, nobody had a use for it any more, and the look before the next wait collects it:
+// the wait for the next timer needs it all the same.
+TEST(Reactor, TimerSignal_CollectedByTheLookBeforeTheWait_IsArmedAgain) {
+  const auto reactor = make_reactor({.buffer_bytes = 1 << 20, .spin = microseconds(20)});
+  std::vector<int> order;
+  Scope scope(*reactor);
+  // One wait with a look in vain, so that the next one goes without and the one after that, which matters, looks again.
+  run_task(*reactor, sleep_and_note(&reactor->clock(), reactor->clock().now() + milliseconds(1), 1, &order));
+  const auto before = reactor->stats().blocks.get();
+  Timer timer(reactor->clock());
+  const BootNs due = reactor->clock().now() + milliseconds(30);
+  scope.spawn([](Timer* t, BootNs at) -> Task<void> { co_await t->until(at); }(&timer, due));
+  std::thread poster([&] {  // Once the reactor sleeps until then.
+    while (reactor->stats().blocks.get() == before) std::this_thread::yield();
+    reactor->post_remote([&] { scope.spawn(busy_past(&reactor->clock(), due, &timer, &order)); });
+  });
+  run_task(*reactor, join(&scope));
+  poster.join();
+  EXPECT_EQ(order, (std::vector<int>{1, 2}));
+}
+
 // Timers that are cancelled or moved later leave the timerfd early; the next sleep must still wake up.
 TEST(Reactor, Timer_ArmedAfterACancelledEarlierOne_StillFires) {
   const auto reactor = make_reactor();
