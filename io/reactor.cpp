@@ -90,7 +90,7 @@ struct Reactor::Impl {
       : options(o), clock(executor), buffers(executor, o.buffer_bytes) {}
 
   Result<void> start();
-  void run_remote_jobs();
+  bool run_remote_jobs();
   void fire_timers(Executor& executor);
   void arm_timer();
   void arm_wake_ups();
@@ -136,8 +136,9 @@ void Reactor::post_remote(std::move_only_function<void()> job) {
   ENSURE(written == sizeof one || errno == EAGAIN);
 }
 
-void Reactor::Impl::run_remote_jobs() {
-  if (!remote_waiting.load(std::memory_order_relaxed)) return;
+// True: there were some.
+bool Reactor::Impl::run_remote_jobs() {
+  if (!remote_waiting.load(std::memory_order_relaxed)) return false;
   remote_waiting.store(false);
   {
     std::lock_guard lock(remote_mutex);
@@ -145,6 +146,7 @@ void Reactor::Impl::run_remote_jobs() {
   }
   for (auto& job : remote_now) job();
   remote_now.clear();
+  return true;
 }
 
 void Reactor::Impl::fire_timers(Executor& executor) {
@@ -230,9 +232,10 @@ void Reactor::turn(Waiting waiting) {
   Impl& impl = *impl_;
   impl.ring->bind();
   impl.stats.turns.add();
-  impl.run_remote_jobs();
+  const bool came = impl.run_remote_jobs();
   impl.fire_timers(*this);
-  if (waiting == Waiting::block && idle() && !impl.stopping) {
+  // What came from another thread may have been all that the caller waits for: it looks before anything else is waited for.
+  if (waiting == Waiting::block && idle() && !came && !impl.stopping) {
     impl.block(*this);
     impl.run_remote_jobs();
     impl.fire_timers(*this);

@@ -34,6 +34,17 @@ TEST_F(WorkerTest, Answer_ComesHome) {
   EXPECT_EQ(answer, 42);
 }
 
+// The answer resumes its flow at once, in the turn that finds it, and may be the last thing that happens: that turn must not sleep.
+TEST_F(WorkerTest, AnswerThatIsThereBeforeTheTurn_EndsIt) {
+  Scope scope(*reactor);
+  scope.spawn(ask());
+  reactor->turn(Reactor::Waiting::poll);
+  begin.release();
+  worker.reset();  // Carried out and told.
+  reactor->turn(Reactor::Waiting::block);
+  EXPECT_EQ(answer, 42);
+}
+
 // Before the job is carried out, and after it was carried out but before home hears of it.
 TEST_F(WorkerTest, FlowThatEndsFirst_IsNotResumed) {
   for (const bool carried_out : {false, true}) {
