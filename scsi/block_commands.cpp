@@ -41,7 +41,10 @@ Received received(const Command& command) {
 Task<void> Server::run_read(Command* command) {
   const Executing executing(this, command->nexus);
   if (command->aborted) co_return;
-  if (Verdict v = recheck(*command); !v.ok()) co_return finish(*command, v);
+  if (Verdict v = recheck(*command); !v.ok()) {
+    co_await refuse_late(command, v);
+    co_return;
+  }
   const BlockCdb cdb = parse_blocks(command->cdb.data());
   // Blocks that the initiator has no room for are not fetched: the transport sends expected_bytes at most.
   const std::uint64_t room = command->wants_read ? command->expected_bytes : 0;
@@ -118,7 +121,10 @@ Task<Verdict> Server::write_received(Command* command) {
 Task<void> Server::run_write(Command* command) {
   const Executing executing(this, command->nexus);
   if (command->aborted) co_return;
-  if (Verdict v = recheck(*command); !v.ok()) co_return finish(*command, v);
+  if (Verdict v = recheck(*command); !v.ok()) {
+    co_await refuse_late(command, v);
+    co_return;
+  }
   const Received data = received(*command);
   Verdict verdict;
   if (data.tail_bytes == 0)
@@ -162,7 +168,10 @@ Task<Verdict> Server::verify_blocks(Command* command, BlockRange range, ByteChec
 Task<void> Server::run_verify(Command* command) {
   const Executing executing(this, command->nexus);
   if (command->aborted) co_return;
-  if (Verdict v = recheck(*command); !v.ok()) co_return finish(*command, v);
+  if (Verdict v = recheck(*command); !v.ok()) {
+    co_await refuse_late(command, v);
+    co_return;
+  }
   const BlockCdb cdb = parse_blocks(command->cdb.data());
   const ByteCheck how = byte_check(command->cdb.data());
   BlockRange range{cdb.first, cdb.count};
@@ -174,7 +183,10 @@ Task<void> Server::run_verify(Command* command) {
 Task<void> Server::run_write_verify(Command* command) {
   const Executing executing(this, command->nexus);
   if (command->aborted) co_return;
-  if (Verdict v = recheck(*command); !v.ok()) co_return finish(*command, v);
+  if (Verdict v = recheck(*command); !v.ok()) {
+    co_await refuse_late(command, v);
+    co_return;
+  }
   Verdict verdict = co_await write_received(command);
   const BlockRange range = received(*command).touched();
   if (verdict.ok()) verdict = co_await verify_blocks(command, range, byte_check(command->cdb.data()));
@@ -184,7 +196,10 @@ Task<void> Server::run_write_verify(Command* command) {
 Task<void> Server::run_compare_and_write(Command* command) {
   const Executing executing(this, command->nexus);
   if (command->aborted) co_return;
-  if (Verdict v = recheck(*command); !v.ok()) co_return finish(*command, v);
+  if (Verdict v = recheck(*command); !v.ok()) {
+    co_await refuse_late(command, v);
+    co_return;
+  }
   const BlockCdb cdb = parse_blocks(command->cdb.data());
   if (cdb.count.value == 0) co_return;
   const std::size_t half = cdb.count.value * kBlockBytes;
@@ -205,7 +220,10 @@ Task<void> Server::run_compare_and_write(Command* command) {
 Task<void> Server::run_or_write(Command* command) {
   const Executing executing(this, command->nexus);
   if (command->aborted) co_return;
-  if (Verdict v = recheck(*command); !v.ok()) co_return finish(*command, v);
+  if (Verdict v = recheck(*command); !v.ok()) {
+    co_await refuse_late(command, v);
+    co_return;
+  }
   const BlockRange range = received(*command).touched();
   for (std::uint64_t done = 0; done < range.count.value; done += kPieceBlocks) {
     if (command->aborted) co_return;
@@ -231,7 +249,10 @@ Task<void> Server::run_write_same(Command* command) {
   constexpr std::uint64_t kStepBlocks = 4096;  // 16 MiB: an abort is noticed in between.
   const Executing executing(this, command->nexus);
   if (command->aborted) co_return;
-  if (Verdict v = recheck(*command); !v.ok()) co_return finish(*command, v);
+  if (Verdict v = recheck(*command); !v.ok()) {
+    co_await refuse_late(command, v);
+    co_return;
+  }
   const BlockCdb cdb = parse_blocks(command->cdb.data());
   const BlockRange range{cdb.first, cdb.count};
   const bool no_data = command->data_out_bytes == 0;

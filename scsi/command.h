@@ -78,6 +78,9 @@ struct Command {
   MorePieces data_out_more;               // Empty unless data_out_bytes exceeds kPieceBytes.
   std::uint32_t data_out_bytes = 0;
 
+  // plan() found that a reservation is in the way; execute() tells it, once nobody else can have served meanwhile.
+  bool conflicts = false;
+
   // The outcome, written by the command set.
   Status status = Status::good;
   Sense sense;

@@ -186,7 +186,10 @@ Task<void> Server::run_receive_copy_results(Command* command) {
 Task<void> Server::run_extended_copy(Command* command) {
   const Executing executing(this, command->nexus);
   if (command->aborted) co_return;
-  if (Verdict v = recheck(*command); !v.ok()) co_return finish(*command, v);
+  if (Verdict v = recheck(*command); !v.ok()) {
+    co_await refuse_late(command, v);
+    co_return;
+  }
   const auto page = inquiry_vpd(volume_, options_, LogicalUnit::volume, command->nexus->ports.target_port, 0x83);
   CopyRequest request =
       decode_extended_copy(command->data_out.bytes().first(command->data_out_bytes), volume_.capacity(), *page);
@@ -211,7 +214,10 @@ Task<void> Server::run_control(Command* command, Op op) {
   const Executing executing(this, command->nexus);
   if (command->aborted) co_return;
   if (unit_of(*command) == LogicalUnit::volume) {
-    if (Verdict v = recheck(*command); !v.ok()) co_return finish(*command, v);
+    if (Verdict v = recheck(*command); !v.ok()) {
+    co_await refuse_late(command, v);
+    co_return;
+  }
   }
   switch (op) {
     case Op::inquiry: co_await run_inquiry(command); break;

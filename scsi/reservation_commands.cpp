@@ -67,7 +67,10 @@ Nexus* Server::find_nexus(const PortPair& ports) const {
 Task<void> Server::run_pr_in(Command* command) {
   const Executing executing(this, command->nexus);
   if (command->aborted) co_return;
-  if (Verdict v = recheck(*command); !v.ok()) co_return finish(*command, v);
+  if (Verdict v = recheck(*command); !v.ok()) {
+    co_await refuse_late(command, v);
+    co_return;
+  }
   std::vector<std::byte> data;
   switch (cdb_byte(command->cdb.data(), 1) & 0x1f) {
     case 0x00: data = pr_in_read_keys(reservations_); break;
@@ -82,6 +85,21 @@ Task<void> Server::run_pr_in(Command* command) {
   co_await reply(command, std::move(data), load_be<std::uint16_t>(&command->cdb[7]));
 }
 
+// That a reservation is in the way is something this node knows; another one may serve by now, and know better.
+Task<void> Server::refuse_late(Command* command, Verdict verdict) {
+  if (verdict.status == Status::reservation_conflict) {
+    auto served = co_await volume_.confirm_served();
+    if (command->aborted) co_return;
+    if (!served) verdict = store_error(served.error());
+  }
+  finish(*command, verdict);
+}
+
+Task<void> Server::run_conflict(Command* command) {
+  const Executing executing(this, command->nexus);
+  co_await refuse_late(command, conflict());
+}
+
 Task<void> Server::run_pr_out(Command* command) {
   Executing executing(this, command->nexus);
   const DecodedPrOut decoded =
@@ -90,7 +108,10 @@ Task<void> Server::run_pr_out(Command* command) {
   co_await reservation_turn_.acquire();
   Turn turn(&reservation_turn_);
   if (command->aborted) co_return;
-  if (Verdict v = recheck(*command); !v.ok()) co_return finish(*command, v);
+  if (Verdict v = recheck(*command); !v.ok()) {
+    co_await refuse_late(command, v);
+    co_return;
+  }
   if (legacy_holder_) co_return finish(*command, conflict());
   std::vector<std::uint16_t> target_ports;
   for (const PortGroup& group : volume_.cluster_view().groups) target_ports.push_back(group.id);

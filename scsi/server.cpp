@@ -172,12 +172,18 @@ Plan Server::plan(Command& command) {
   const Lookup found = look_up(command);
   if (report_attention(command, found.entry)) return Plan{.execute = false};
   if (!found.entry) return refuse(command, found.verdict);
-  if (Verdict v = gate(command, *found.entry); !v.ok()) return refuse(command, v);
+  if (Verdict v = gate(command, *found.entry); !v.ok()) {
+    if (v.status != Status::reservation_conflict) return refuse(command, v);
+    command.conflicts = true;
+    command.data_in_bytes = 0;
+    return Plan{};
+  }
   if (Verdict v = check_usage(*found.entry, command.cdb.data()); !v.ok()) return refuse(command, v);
   return plan_command(command, *found.entry);
 }
 
 Task<void> Server::execute(Command& command) {
+  if (command.conflicts) return run_conflict(&command);
   const Lookup found = look_up(command);
   ENSURE(found.entry != nullptr);
   switch (found.entry->op) {

@@ -48,6 +48,8 @@ class Server final : public DeviceServer, private VolumeObserver {
   Lookup look_up(const Command& command) const;
   Verdict gate(const Command& command, const OpcodeEntry& entry) const;
   Verdict recheck(const Command& command) const;
+  Task<void> refuse_late(Command* command, Verdict verdict);
+  Task<void> run_conflict(Command* command);
   Verdict check_state(Needs needs) const;
   Verdict check_reservations(const Nexus& nexus, Access access) const;
   bool report_attention(Command& command, const OpcodeEntry* entry);

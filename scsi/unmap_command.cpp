@@ -76,7 +76,10 @@ Task<void> unmap_one(Unmapping* all, BlockRange range) {
 Task<void> Server::run_unmap(Command* command) {
   const Executing executing(this, command->nexus);
   if (command->aborted) co_return;
-  if (Verdict v = recheck(*command); !v.ok()) co_return finish(*command, v);
+  if (Verdict v = recheck(*command); !v.ok()) {
+    co_await refuse_late(command, v);
+    co_return;
+  }
   UnmapList list = decode(command->data_out.bytes().first(command->data_out_bytes), volume_.capacity());
   if (!list.verdict.ok()) co_return finish(*command, list.verdict);
   join_touching(list.ranges);

@@ -224,6 +224,18 @@ TEST(PrIn, DeposedMeanwhile_TellsNothing) {
   EXPECT_EQ(pr_out(bench, bench.a, kReserve, 1, 0, 1)->asc(), 0x040bu);
 }
 
+// The same for a command that a reservation is in the way of, whenever that is noticed.
+TEST(Fencing, DeposedMeanwhile_NoConflictIsTold) {
+  ScsiBench bench;
+  reserve_for_a(bench);
+  EXPECT_EQ(bench.send(bench.b, cdb10(0x2a, 0, 1), blocks_of(1, 1))->status(), Status::reservation_conflict);
+  EXPECT_EQ(bench.send(bench.b, cdb10(0x2a, 0, 2), blocks_of(2, 1))->status(), Status::reservation_conflict);
+  bench.volume.fail_with(Operation::confirm_served, Errc::fenced);
+  EXPECT_EQ(bench.send(bench.b, cdb10(0x2a, 0, 1), blocks_of(1, 1))->asc(), 0x040bu);
+  EXPECT_EQ(bench.send(bench.b, cdb10(0x2a, 0, 2), blocks_of(2, 1))->asc(), 0x040bu);
+  EXPECT_EQ(bench.volume.calls(Operation::write), 0u);
+}
+
 TEST(PrIn, FullStatus_CarriesTransportIdsThatCanBeSentBack) {
   ScsiBench bench;
   reserve_for_a(bench);
@@ -294,7 +306,7 @@ TEST(LegacyReserve, ByOne_ExcludesTheOtherFromNearlyEverything) {
   EXPECT_EQ(bench.send(bench.a, reserve6())->status(), Status::good);
   EXPECT_EQ(bench.send(bench.b, reserve6())->status(), Status::reservation_conflict);
   EXPECT_EQ(bench.send(bench.b, octets({0, 0, 0, 0, 0, 0}))->status(), Status::reservation_conflict);
-  EXPECT_EQ(bench.send(bench.b, cdb10(0x28, 0, 1), {}, 4096)->status(), Status::reservation_conflict);
+  EXPECT_EQ(bench.send(bench.b, cdb10(0x2a, 0, 2), blocks_of(2, 1))->status(), Status::reservation_conflict);
   EXPECT_EQ(bench.send(bench.b, octets({0x12, 0, 0, 0, 36, 0}), {}, 36)->status(), Status::good);
   EXPECT_EQ(pr_out(bench, bench.a, kRegister, 0, 1)->status(), Status::reservation_conflict);
   EXPECT_EQ(bench.send(bench.b, release6())->status(), Status::good);  // Good, and without effect.
