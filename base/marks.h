@@ -56,6 +56,10 @@ namespace holdfast {
   M(register_unknown, "nobody knows whether the register changed")                                    \
   M(role_claim_abandoned, "a claim's nonce is forgotten")                                             \
   M(role_longer_log_first, "a copy with a longer log goes first")                                     \
+  M(role_waited_for_hellos, "a copy that has just started waits for the others' hello")               \
+  M(scrub_hole_compared, "a scrub compares what is a hole here with another copy's page")              \
+  M(role_lagging_waits, "a copy that is to be rebuilt leaves the set first")                          \
+  M(role_released_unreadable_tail, "a primary that cannot read its own tail releases")                \
   M(role_bind_behind_bind, "a newer epoch comes while one is being bound")                            \
   M(role_gave_way, "a primary that serves nobody keeps the others in sync")                           \
   M(role_released_helpless, "a primary without lease and coordinator releases")                       \

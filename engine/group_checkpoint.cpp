@@ -63,6 +63,7 @@ Task<Result<void>> GroupImpl::checkpoint_locked(bool clean) {
   // From here to the freeze inside Store::checkpoint nothing suspends: the point and the pages are of one instant.
   snapshot::CheckpointPoint point;
   point.applied = pending_.applied(Lsn(commit_lsn_));
+  point.committed = Lsn(commit_lsn_);
   point.durable = log_.durable_lsn();
   point.durable_position = log_.durable_position();
   point.tail = log_.tail_for(point.applied);

@@ -108,6 +108,10 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   // Rebuild (group_rebuild.cpp): what another copy asks, and the fetching of what this one lacks.
   Task<Result<rebuild::Answer>> answer(rebuild::Question question);
   Task<Result<void>> rebuild(rebuild::Peer* peer, bool whole);
+  // Blocks that were overwritten in place by what is not known to be committed match nothing, and are not rotten.
+  // Never more than half of the ring, each record's header counted: the start of the next epoch must find room.
+  std::uint64_t tail_bytes_max() const { return std::min(options_.tail_bytes_max, log_.geometry().blocks * kBlockBytes / 2); }
+  bool is_behind_its_maps() const { return unfit_ || commit_lsn_ < replayed_lsn_; }
   bool is_rebuilding() const { return rebuilding_; }
   // A rebuild dropped the volume, and was interrupted before its image counted: the log goes on before the volume's deletion.
   bool was_dropped(VolumeId id) const { return unfit_ && id.value < store_.superblock().next_volume_id; }
@@ -179,6 +183,7 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   Task<Result<rebuild::Answer>> answer_leaf(snapshot::StoredVolume* volume, std::uint64_t from, Lsn since);
   Task<Result<rebuild::Answer>> answer_chunk(VolumeImpl* volume, std::uint64_t chunk);
   Task<Result<rebuild::Answer>> answer_reservations(VolumeImpl* volume);
+  Task<Result<rebuild::Answer>> answer_next_leaf(snapshot::StoredVolume* volume, std::uint64_t from, std::uint64_t end);
   Task<Result<rebuild::Answer>> answer_contents(VolumeImpl* volume, std::uint64_t leaf, Lsn at_least);
   Task<Result<rebuild::Answer>> answer_block(VolumeImpl* volume, std::uint64_t block, std::uint64_t checksum);
   Task<Result<rebuild::Target::Done>> compare_with(rebuild::Peer* peer, Lsn base);

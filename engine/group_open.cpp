@@ -127,7 +127,9 @@ Task<Result<void>> GroupImpl::recover() {
   log_service_.noted(RecordKind::write, Lsn(sb.applied_lsn));  // Of whatever kind it was.
   std::memcpy(coordinator_.data(), sb.coordinator, coordinator_.size());
   // A single copy is all that has to have a record.
-  const std::uint64_t committed = ports_.coordinator ? std::max(sb.applied_lsn, scanned->commit_lsn) : end.value;
+  // The maps may be ahead of what the log's headers know: a checkpoint takes what is applied out of order.
+  const std::uint64_t known = std::max({sb.applied_lsn, scanned->commit_lsn, std::min(sb.commit_lsn, end.value)});
+  const std::uint64_t committed = ports_.coordinator ? known : end.value;
   CO_TRY(co_await replay_all(Lsn(committed)));
   replayed_lsn_ = end.value;
   // A chunk for each, and the pages that may be new above it, twice.

@@ -30,7 +30,8 @@ Task<Result<Answer>> GroupImpl::answer(Question question) {
   if (failed_ || stopping_) co_return fail(Errc::closed);
   // Only who serves knows for certain what is committed.
   const bool leads = replica_->machine().role() == Role::primary;
-  const bool of_any_copy = question.kind == QuestionKind::block || question.kind == QuestionKind::contents;
+  const bool of_any_copy = question.kind == QuestionKind::block || question.kind == QuestionKind::contents ||
+                           question.kind == QuestionKind::next_leaf;
   if (!of_any_copy && !replica_->is_open()) co_return fail(leads ? Errc::busy : Errc::fenced);
   if (question.kind == QuestionKind::image) {
     auto image = co_await answer_image();
@@ -46,6 +47,7 @@ Task<Result<Answer>> GroupImpl::answer(Question question) {
     case QuestionKind::chunk: answer = co_await answer_chunk(volume, question.index); break;
     case QuestionKind::reservations: answer = co_await answer_reservations(volume); break;
     case QuestionKind::contents: answer = co_await answer_contents(volume, question.index, Lsn(question.detail)); break;
+    case QuestionKind::next_leaf: answer = co_await answer_next_leaf(&volume->stored(), question.index, question.detail); break;
     case QuestionKind::block: answer = co_await answer_block(volume, question.index, question.detail); break;
   }
   co_return answer;
@@ -143,6 +145,16 @@ Task<Result<Answer>> GroupImpl::answer_reservations(VolumeImpl* volume) {
   co_return answer;
 }
 
+Task<Result<Answer>> GroupImpl::answer_next_leaf(StoredVolume* volume, std::uint64_t from, std::uint64_t end) {
+  std::uint64_t behind = 0;
+  end = std::min(end, volume->leaf_count());
+  auto found = co_await volume->map->next_leaf(std::min(from, end), end, &behind);
+  if (!found) co_return fail(found.error());
+  Answer answer;
+  answer.index = *found;
+  co_return answer;
+}
+
 // By its content: of whatever age this copy is, the asker gets what it should have, or nothing.
 Task<Result<Answer>> GroupImpl::answer_block(VolumeImpl* volume, std::uint64_t block, std::uint64_t checksum) {
   if (block >= volume->capacity().value) co_return fail(Errc::out_of_range);
@@ -216,7 +228,7 @@ Task<Result<void>> GroupImpl::adopt_image(const rebuild::Target::Done* done) {
   if (!planted(Bug::delta_without_holes)) store_.changes_are_known_since(image.lsn);
   store_.consumers().replace(image.consumers, image.lsn);
   snapshot::CheckpointPoint point;
-  point.applied = point.durable = image.lsn;
+  point.applied = point.committed = point.durable = image.lsn;
   const wal::LogPoint reached{image.lsn, image.chain_xxh3, image.written_blocks};
   point.tail = log_.cursor_for_restart(reached);
   point.durable_position = point.retained_position = point.tail.position;

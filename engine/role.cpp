@@ -89,6 +89,7 @@ void RoleMachine::disconnected(BootNs, NodeId node, SessionId session, LinkEnd h
   if (p.session != session) return;
   p.session = SessionId();
   p.hello.reset();
+  p.lagging_at.reset();
   p.match_sent = p.matched = false;
   p.acked = Lsn();
   p.was_reset = how == LinkEnd::reset;
@@ -184,6 +185,7 @@ void RoleMachine::see(BootNs now, std::uint64_t revision, const Register& value)
   if (pending_) return;
   obligations_ = promised_ = value.in_sync;
   update_commit();
+  for (Peer& p : peers_) tell_lagging(p);
 }
 
 void RoleMachine::resolve_pending(BootNs now) {

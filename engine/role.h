@@ -76,6 +76,8 @@ class RoleMachine {
   void leave();
   // Primary: what the member still lacks is not in the log any more.
   void fell_behind(NodeId node, SessionId session);
+  // Primary: the same, and nobody has it: what is not committed cannot be read here any more.
+  void cannot_read_tail(BootNs now, NodeId node, SessionId session);
   // Primary: the member does not have what it should: all of it is to be compared, whatever its log says.
   void distrust(NodeId node);
   void initiator_heard(BootNs now) { initiator_heard_ = now; }
@@ -156,6 +158,7 @@ class RoleMachine {
     Uuid promise_of{};               // Incarnation.
     BootNs next_beat{};
     bool rebuild_asked = false;      // Its log and mine share nothing that I can ship on.
+    std::optional<Lsn> lagging_at;   // To be told so in this session, once it is owed nothing: what they share.
     Uuid distrusted{};               // Of this incarnation all is to be compared, until it says itself that it knows.
     Progress progress;
   };
@@ -191,6 +194,7 @@ class RoleMachine {
   bool may_claim(BootNs now) const;
   bool lets_a_longer_log_go_first(BootNs now);
   bool start_wait_is_over(BootNs now) const;
+  bool waits_for_hellos(BootNs now) const;
   void claim(BootNs now);
   void won(BootNs now);
   void readopt(BootNs now);  // A planted bug.
@@ -208,6 +212,8 @@ class RoleMachine {
   void become_primary(BootNs now);
   void demote(BootNs now);
   void on_hello(BootNs now, Peer& from);
+  void asks_for_rebuild(Peer& p, Lsn shared);
+  void tell_lagging(Peer& p);
   void on_ack(Peer& from, const Ack& ack);
   void on_promise(Peer& from, const Beat& beat);
   void update_commit();

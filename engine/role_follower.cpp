@@ -87,10 +87,10 @@ void RoleMachine::on_match(Peer& leader, const MatchAt& match) {
 // The primary cannot ship what I lack; nothing is cut, and nothing follows in this session.
 void RoleMachine::on_lagging(Peer& leader, const Lagging& lagging) {
   const bool mine = leader.session == leader_session_ && lagging.epoch == bound_.epoch && !binding_to_ && role_ != Role::primary;
-  if (!mine || cutting_) return;
+  if (!mine) return;
   matched_ = false;
   lagging_ = lagging;
-  if (role_ != Role::follower) return;  // A claim may still land. It is said once, and heeded when the claim is given up.
+  if (cutting_ || role_ != Role::follower) return;  // A claim may still land. It is said once, and heeded when the claim is given up.
   lagging_.reset();
   ask(RebuildFrom{leader.session, lagging.shared < log_->applied});
 }
@@ -110,6 +110,7 @@ void RoleMachine::rebuilt(BootNs) {
 void RoleMachine::cut_done(BootNs, SessionId session) {
   if (!cutting_ || session != leader_session_) return;
   cutting_ = false;
+  if (lagging_) return on_lagging(peer(leader_), Lagging(*lagging_));
   matched_ = true;
   send(peer(leader_), Ack{bound_.epoch, log_->durable});
   acked_ = log_->durable;
@@ -181,19 +182,36 @@ void RoleMachine::consider_claim(BootNs now) {
   read_register(now);
 }
 
+// A process that has just started knows nothing of the other copies yet: may one of them have more?
+bool RoleMachine::waits_for_hellos(BootNs now) const {
+  return view_.epoch != Epoch() && now < start_.now + milliseconds(start_.timing.hello_wait_ms);
+}
+
 // The end of a log that rots while its node is down looks like a torn tail and is cut, though it was acknowledged. Who still
 // has it leads, if it is there and can; what of it was never acknowledged may commit as well. Not for ever: what a hello says
 // was so at the time of the hello.
 bool RoleMachine::lets_a_longer_log_go_first(BootNs now) {
   if (released_ != Epoch() && released_ == view_.epoch) return false;  // I am the one who is to go first.
   const auto end_of = [](const wal::EpochHistory& history, Lsn end) { return std::pair(history.at(end), end); };
-  const bool someone = std::any_of(peers_.begin(), peers_.end(), [&](const Peer& p) {
-    return p.session != SessionId() && p.hello && p.coordinator_reached && !p.hello->needs_rebuild && view_.has_in_sync(p.hello->copy) &&
-           end_of(p.hello->history, p.hello->end) > end_of(log_->history, log_->end);
-  });
-  if (!someone) {
+  const bool early = waits_for_hellos(now);
+  const bool known_early = early || deferring_since_.has_value();  // What was heard in time counts for all of the patience.
+  bool unheard = false;
+  bool longer = false;
+  for (const Copy& copy : view_.in_sync) {
+    if (copy == self()) continue;
+    const Peer* p = find_peer(copy.node);
+    if (!p || p->session == SessionId() || !p->hello) {
+      unheard = true;
+      continue;
+    }
+    const Hello& hello = *p->hello;
+    longer = longer || ((p->coordinator_reached || known_early) && hello.copy == copy && !hello.needs_rebuild && !hello.unfit &&
+                        end_of(hello.history, hello.end) > end_of(log_->history, log_->end));
+  }
+  if (!longer) {
     deferring_since_.reset();
-    return false;
+    if (early && unheard) mark(Mark::role_waited_for_hellos);
+    return early && unheard;
   }
   if (!deferring_since_) {
     mark(Mark::role_longer_log_first);

@@ -29,6 +29,7 @@ void RoleMachine::become_primary(BootNs now) {
   obligations_ = promised_ = view_.in_sync;
   for (Peer& p : peers_) {
     p.match_sent = p.matched = p.rebuild_asked = false;
+    p.lagging_at.reset();
     p.acked = p.ever_acked = Lsn();
     p.promise_until = BootNs{};
     p.next_beat = now;
@@ -96,15 +97,14 @@ void RoleMachine::on_hello(BootNs now, Peer& from) {
   const bool went_back = from.promise_of == hello.copy.incarnation && hello.end < from.ever_acked;
   if (went_back) mark(Mark::role_disk_went_back);
   const bool beyond_log = shared && shared->next() < log_->first_kept;
-  // An unfit copy's map may be ahead of its log, by what was committed then; a forced fail-over took some of that back.
-  const bool of_a_lost_history = hello.unfit && hello.history.last() < view_.forced_epoch;
+  // A copy's map may be ahead of what its log is known to have committed; a forced fail-over took some of that back.
+  const bool of_a_lost_history = hello.history.last() < view_.forced_epoch;
   if (hello.maps_lost || from.distrusted != hello.copy.incarnation) from.distrusted = Uuid{};
   const bool distrusted = from.distrusted == hello.copy.incarnation;
   if (of_a_lost_history || distrusted) shared.reset();
   if (!shared || *shared < hello.applied || went_back || beyond_log || hello.needs_rebuild) {
-    from.rebuild_asked = true;
     beat_to(now, from);  // Whom it follows, before what that says.
-    return send(from, Lagging{bound_.epoch, shared.value_or(Lsn())});
+    return asks_for_rebuild(from, shared.value_or(Lsn()));
   }
   from.match_sent = true;
   from.matched = from.rebuild_asked = false;
@@ -130,9 +130,27 @@ void RoleMachine::fell_behind(NodeId node, SessionId session) {
   Peer& p = peer(node);
   if (role_ != Role::primary || p.session != session || !p.match_sent) return;
   p.match_sent = p.matched = false;
-  const Lsn shared = std::exchange(p.acked, Lsn());
+  asks_for_rebuild(p, std::exchange(p.acked, Lsn()));
+}
+
+void RoleMachine::cannot_read_tail(BootNs now, NodeId node, SessionId session) {
+  if (role_ != Role::primary) return;
+  if (handing_over_ || !release_to_somebody(now, Stays::yes)) return fell_behind(node, session);
+  mark(Mark::role_released_unreadable_tail);
+}
+
+// Whoever hears it gives up what it has beyond what it knows to be committed. As long as the register may count on it that is
+// something which may be the last there is: it leaves first (judge_members), and O tells when it has.
+void RoleMachine::asks_for_rebuild(Peer& p, Lsn shared) {
   p.rebuild_asked = true;
-  send(p, Lagging{bound_.epoch, shared});
+  p.lagging_at = shared;
+  tell_lagging(p);
+}
+
+void RoleMachine::tell_lagging(Peer& p) {
+  if (!p.lagging_at || !p.hello || p.session == SessionId()) return;
+  if (owes(p.hello->copy)) return mark(Mark::role_lagging_waits);
+  send(p, Lagging{bound_.epoch, *std::exchange(p.lagging_at, std::nullopt)});
 }
 
 void RoleMachine::distrust(NodeId node) {
@@ -144,8 +162,7 @@ void RoleMachine::distrust(NodeId node) {
   if (p.session == SessionId() || !p.match_sent) return;
   p.match_sent = p.matched = false;
   p.acked = Lsn();
-  p.rebuild_asked = true;
-  send(p, Lagging{bound_.epoch, Lsn()});
+  asks_for_rebuild(p, Lsn());
 }
 
 std::optional<Lsn> RoleMachine::ship_after(NodeId node, SessionId session) const {

@@ -45,7 +45,9 @@ Task<void> Scrubber::run() {
   }
 }
 
-bool Scrubber::gives_up() const { return stopping_ || group_->has_failed() || group_->is_rebuilding() || group_->awaits_rebuild(); }
+bool Scrubber::gives_up() const {
+  return stopping_ || group_->has_failed() || group_->is_rebuilding() || group_->awaits_rebuild() || group_->is_behind_its_maps();
+}
 
 VolumeImpl* Scrubber::open_volume(VolumeId id) const {
   VolumeImpl* volume = group_->volume_of(id);
@@ -115,6 +117,8 @@ Task<bool> Scrubber::scrub_volume(VolumeId id) {
     leaf = next ? *next : behind;
     if (!next) ++status_.unrepaired;
     status_.leaves_done += std::min(leaf, end) - from;
+    if (next && *next > from) co_await compare_holes(volume, from, std::min(*next, end));
+    if (gives_up()) co_return false;
     if (leaf >= end) co_return true;
     if (next) {
       const std::uint64_t index = leaf++;
@@ -196,6 +200,20 @@ Task<std::vector<Scrubber::Other>> Scrubber::ask_contents(VolumeImpl* volume, st
     }
   }
   co_return others;
+}
+
+// What is a hole here may be none on another copy, and then nothing else comes by it.
+Task<void> Scrubber::compare_holes(VolumeImpl* volume, std::uint64_t from, std::uint64_t end) {
+  if (group_->obstacle(group_->reign()) != Errc{}) co_return;  // Only the primary compares.
+  for (const NodeId node : group_->members_in_step()) {
+    for (std::uint64_t leaf = from; leaf < end && !gives_up() && !volume->is_closed(); ++leaf) {
+      auto answer = co_await group_->ask_member(node, rebuild::Question{0, rebuild::QuestionKind::next_leaf, volume->stored().id(), leaf, end});
+      if (!answer || answer->code != Errc{} || answer->index < leaf || answer->index >= end) break;
+      leaf = answer->index;
+      mark(Mark::scrub_hole_compared);
+      co_await compare_leaf(volume, leaf);
+    }
+  }
 }
 
 // A block counts as different when it is so each time, and did not change here between the looks before and after the others'.

@@ -45,6 +45,7 @@ class Scrubber {
   Task<bool> scrub_leaf(VolumeImpl* volume, std::uint64_t leaf);
   Task<void> scrub_pages(VolumeImpl* volume, std::uint64_t leaf);
   Task<void> scrub_chunk(VolumeImpl* volume, std::uint64_t chunk);
+  Task<void> compare_holes(VolumeImpl* volume, std::uint64_t from, std::uint64_t end);
   Task<void> compare_leaf(VolumeImpl* volume, std::uint64_t leaf);
   Task<std::vector<Other>> ask_contents(VolumeImpl* volume, std::uint64_t leaf, Lsn at_least);
   Task<void> judge(VolumeImpl* volume, std::uint64_t block, std::uint64_t mine, std::vector<std::pair<NodeId, std::uint64_t>> others);

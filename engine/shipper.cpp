@@ -15,6 +15,7 @@ namespace {
 
 // The head of a frame with one record fits, whatever the record's length.
 constexpr std::size_t kHeadBytes = BufferPool::kPageBytes;
+constexpr std::uint64_t kRecordCostBytes = 512;  // Of the window: records without payload take memory, too.
 static_assert(sizeof(wal::FrameHeader) + sizeof(wal::AppendBody) + sizeof(wal::RecordOnWire) + 8 * wal::kRecordBlocksMax <= kHeadBytes);
 
 wal::RecordOnWire on_wire(const TailRecord& r) {
@@ -105,12 +106,12 @@ Task<Result<void>> Replica::ship(Session* session, Buffer head, wal::RecordOnWir
   encode_append(body, {&record, 1}, checksums, encoded_);
   std::memcpy(head.data(), encoded_.data(), encoded_.size());
   head = head.slice(0, encoded_.size());
-  const std::uint64_t bytes = payload.size();
+  const std::uint64_t bytes = payload.size() + kRecordCostBytes;
   session->in_flight.push_back({session->next, bytes});
   session->in_flight_bytes += bytes;
   session->next = session->next.next();
   ++shipped_records_;
-  shipped_bytes_ += bytes;
+  shipped_bytes_ += bytes - kRecordCostBytes;
   Frame frame;  // Named: GCC 12 destroys such a temporary twice.
   frame.head = std::move(head);
   frame.payload = std::move(payload);
@@ -125,7 +126,9 @@ Task<Result<void>> Replica::ship_from_log(Session* session) {
   auto read = co_await wal::read_batch(&group_->ports().disk, &group_->ports().buffers, &group_->log(), session->next);
   if (!read) {
     mark(Mark::ship_fell_behind);
-    event([&](RoleMachine& m) { m.fell_behind(session->node, session->id); });
+    const bool uncommitted = session->next > machine_.commit();
+    if (uncommitted) event([&](RoleMachine& m) { m.cannot_read_tail(now(), session->node, session->id); });
+    else event([&](RoleMachine& m) { m.fell_behind(session->node, session->id); });
     co_return Result<void>{};
   }
   for (std::size_t i = 0; i < read->batch.records.size(); ++i) {

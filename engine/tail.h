@@ -73,6 +73,7 @@ class Tail {
   void push(Handle record);
   bool empty() const { return size_ == 0; }
   TailRecord& front() { return *ring_[head_]; }
+  std::size_t size() const { return size_; }
   TailRecord& back() { return *ring_[(head_ + size_ - 1) & (ring_.size() - 1)]; }
   Handle pop_front();
   Handle pop_back();

@@ -186,6 +186,7 @@ Task<Result<std::vector<ProvisioningRun>>> VolumeImpl::provisioning(Lba first, s
   if (obstacle() != Errc{}) co_return fail(obstacle());
   if (first.value >= capacity_.value) co_return fail(Errc::out_of_range);
   VolumeOperation operation(*this);
+  const std::uint64_t reign = group_->reign();
   constexpr std::uint64_t kScanBlocksMax = 1 << 20;  // 4 GiB a call: bounded work, and the answer may end early.
   std::vector<ProvisioningRun> runs;
   const std::uint64_t end = std::min(capacity_.value, first.value + kScanBlocksMax);
@@ -205,10 +206,15 @@ Task<Result<std::vector<ProvisioningRun>>> VolumeImpl::provisioning(Lba first, s
         ++runs.back().range.count.value;
         continue;
       }
-      if (runs.size() == runs_max) co_return runs;
+      if (runs.size() == runs_max) {
+        block = end;
+        break;
+      }
       runs.push_back({BlockRange{Lba(block), BlockCount(1)}, mapped});
     }
   }
+  // As with a read: another node may serve by now, and have data where this one has none.
+  CO_TRY(co_await group_->await_lease(reign));
   co_return runs;
 }
 

@@ -76,7 +76,7 @@ AnswerBody body_of(const Answer& answer) {
 }
 
 Result<Question> question_of(const QuestionBody& body) {
-  if (body.kind < 1 || body.kind > static_cast<std::uint16_t>(QuestionKind::contents)) return bad("a question of an unknown kind");
+  if (body.kind < 1 || body.kind > static_cast<std::uint16_t>(QuestionKind::next_leaf)) return bad("a question of an unknown kind");
   return Question{body.id, static_cast<QuestionKind>(body.kind), VolumeId(body.volume_id), body.index, body.detail};
 }
 

@@ -20,6 +20,7 @@ enum class QuestionKind : std::uint16_t {
   reservations = 4,  // A volume's.
   block = 5,         // The block at `index` of a volume, if its XXH3 is `detail`.
   contents = 6,      // What the blocks of the map page at `index` hold, by their XXH3, as of an LSN from `detail` on.
+  next_leaf = 7,     // The first page of a volume's map from `index` on and before `detail` that is no hole: a hint where to look.
 };
 // Of one map page; a hole has the checksum of zeros.
 inline constexpr std::size_t kLeafContents = snapshot::kLeafChunks * kChunkBlocks;
@@ -36,7 +37,7 @@ struct Question {
 struct Answer {
   std::uint64_t id = 0;
   Errc code{};               // Zero: here it is. not_found: no such volume (any more), or no such block. busy: ask later.
-  std::uint64_t index = 0;   // leaf: of the page; the number of pages when there is none.
+  std::uint64_t index = 0;   // leaf, next_leaf: of the page; the number of pages, or `detail`, when there is none.
   std::uint64_t count = 0;   // leaf: that many pages from there on are holes; zero: the page is the payload.
   Lsn lsn;                   // image, contents: the point. chunk: everything up to it is in the content …
   Lsn reach;                 // … and perhaps some of what follows, up to here.

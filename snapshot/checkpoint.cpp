@@ -119,6 +119,7 @@ void Checkpoint::describe(Superblock& next) const {
   next.capacity_chunks = store_.space_.capacity_chunks();
   next.applied_lsn = point_.applied.value;
   next.durable_lsn = point_.rewind ? point_.durable.value : std::max(point_.durable.value, next.durable_lsn);
+  next.commit_lsn = point_.rewind ? point_.applied.value : std::max(point_.committed.value, next.commit_lsn);
   next.durable_position = std::max(point_.durable_position, next.durable_position);
   next.tail_position = point_.tail.position;
   next.tail_first_lsn = point_.tail.first_lsn;

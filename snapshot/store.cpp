@@ -251,6 +251,7 @@ Task<Result<void>> Store::update_superblock(std::function<void(Superblock&)> cha
   if (written) {
     next.next_volume_id = std::max(next.next_volume_id, superblock_.next_volume_id);
     next.seq_seen = std::max(next.seq_seen, superblock_.seq_seen);
+    next.changes_since_lsn = std::max(next.changes_since_lsn, superblock_.changes_since_lsn);
     // What was noted while the copies were being written stays for the next time.
     next.epoch_count = superblock_.epoch_count;
     std::copy(std::begin(superblock_.epochs), std::end(superblock_.epochs), next.epochs);

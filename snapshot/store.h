@@ -44,6 +44,7 @@ struct StoredVolume {
 // What a checkpoint writes into the superblock; taken at the freeze.
 struct CheckpointPoint {
   Lsn applied;
+  Lsn committed;  // The maps may have what lies between.
   Lsn durable;
   std::uint64_t durable_position = 0;
   wal::LogCursor tail;

@@ -172,7 +172,8 @@ struct Superblock {
   std::uint64_t consumers_lsn;      // The consumers are as this record left them.
   StoredConsumer consumers[kConsumersMax];  // Free places have no name.
   std::uint64_t changes_since_lsn;  // The maps tell all that changed since any LSN from this one on; not since older ones.
-  std::uint8_t reserved[416];
+  std::uint64_t commit_lsn;         // Known committed when the maps were frozen: they may have records up to it.
+  std::uint8_t reserved[408];
 };
 static_assert(sizeof(Superblock) == 4096);
 static_assert(std::has_unique_object_representations_v<Superblock>);

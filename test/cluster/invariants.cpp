@@ -8,7 +8,8 @@ void Invariants::register_changed(const engine::Register& now) {
   if (now.epoch < truth_.epoch) fail_("the register's epoch went backwards");
   if (now.epoch == truth_.epoch && truth_.claim != 0 && now.claim != truth_.claim) fail_(sim::format("two claims of epoch {}", now.epoch.value));
   if (now.seq <= truth_.seq) fail_("the register's seq did not grow");
-  if (now.floor_commit < truth_.floor_commit) fail_(sim::format("the register's floor went from {} back to {}", truth_.floor_commit.value, now.floor_commit.value));
+  forced_ = forced_ || now.forced_epoch != truth_.forced_epoch;
+  if (now.floor_commit < truth_.floor_commit && !forced_) fail_(sim::format("the register's floor went from {} back to {}", truth_.floor_commit.value, now.floor_commit.value));
   if (now.in_sync.empty()) fail_("the register has nobody in sync");
   truth_ = now;
 }
@@ -53,7 +54,7 @@ void Invariants::check_in_sync(const ClusterNode& node, const ReplicaStatus& rep
   const engine::Copy copy{node.id(), node.incarnation()};
   if (!truth_.has_in_sync(copy)) return;
   // The end of its log may have gone without a trace; what clients were told is judged by what they read.
-  if (rotten == copy) return;
+  if (rotten == copy || forced_) return;
   // It has lost some of it, knows that, and leads nobody: by damage, or with its store.
   if (!replica.unfit_because.empty() || node.group()->status().failed) return;
   if (replica.durable < committed_)

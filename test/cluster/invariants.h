@@ -56,6 +56,7 @@ class Invariants {
   std::map<NodeId, Seen> seen_;
   engine::Register truth_;
   std::optional<NodeId> serving_;
+  bool forced_ = false;         // An operator accepted that data is lost.
   Lsn committed_;               // The highest that any node knew to be committed.
   Epoch acknowledged_epoch_;    // The highest in which a node has acknowledged.
   NodeId acknowledged_by_;

@@ -1,5 +1,6 @@
 #include "test/cluster/life.h"
 
+#include "test/cluster/owners.h"
 #include "test/sim/text.h"
 
 namespace holdfast::cluster {
@@ -77,6 +78,8 @@ class Life {
     }
     cluster_.invariants().check();
     if (!cluster_.read_everything() || !cluster_.replicas_are_equal()) return;
+    for (const auto& each : cluster_.nodes())
+      if (const auto wrong = wrong_owner(each->group())) return cluster_.violation(sim::format("node {}: {}", each->id().value, *wrong));
     if (auto wrong = cluster_.history().judge()) cluster_.violation(*wrong);
   }
 

@@ -59,6 +59,7 @@ void draw_more(std::uint64_t seed, Plan& plan) {
   if (random.one_in(2)) c.or_write = static_cast<std::uint32_t>(random.between(4, 12));
   if (random.one_in(2)) c.reserve = static_cast<std::uint32_t>(random.between(2, 10));
   if (random.one_in(3)) plan.disk_latency.read_us = static_cast<std::uint32_t>(random.between(30, 2'000));
+  if (sim::mix(seed ^ 0x72617465ULL) % 4 == 0) plan.rebuild_bytes_per_second = (4ULL << 20) << seed / 2 % 4;
   if (!random.one_in(5)) return;
   // Wide: many pages of the map, more than a small cache holds, and a checkpoint that takes its time.
   c.volume_blocks = kChunkBlocks * random.between(400, 1'000);
@@ -107,6 +108,7 @@ GroupOptions draw_group_options(const Plan& plan, NodeId node, SimRandom& random
   o.tail_bytes_max = 4 << 20;
   o.ship_window_bytes = 2 << 20;
   o.rebuild_keep_chunks = plan.rebuild_keep_chunks;
+  o.rebuild_bytes_per_second = plan.rebuild_bytes_per_second;
   if (!plan.shrink_tunables) return o;
   o.map_cache_bytes = 65536ULL << random.below(5);
   o.apply_backlog_bytes = 65536ULL << random.between(4, 6);

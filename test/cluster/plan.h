@@ -27,6 +27,7 @@ struct Plan {
   DurationNs chaos = milliseconds(4'000);
   std::uint64_t tight_chunks = 0;            // The file systems hold so many chunks more than the empty stores; zero: plenty.
   std::uint32_t rebuild_keep_chunks = 1024;
+  std::uint64_t rebuild_bytes_per_second = 0;  // Zero: no limit.
   bool beyond_retention = true;              // A member may come back after the log has gone on without it.
   bool narrate = false;
 };

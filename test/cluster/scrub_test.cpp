@@ -15,7 +15,8 @@ using snapshot::TreeKind;
 // A cluster that was written to, at rest; everything is in the maps.
 class Scrub : public testing::Test {
  protected:
-  explicit Scrub(unsigned nodes = 3) : cluster(plan(nodes)) {}
+  explicit Scrub(unsigned nodes = 3) : Scrub(plan(nodes)) {}
+  explicit Scrub(Plan p) : cluster(std::move(p)) {}
 
   static Plan plan(unsigned nodes) {
     Plan p = draw_plan(7, PlanChoices{nodes, true, false});
@@ -125,6 +126,46 @@ class Scrub : public testing::Test {
   Cluster cluster;
 };
 
+// The last page of the map is a hole on all copies.
+class ScrubOfHoles : public Scrub {
+ protected:
+  static constexpr std::uint64_t kHole = 3;  // The page; behind it something is written.
+  ScrubOfHoles() : Scrub(with_a_hole()) {}
+  static Plan with_a_hole() {
+    Plan p = plan(3);
+    p.clients.volume_blocks = (kHole + 2) * snapshot::kLeafChunks * kChunkBlocks;
+    p.clients.hot_blocks = kHole * snapshot::kLeafChunks * kChunkBlocks;
+    p.clients.hot_percent = 100;
+    return p;
+  }
+  void write_behind_it() {
+    const Lba behind((kHole + 1) * snapshot::kLeafChunks * kChunkBlocks);
+    const ExchangePtr write = cluster.clients().start_one(*cluster.serving(), OpKind::write, 0, BlockRange{behind, BlockCount(1)});
+    ASSERT_TRUE(cluster.run_until([&] { return write->answered; }, milliseconds(5'000)));
+    for (const auto& each : cluster.nodes()) map_all(each->id());
+  }
+  // The copy has a block there that no record tells of.
+  void fill_hole(NodeId id) {
+    engine::GroupImpl& copy = group(id);
+    engine::VolumeImpl& volume = *static_cast<engine::VolumeImpl*>(copy.find(Clients::volume_name(0)));
+    snapshot::PageTree& map = *volume.stored().map;
+    snapshot::Space& space = copy.store().space();
+    ASSERT_EQ(map.cached_leaf(kHole), nullptr);
+    ASSERT_TRUE(space.try_reserve(1, map.new_leaf_pages()));
+    snapshot::MapEntry entry{};
+    entry.location = space.take_chunk();
+    const std::vector<std::byte> content(kBlockBytes, std::byte{0x5a});
+    cluster.node(id).disk().overwrite(entry.location * kChunkBytes, content);
+    entry.modified_lsn = copy.status().commit_lsn.value;
+    entry.valid_mask = 1;
+    entry.checksums[0] = xxh3(content);
+    space.note(entry.location, true);
+    snapshot::Frame* leaf = map.create_leaf(kHole);
+    std::memcpy(map.writable(leaf, Lsn(entry.modified_lsn)), &entry, sizeof entry);
+    write_behind_it();  // With a checkpoint: the pages above it name it, too.
+  }
+};
+
 class ScrubOfTwo : public Scrub {
  protected:
   ScrubOfTwo() : Scrub(2) {}
@@ -207,6 +248,17 @@ TEST_F(Scrub, PrimaryDiffersFromTwoOthers_ItHandsOverAndIsRebuilt) {
   ASSERT_TRUE(cluster.run_until([&] { return cluster.node(id).group()->replica_status().rebuilt_chunks == 1; }, milliseconds(10'000))) << story();
   ASSERT_TRUE(cluster.run_until_well(milliseconds(30'000))) << story();
   EXPECT_EQ(scrub(*cluster.serving()).divergent_blocks, 0u);
+  expect_equal();
+}
+
+TEST_F(ScrubOfHoles, FollowerHasDataWhereTheOthersHaveAHole_ItIsRebuilt) {
+  write_behind_it();
+  const NodeId id = follower(), primary = *cluster.serving();
+  fill_hole(id);
+  EXPECT_EQ(scrub(primary).divergent_blocks, 1u);
+  ASSERT_TRUE(cluster.run_until([&] { return cluster.node(id).group()->status().scrub.result.empty() || !cluster.node(id).group()->replica_status().promotable; }, milliseconds(10'000))) << story();
+  ASSERT_TRUE(cluster.run_until_well(milliseconds(30'000))) << story();
+  EXPECT_EQ(scrub(primary).divergent_blocks, 0u);
   expect_equal();
 }
 

@@ -212,6 +212,70 @@ void learner_a_moment_behind(Story& s) {
   s.end();
 }
 
+// What others fetch for their rebuilds is bounded, and clients are told how far it is.
+constexpr std::uint64_t kSlowRate = 4ULL << 20;
+void at_a_slow_rate(Plan& plan) {
+  large_copy(plan);
+  plan.rebuild_bytes_per_second = kSlowRate;
+}
+
+void rebuild_at_a_rate(Story& s) {
+  constexpr double kRateTolerance = 1.1;
+  Cluster& c = s.cluster();
+  const NodeId replaced = s.standby();
+  s.tell("Much is written, everywhere; then clients stay in one place");
+  s.run_for(1'500);
+  c.clients().options().hot_percent = 100;
+  s.tell("A standby's disk is replaced; it may fetch 4 MiB a second");
+  if (!s.goes_on()) return;
+  c.wipe(replaced);
+  const BootNs then = s.now();
+  s.until(2'000, "it is being rebuilt", [&] { return s.replica(replaced).rebuilding && s.replica(replaced).rebuilt_bytes > 0; });
+  std::uint64_t known = 0, steps = 0;
+  s.until(60'000, "it is in sync again", [&] {
+    const ReplicaStatus status = s.replica(replaced);
+    steps += status.rebuild_bytes_done > known;
+    known = std::max(known, status.rebuild_bytes_done);
+    return s.in_step(replaced);
+  });
+  const double seconds = static_cast<double>((s.now() - then).value) / 1e9;
+  const std::uint64_t bytes = s.replica(replaced).rebuilt_bytes;
+  s.fault_happened(bytes > 2 * kSlowRate, sim::format("{} bytes were fetched in {} s", bytes, seconds));
+  s.expect(static_cast<double>(bytes) <= kRateTolerance * kSlowRate * seconds, "not faster than they may be");
+  s.expect(steps > 10, sim::format("it told how far it was: {} steps", steps));
+  s.run_for(300);
+  s.end();
+}
+
+void no_reads(Plan& plan) {
+  large_copy(plan);
+  plan.clients.read = plan.clients.compare_and_write = 0;
+}
+
+// The source's disk takes longer for a read than a question may take.
+void source_hangs(Story& s) {
+  constexpr std::uint32_t kLongerThanAQuestionUs = 12'000'000;
+  Cluster& c = s.cluster();
+  const NodeId replaced = s.standby();
+  const NodeId source = s.primary();
+  s.tell("Much is written, everywhere; then clients stay in one place");
+  s.run_for(1'500);
+  c.clients().options().hot_percent = 100;
+  s.tell("A standby's disk is replaced; while it is rebuilt, the source's disk hangs whenever it is read");
+  if (!s.goes_on()) return;
+  c.wipe(replaced);
+  s.until(5'000, "it is being rebuilt", [&] { return s.replica(replaced).rebuilding && s.replica(replaced).rebuilt_chunks > 0; });
+  s.disk(source).latency.read_us = kLongerThanAQuestionUs;
+  const BootNs then = s.now();
+  s.until(2'000, "it waits", [&] { return s.disk(source).in_flight() > 0; });
+  s.run_for(10'500);
+  s.fault_happened(!s.in_step(replaced) && c.serving() == source, "nothing was fetched for longer than a question may take");
+  s.expect(s.longest_pause_since(then) <= kMemberLossMs, "writers went on");
+  s.disk(source).latency = c.plan().disk_latency;
+  s.until(30'000, "it is in sync once the disk answers", [&] { return s.in_step(replaced); });
+  s.end();
+}
+
 constexpr Scenario kRebuildStories[] = {
     {"C10a", "delta rebuild after heavy writes beyond the log", delta_rebuild, ring_goes_round},
     {"C10b", "full rebuild of a replaced disk", full_rebuild, one_part_written},
@@ -219,6 +283,8 @@ constexpr Scenario kRebuildStories[] = {
     {"C11b", "rebuild during active writes, power lost half-way", rebuild_loses_power, large_copy},
     {"C11c", "rebuild that takes longer than the log lasts", rebuild_beyond_the_log, log_of_a_moment},
     {"C11d", "copy that stays a moment behind under load", learner_a_moment_behind, always_busy},
+    {"C11e", "rebuild at a bounded rate", rebuild_at_a_rate, at_a_slow_rate},
+    {"C11f", "source of a rebuild whose disk hangs", source_hangs, no_reads},
 };
 
 }  // namespace

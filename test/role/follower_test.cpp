@@ -21,9 +21,10 @@ TEST(Follower, Start_WhoWasPromised_IsWaitedFor) {
 }
 
 // The exception: nobody else can have been promised anything in an epoch that I bound as its primary.
-TEST(Follower, Start_OfTheBoundPrimary_ClaimsAnewAtOnce) {
+TEST(Follower, Start_OfTheBoundPrimary_ClaimsAnewBeforeALeaseIsOver) {
   MachineBench bench(Bound{Epoch(4), 9, true});
   bench.append(4);
+  bench.pass_ms(Timing().hello_wait_ms);
   bench.read(1, MachineBench::register_of(4, kMe, 9));
   const SwapRegister* swap = bench.asked<SwapRegister>();
   ASSERT_NE(swap, nullptr);
@@ -300,6 +301,33 @@ TEST(Follower, AnInSyncCopyHasALongerLog_ItGoesFirst) {
   bench.pass_ms(timing.takeover_patience_ms);
   bench.read(3, reg);
   EXPECT_NE(bench.asked<SwapRegister>(), nullptr) << "it has had its time";
+}
+
+// A process that has just started would claim at once where its own claim is in the register; who else is in sync may
+// have more, and is heard first. Not for long, and only if there is somebody.
+TEST(Follower, JustStarted_HearsTheOthersBeforeItClaimsAnew) {
+  const Timing timing;
+  constexpr Bound kWasPrimary{Epoch(4), 9, true};
+  for (int what = 0; what < 4; ++what) {
+    MachineBench bench(kWasPrimary);
+    bench.append(4, 3);
+    bench.read(1, MachineBench::register_of(4, kMe, 9, what == 3 ? std::vector<NodeId>{kMe} : std::vector<NodeId>{kMe, kOther}));
+    if (what == 3) {
+      EXPECT_NE(bench.asked<SwapRegister>(), nullptr) << "alone";
+      continue;
+    }
+    EXPECT_EQ(bench.asked<SwapRegister>(), nullptr);
+    if (what > 0) {
+      bench.connect();
+      bench.receive(MachineBench::hello_of(copy_of(kOther), Bound{Epoch(4), 9, false}, what == 1 ? 3 : 5, {{Epoch(4), Lsn(1)}}));
+    }
+    bench.pass_ms(timing.register_retry_ms + 50);
+    bench.read(2, MachineBench::register_of(4, kMe, 9, {kMe, kOther}));
+    EXPECT_EQ(bench.asked<SwapRegister>() != nullptr, what == 1) << what << ": it has all that the other one has";
+    bench.pass_ms(timing.hello_wait_ms);
+    bench.read(3, MachineBench::register_of(4, kMe, 9, {kMe, kOther}));
+    EXPECT_EQ(bench.asked<SwapRegister>() != nullptr, what < 2) << what;
+  }
 }
 
 TEST(Follower, ALongerLogThatCannotLead_IsNotWaitedFor) {

@@ -115,6 +115,7 @@ class MachineBench {
   void lead(std::uint64_t epoch, std::vector<NodeId> nodes = {kMe, kOther}) {
     Register before = register_of(epoch - 1, kMe, 7, nodes);
     boot(Bound{Epoch(epoch - 1), 7, true});
+    now = now + milliseconds(Timing().hello_wait_ms);  // Whom it would hear first is not there.
     read(1, before);
     const SwapRegister* swap = asked<SwapRegister>();
     ASSERT_NE(swap, nullptr);
@@ -130,6 +131,14 @@ class MachineBench {
     log.durable = log.end;
     machine->epoch_begun(now, log.end);
     forget();
+  }
+  // The primary has decided that somebody leaves in_sync; the register takes it.
+  void removal_applied(std::uint64_t revision) {
+    pass_ms(10);
+    const SwapRegister* swap = asked<SwapRegister>();
+    ASSERT_NE(swap, nullptr);
+    view = swap->value;
+    machine->swap_done(now, RoleMachine::SwapResult::applied, revision, view);
   }
   // The other node connects as a follower whose log is like mine, and acknowledges it; it promises.
   void bring_up(NodeId node = kOther, SessionId session = kSession, std::uint8_t life = 0) {
