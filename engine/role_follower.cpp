@@ -92,6 +92,7 @@ void RoleMachine::on_lagging(Peer& leader, const Lagging& lagging) {
   lagging_ = lagging;
   if (cutting_ || role_ != Role::follower) return;  // A claim may still land. It is said once, and heeded when the claim is given up.
   lagging_.reset();
+  wants_out_ = false;  // It is out: nobody is told so before. What is known here of the register may be older.
   ask(RebuildFrom{leader.session, lagging.shared < log_->applied});
 }
 

@@ -66,6 +66,7 @@ constexpr std::pair<Bug, std::string_view> kStoryOf[] = {
     {Bug::reclaimed_without_wait, "K1"},
     {Bug::delta_without_holes, "K6"},
     {Bug::delta_from_log_end, "K9"},
+    {Bug::resumed_after_release, "K10"},
 };
 
 bool story_fails(std::string_view id, std::uint64_t seed) {

@@ -280,6 +280,27 @@ void log_cannot_be_read(Story& s) {
   s.end();
 }
 
+// A primary hands over, and at that moment it hears nobody any more. It has promises that last for a while, and does not go on.
+void cut_off_while_it_hands_over(Story& s) {
+  Cluster& c = s.cluster();
+  const NodeId old = s.primary();
+  const NodeId next = s.standby();
+  s.tell("The primary hands over; as soon as the register names the other one, it is cut off from all but the hosts");
+  if (!s.goes_on()) return;
+  c.switchover(old, next);
+  s.until(1'000, "the claim lands", [&] { return c.truth().primary == next; });
+  s.cut_from_peers(old);
+  s.coordinator_of(old, false);
+  s.fault_happened(s.replica(old).view.primary == old, "it does not know of the claim");
+  s.until(kKilledTakeOverMs, "the other one serves, without it", [&] { return c.serving() == next && !s.in_sync(old); });
+  s.run_for(700);
+  s.mend_to_peers(old);
+  s.coordinator_of(old, true);
+  s.until(15'000, "it is in sync again", [&] { return s.in_step(old); });
+  s.end();
+}
+void members_are_dropped_early(Plan& plan) { plan.timing.replica_timeout_ms = plan.timing.lease_ms / 4; }
+
 constexpr Scenario kMomentStories[] = {
     {"K1", "a claim that was given up lands, and its claimer is started anew", abandoned_claim_lands, two_nodes},
     {"K2", "an epoch is over before it has begun", epoch_over_before_it_began},
@@ -290,6 +311,7 @@ constexpr Scenario kMomentStories[] = {
     {"K7", "a sector of a standby's log cannot be read", log_cannot_be_read},
     {"K8", "the log of the primary is full", log_of_the_primary_is_full, smallest_log},
     {"K9", "a deposed primary comes back with more than was ever committed", deposed_with_a_long_tail, written_at_the_beginning},
+    {"K10", "a primary is cut off while it hands over", cut_off_while_it_hands_over, members_are_dropped_early},
 };
 
 }  // namespace
