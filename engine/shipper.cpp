@@ -106,12 +106,12 @@ Task<Result<void>> Replica::ship(Session* session, Buffer head, wal::RecordOnWir
   encode_append(body, {&record, 1}, checksums, encoded_);
   std::memcpy(head.data(), encoded_.data(), encoded_.size());
   head = head.slice(0, encoded_.size());
-  const std::uint64_t bytes = payload.size() + kRecordCostBytes;
-  session->in_flight.push_back({session->next, bytes});
-  session->in_flight_bytes += bytes;
+  const std::uint64_t cost = payload.size() + kRecordCostBytes;
+  session->in_flight.push_back({session->next, cost});
+  session->in_flight_bytes += cost;
   session->next = session->next.next();
   ++shipped_records_;
-  shipped_bytes_ += bytes - kRecordCostBytes;
+  shipped_bytes_ += payload.size();
   Frame frame;  // Named: GCC 12 destroys such a temporary twice.
   frame.head = std::move(head);
   frame.payload = std::move(payload);

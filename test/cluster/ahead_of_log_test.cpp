@@ -96,6 +96,7 @@ TEST_F(AheadOfLog, FuzzyCheckpoint_ThenDelta_NoChunkHasTwoOwners) {
   ASSERT_TRUE(wait_until([&] { return cluster.node(copy).is_open(); }));
   ASSERT_TRUE(cluster.run_until_well(milliseconds(30'000))) << story();
   ASSERT_TRUE(*call(cluster, copy, cluster.node(copy).group()->checkpoint()));
+  EXPECT_GT(replica(copy).rebuilt_chunks, 0u) << "there was no delta";
   const auto wrong = wrong_owner(cluster.node(copy).group());
   EXPECT_FALSE(wrong) << *wrong;
   EXPECT_TRUE(*call(cluster, copy, cluster.node(copy).group()->verify_all()));
@@ -156,11 +157,13 @@ TEST_F(AheadOfLogTwo, PrimaryCannotReadItsTail_WhoIsCountedOnKeepsWhatWasAcknowl
   for (spoiled = 0; spoiled < 2; ++spoiled) {
     unreadable_tail();
     cluster.tolerance.failed_stores = true;
+    const std::uint64_t errors = cluster.node(p).disk().counters().read_errors;
     for (int i = 0; i < 500 && !cluster.serving(); ++i) {
       cluster.run_for(milliseconds(10));
       ASSERT_TRUE(!in_sync(s) || replica(s).end >= acked) << "S is in sync by the register, and its log ends at " << replica(s).end.value << ", though " << acked.value << " was acknowledged";
     }
     ASSERT_TRUE(cluster.serving().has_value()) << story() << replica(p).unfit_because << "; " << replica(s).unfit_because;
+    EXPECT_GT(cluster.node(p).disk().counters().read_errors, errors) << "the fault never happened";
     EXPECT_EQ(value_on(*cluster.serving(), 0), 8);
     cluster.node(p).disk().faults.bad_blocks.clear();
     ASSERT_TRUE(cluster.run_until_well(milliseconds(30'000))) << story();

@@ -256,7 +256,7 @@ TEST_F(ScrubOfHoles, FollowerHasDataWhereTheOthersHaveAHole_ItIsRebuilt) {
   const NodeId id = follower(), primary = *cluster.serving();
   fill_hole(id);
   EXPECT_EQ(scrub(primary).divergent_blocks, 1u);
-  ASSERT_TRUE(cluster.run_until([&] { return cluster.node(id).group()->status().scrub.result.empty() || !cluster.node(id).group()->replica_status().promotable; }, milliseconds(10'000))) << story();
+  ASSERT_TRUE(cluster.run_until([&] { return !cluster.node(id).group()->replica_status().promotable; }, milliseconds(10'000))) << story();
   ASSERT_TRUE(cluster.run_until_well(milliseconds(30'000))) << story();
   EXPECT_EQ(scrub(primary).divergent_blocks, 0u);
   expect_equal();

@@ -212,6 +212,19 @@ void learner_a_moment_behind(Story& s) {
   s.end();
 }
 
+// A standby that has another disk, and has begun to be rebuilt.
+NodeId rebuilt_standby(Story& s) {
+  const NodeId replaced = s.standby();
+  s.tell("Much is written, everywhere; then clients stay in one place");
+  s.run_for(1'500);
+  s.cluster().clients().options().hot_percent = 100;
+  s.tell("A standby's disk is replaced");
+  if (!s.goes_on()) return replaced;
+  s.cluster().wipe(replaced);
+  s.until(5'000, "it is being rebuilt", [&] { return s.replica(replaced).rebuilding && s.replica(replaced).rebuilt_bytes > 0; });
+  return replaced;
+}
+
 // What others fetch for their rebuilds is bounded, and clients are told how far it is.
 constexpr std::uint64_t kSlowRate = 4ULL << 20;
 void at_a_slow_rate(Plan& plan) {
@@ -221,16 +234,10 @@ void at_a_slow_rate(Plan& plan) {
 
 void rebuild_at_a_rate(Story& s) {
   constexpr double kRateTolerance = 1.1;
-  Cluster& c = s.cluster();
-  const NodeId replaced = s.standby();
-  s.tell("Much is written, everywhere; then clients stay in one place");
-  s.run_for(1'500);
-  c.clients().options().hot_percent = 100;
-  s.tell("A standby's disk is replaced; it may fetch 4 MiB a second");
-  if (!s.goes_on()) return;
-  c.wipe(replaced);
+  const NodeId replaced = rebuilt_standby(s);
+  s.tell("It may fetch 4 MiB a second");
   const BootNs then = s.now();
-  s.until(2'000, "it is being rebuilt", [&] { return s.replica(replaced).rebuilding && s.replica(replaced).rebuilt_bytes > 0; });
+  const std::uint64_t before = s.replica(replaced).rebuilt_bytes;
   std::uint64_t known = 0, steps = 0;
   s.until(60'000, "it is in sync again", [&] {
     const ReplicaStatus status = s.replica(replaced);
@@ -239,7 +246,7 @@ void rebuild_at_a_rate(Story& s) {
     return s.in_step(replaced);
   });
   const double seconds = static_cast<double>((s.now() - then).value) / 1e9;
-  const std::uint64_t bytes = s.replica(replaced).rebuilt_bytes;
+  const std::uint64_t bytes = s.replica(replaced).rebuilt_bytes - before;
   s.fault_happened(bytes > 2 * kSlowRate, sim::format("{} bytes were fetched in {} s", bytes, seconds));
   s.expect(static_cast<double>(bytes) <= kRateTolerance * kSlowRate * seconds, "not faster than they may be");
   s.expect(steps > 10, sim::format("it told how far it was: {} steps", steps));
@@ -256,15 +263,10 @@ void no_reads(Plan& plan) {
 void source_hangs(Story& s) {
   constexpr std::uint32_t kLongerThanAQuestionUs = 12'000'000;
   Cluster& c = s.cluster();
-  const NodeId replaced = s.standby();
+  const NodeId replaced = rebuilt_standby(s);
   const NodeId source = s.primary();
-  s.tell("Much is written, everywhere; then clients stay in one place");
-  s.run_for(1'500);
-  c.clients().options().hot_percent = 100;
-  s.tell("A standby's disk is replaced; while it is rebuilt, the source's disk hangs whenever it is read");
+  s.tell("The source's disk hangs whenever it is read");
   if (!s.goes_on()) return;
-  c.wipe(replaced);
-  s.until(5'000, "it is being rebuilt", [&] { return s.replica(replaced).rebuilding && s.replica(replaced).rebuilt_chunks > 0; });
   s.disk(source).latency.read_us = kLongerThanAQuestionUs;
   const BootNs then = s.now();
   s.until(2'000, "it waits", [&] { return s.disk(source).in_flight() > 0; });
