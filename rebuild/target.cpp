@@ -63,7 +63,7 @@ Task<Result<Target::Done>> Target::run(Lsn base) {
     before += theirs.block_count * kBlockBytes;
     StoredVolume* volume = theirs.flags & snapshot::kEntryDeleting ? nullptr : store_->find(VolumeId(theirs.volume_id));
     if (!volume) continue;  // It is on its way out there, or here by now.
-    auto matched = co_await match_volume(volume, theirs.reservation_bytes);
+    auto matched = co_await match_volume(volume, theirs);
     // Deleted meanwhile: the log that follows says so, too.
     if (!matched && matched.error().code != Errc::not_found) co_return fail(matched.error());
   }
@@ -104,15 +104,20 @@ Task<Result<void>> Target::match_catalogue() {
       mine = store_->add_volume(VolumeId(theirs.volume_id), description, Lsn(theirs.created_lsn));
       owner_->volume_added(mine);
     }
-    mine->entry.modified_lsn = theirs.modified_lsn;
   }
   store_->note_next_volume(VolumeId(image_.next_volume_id));
   co_return Result<void>{};
 }
 
-Task<Result<void>> Target::match_volume(StoredVolume* volume, std::uint64_t reservation_bytes) {
+Task<Result<void>> Target::match_volume(StoredVolume* volume, const snapshot::CatalogueEntry& theirs) {
   if (volume->deleting()) co_return Result<void>{};  // Its purge goes on here by itself.
-  if (reservation_bytes != 0 || !volume->reservations.empty()) CO_TRY(co_await match_reservations(volume));
+  // With what it stands for and not before: should this be interrupted, the records up to there may still come by the log.
+  if (theirs.reservation_bytes != 0 || !volume->reservations.empty()) {
+    CO_TRY(co_await match_reservations(volume, Lsn(theirs.modified_lsn)));
+  } else {
+    volume->entry.modified_lsn = theirs.modified_lsn;
+    volume->entry_changed = true;
+  }
   const std::uint64_t end = volume->leaf_count(), before = progress_->bytes_done, size = volume->entry.block_count * kBlockBytes;
   for (std::uint64_t index = 0; index < end;) {
     progress_->bytes_done = before + std::min(size, index * snapshot::kLeafChunks * kChunkBytes);
@@ -269,14 +274,14 @@ void Target::set_entry(StoredVolume* volume, Frame* leaf, std::uint64_t chunk, c
   std::memcpy(body + chunk % snapshot::kLeafChunks * sizeof entry, &entry, sizeof entry);
 }
 
-Task<Result<void>> Target::match_reservations(StoredVolume* volume) {
+Task<Result<void>> Target::match_reservations(StoredVolume* volume, Lsn image_modified) {
   auto theirs = co_await ask(Question{0, QuestionKind::reservations, volume->id(), 0, 0});
   if (!theirs) co_return fail(theirs.error());
   const Bytes state = theirs->payload.bytes().first(theirs->bytes);
   if (state.size() > snapshot::kBlobBytesMax) co_return fail(Errc::protocol, "the reservations are too long");
   CO_TRY(co_await store_->prepare_reservations(volume));
   // By the image's catalogue, or by what was read later: the newer one. Records up to it are not done again.
-  const Lsn by(std::max(volume->entry.modified_lsn, theirs->lsn.value));
+  const Lsn by = std::max(image_modified, theirs->lsn);
   store_->set_reservations(volume, std::vector<std::byte>(state.begin(), state.end()), by);
   reach_ = std::max(reach_, theirs->reach);
   co_return Result<void>{};

@@ -65,7 +65,7 @@ class Target {
 
   Task<Result<Answer>> ask(Question question);
   Task<Result<void>> match_catalogue();
-  Task<Result<void>> match_volume(snapshot::StoredVolume* volume, std::uint64_t reservation_bytes);
+  Task<Result<void>> match_volume(snapshot::StoredVolume* volume, const snapshot::CatalogueEntry& theirs);
   Task<Result<void>> match_leaf(snapshot::StoredVolume* volume, std::uint64_t index, Buffer theirs);
   Task<Result<void>> empty_leaves(snapshot::StoredVolume* volume, std::uint64_t from, std::uint64_t end);
   Task<void> fetch(snapshot::StoredVolume* volume, std::uint64_t chunk);
@@ -73,7 +73,7 @@ class Target {
   Task<Result<void>> install(snapshot::StoredVolume* volume, std::uint64_t chunk, Answer* content);
   Task<Result<snapshot::Frame*>> leaf_to_change(snapshot::StoredVolume* volume, std::uint64_t index);
   void set_entry(snapshot::StoredVolume* volume, snapshot::Frame* leaf, std::uint64_t chunk, const snapshot::MapEntry& entry);
-  Task<Result<void>> match_reservations(snapshot::StoredVolume* volume);
+  Task<Result<void>> match_reservations(snapshot::StoredVolume* volume, Lsn image_modified);
 
   snapshot::Store* store_;
   Peer* peer_;

@@ -176,5 +176,35 @@ TEST_F(RebuildFlow, DropsAVolume_IsInterrupted_TheVolumesRecordsComeAndMeanNothi
   EXPECT_TRUE(*call(cluster, away, cluster.node(away).group()->verify_all()));
 }
 
+// As above; its source dies while it fetches one volume, and the reservations of the next come by its successor's log.
+TEST_F(RebuildFlow, IsInterrupted_ReservationsOfAVolumeItHadNotReachedComeByTheLog) {
+  ASSERT_TRUE(*call(cluster, source, cluster.node(source).group()->create_volume("later", Uuid{9}, BlockCount(64 * kChunkBlocks))));
+  ASSERT_TRUE(cluster.run_until_well(milliseconds(10'000))) << story();
+  ASSERT_TRUE(mapped(source) && mapped(away));
+  const Lsn had = status(source).commit;
+  lose(away);
+  const std::vector<std::byte> state(777, std::byte{7});
+  ASSERT_TRUE(*call(cluster, source, cluster.node(source).group()->find("later")->store_reservations(state)));
+  for (std::uint64_t chunk = 0; chunk < kChunksWritten; ++chunk) ASSERT_TRUE(write("bulk", chunk * kChunkBlocks + 3, 1, 77));
+  sim::SimDisk& disk = cluster.node(source).disk();
+  for (const LogOnDisk::Batch& batch : log_of(disk).batches)
+    if (batch.first > had) disk.spoil(log_offset(disk, batch.position));
+  disk.latency.read_us = 300'000;
+  cluster.start(away);
+  ASSERT_TRUE(wait_until([&] { return status(away).rebuilding && status(away).rebuilt_chunks > 0; })) << story();
+  ASSERT_TRUE(status(away).rebuilding) << "it was not interrupted";
+  ASSERT_NE(cluster.node(away).group()->find("later")->reservations(), state) << "it had come so far";
+  const std::uint64_t rebuilt = status(away).rebuilt_chunks;
+  cluster.die(source, Death::killed);
+  disk.latency = cluster.plan().disk_latency;
+  disk.faults.bad_blocks.clear();
+  ASSERT_TRUE(wait_until([&] { return in_sync(away); })) << story();
+  EXPECT_EQ(status(away).rebuilt_chunks, rebuilt) << "the log did not bring it up";
+  cluster.start(source);
+  ASSERT_TRUE(cluster.run_until_well(milliseconds(20'000))) << story();
+  EXPECT_EQ(cluster.node(away).group()->find("later")->reservations(), state);
+  ASSERT_TRUE(cluster.replicas_are_equal()) << story();
+}
+
 }  // namespace
 }  // namespace holdfast::cluster
