@@ -264,7 +264,8 @@ void RoleMachine::Progress::look(Lsn durable_now, Lsn wanted, DurationNs passed)
 void RoleMachine::watch_progress(BootNs now) {
   const DurationNs passed = std::min(now - progress_looked_at_, milliseconds(2 * start_.timing.heartbeat_ms));
   progress_looked_at_ = now;
-  own_progress_.look(log_->durable, log_->end, passed);
+  const bool begun = epoch_start_ != Lsn();  // Otherwise that is what is to be written, and waits for this disk, too.
+  own_progress_.look(log_->durable, begun ? log_->end : log_->end.next(), passed);
   // While my own log stands still I may be what the others wait for.
   const bool mine = own_progress_.standing > DurationNs{};
   for (const Copy& copy : view_.in_sync)
@@ -327,11 +328,13 @@ void RoleMachine::release_if_helpless(BootNs now) {
   if (release_to_somebody(now, Stays::yes)) mark(Mark::role_released_helpless);
 }
 
-// False: nobody is fit.
+// False: nobody is fit. Before my epoch has begun nobody is matched: whoever is in sync has what was committed before.
 bool RoleMachine::release_to_somebody(BootNs now, Stays stays) {
+  const bool begun = epoch_start_ != Lsn();
   for (const Copy& copy : view_.in_sync) {
     const Peer* p = find_peer(copy.node);
-    const bool fit = copy.node != self().node && p && p->coordinator_reached && !is_silent(*p, now) && durable_on(copy) >= commit_;
+    const bool has_everything = begun ? durable_on(copy) >= commit_ : p && p->hello && p->hello->copy == copy;
+    const bool fit = copy.node != self().node && p && p->coordinator_reached && !is_silent(*p, now) && has_everything;
     if (!fit) continue;
     const Epoch ceased = bound_.epoch;
     no_claim_before_ = now + milliseconds(start_.timing.takeover_patience_ms);

@@ -168,6 +168,21 @@ TEST(Primary, OwnLogStandsStill_ReleasesToAMemberThatHasEverything) {
   EXPECT_EQ(bench.asked<SwapRegister>(), nullptr) << "the member was not the one that stood still";
 }
 
+// The start of its epoch waits behind something that its disk does not answer. It beats, so that nobody claims.
+TEST(Primary, EpochDoesNotBegin_ReleasesToWhoIsInSync) {
+  MachineBench bench;
+  bench.win(5);
+  bench.connect();
+  bench.receive(MachineBench::hello_of(copy_of(kOther), Bound{Epoch(5), bench.machine->bound().claim, false}, 0, {}));
+  beat_for_ms(bench, 9'900);
+  EXPECT_EQ(bench.machine->role(), Role::primary);
+  EXPECT_EQ(bench.asked<SwapRegister>()->value.epoch, Epoch(5)) << "the member was not the one that stood still";
+  beat_for_ms(bench, 300);
+  EXPECT_EQ(bench.machine->role(), Role::follower);
+  ASSERT_NE(bench.sent<Release>(), nullptr);
+  EXPECT_EQ(bench.sent<Release>()->epoch, Epoch(5));
+}
+
 // What was said over a connection that broke was perhaps not heard: it is said again, until the copy says itself that it knows.
 TEST(Primary, DistrustedMember_ReconnectsAsIfNothingWere_IsToldAgain) {
   MachineBench bench;
