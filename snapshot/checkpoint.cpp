@@ -106,10 +106,7 @@ Task<Result<void>> Checkpoint::run() {
   if (store_.space_.lost_sync()) co_return fail(Errc::sync_failed, "a sync failed while the file was being extended");
   store_.space_.settle_pages(pages_reserved_, pages_created_, pages_dropped_);
   CO_TRY(co_await store_.update_superblock([this](Superblock& next) { describe(next); }));
-  for (const std::uint64_t page : old_pages_) {
-    store_.space_.free_page(page);
-    std::erase(store_.damage_.emptied_pages, page);
-  }
+  for (const std::uint64_t page : old_pages_) store_.space_.free_page(page);
   unpin_all();
   co_return Result<void>{};
 }

@@ -107,16 +107,13 @@ Task<Result<Frame*>> PageTree::read_page(PageRef ref, unsigned level, std::uint6
   }
   const std::string what = concat("map page ", ref.page, " (level ", level, ", index ", index,
                                   refused ? ") cannot be read from the disk" : ") does not match its checksum");
-  co_return unreadable(Error{Errc::corrupt, what}, ref, level, index);
+  co_return unreadable(Error{Errc::corrupt, what}, level, index);
 }
 
-Result<Frame*> PageTree::unreadable(Error error, PageRef ref, unsigned level, std::uint64_t index) {
+Result<Frame*> PageTree::unreadable(Error error, unsigned level, std::uint64_t index) {
   PageDamage* damage = ports_.damage;
   if (!damage) return fail(std::move(error));
-  if (damage->taken_as_empty) {
-    damage->emptied_pages.push_back(ref.page);
-    return take_as_empty(level, index);
-  }
+  if (damage->taken_as_empty) return take_as_empty(level, index);
   ++damage->met;
   if (damage->told) damage->told();
   return fail(std::move(error));
@@ -204,7 +201,7 @@ Task<Result<PageTree::PageState>> PageTree::check_page(unsigned level, std::uint
     if (!done) error = done.error();
   }
   Frame* known = ports_.cache.find(page_key(number_, level, index));
-  if (!known) (void)unreadable(error, *ref, level, index);
+  if (!known) (void)unreadable(error, level, index);
   else if (kind_ != TreeKind::space) co_await renew(known, level, index);
   co_return PageState::bad;
 }

@@ -78,8 +78,7 @@ class PageCache {
 // What becomes of a page that cannot be read. Its owner decides once for all trees of a store.
 struct PageDamage {
   bool taken_as_empty = false;  // All of the store is about to be compared with another copy: then what such a page said is not needed.
-  std::uint64_t emptied = 0;    // Pages that were taken so …
-  std::vector<std::uint64_t> emptied_pages;  // … where they lie, until the next checkpoint.
+  std::uint64_t emptied = 0;    // Pages that were taken so.
   std::uint64_t met = 0;        // Pages that were unreadable when nothing was taken as empty.
   std::function<void()> told;   // One was met. Never suspends.
 };
@@ -153,7 +152,7 @@ class PageTree {
   std::vector<Frame*> cached_pages();
   Task<void> renew(Frame* page, unsigned level, std::uint64_t index);
   bool is_page(const std::byte* bytes, PageRef ref, unsigned level, std::uint64_t index) const;
-  Result<Frame*> unreadable(Error error, PageRef ref, unsigned level, std::uint64_t index);
+  Result<Frame*> unreadable(Error error, unsigned level, std::uint64_t index);
   Frame* take_as_empty(unsigned level, std::uint64_t index);
   void drop_below(unsigned level, std::uint64_t index);
   std::uint64_t moves_ = 0;

@@ -152,6 +152,7 @@ class Store {
   Task<Result<void>> count_space_anew();
   Task<Result<Named>> find_named();
   Task<Result<void>> name_tree(PageTree* tree, std::uint64_t leaves, Named* named);
+  Task<Result<void>> name_chunks(PageTree* map, std::uint64_t index, Named* named);
   Task<Result<void>> hold_path(PageTree* map, std::uint64_t index);
   void let_go_of_paths();
   std::uint64_t first_data_chunk() const { return 2 + divide_up(superblock_.log_blocks, kChunkBlocks); }

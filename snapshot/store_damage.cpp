@@ -59,50 +59,52 @@ Task<Result<Store::Named>> Store::find_named() {
     CO_TRY(co_await name_tree(volumes_[i]->map.get(), volumes_[i]->leaf_count(), &named));
     named.mapped_of[id.value] = named.mapped - before;
   }
-  // Pages that were taken as empty are named until a checkpoint has replaced them, though nothing below them is.
-  for (const std::uint64_t page : damage_.emptied_pages) {
-    const auto bit = static_cast<std::uint16_t>(1u << page % kPagesPerChunk);
-    std::uint16_t& mask = named.masks[page / kPagesPerChunk];
-    named.pages += (mask & bit) == 0;
-    mask = static_cast<std::uint16_t>(mask | bit);
-  }
   co_return named;
 }
 
-// Page by page in the order of the leaves: a page counts when the first leaf below it is met.
+// From the root down, in the order of the leaves. A page counts when it is referred to, and not when something is below it: one that
+// was taken as empty may be all that its own page refers to, and both are in use until a checkpoint has replaced them.
 Task<Result<void>> Store::name_tree(PageTree* tree, std::uint64_t leaves, Named* named) {
-  constexpr std::uint64_t kLeavesInATurn = 64;
+  constexpr std::uint64_t kPathsInATurn = 64;
   std::vector<std::uint64_t> counted(tree->depth() + 1, ~std::uint64_t{0});  // By level: the page that was counted last.
   const auto name = [&](std::uint64_t chunk, std::uint16_t mask) {
     if (chunk == 0 || chunk >= named->masks.size()) return false;
     named->masks[chunk] = static_cast<std::uint16_t>(named->masks[chunk] | mask);
     return true;
   };
-  std::uint64_t behind = 0, looked = 0;
+  std::uint64_t whole = 1, looked = 0;  // Leaves below the root.
+  for (unsigned level = 0; level < tree->depth(); ++level) whole *= kFanout;
   for (std::uint64_t index = 0; index < leaves;) {
-    if (++looked % kLeavesInATurn == 0) co_await Yield{disk_->executor()};
-    auto next = co_await tree->next_leaf(index, leaves, &behind);
-    if (!next) co_return fail(next.error());
-    if (*next >= leaves) break;
-    index = *next + 1;
-    std::uint64_t of_level = *next;
-    for (unsigned level = 0; level <= tree->depth(); ++level, of_level /= kFanout) {
-      if (std::exchange(counted[level], of_level) == of_level) break;
-      auto ref = co_await tree->reference(level, of_level);
-      if (!ref) co_return fail(ref.error());
-      if (ref->page == 0) continue;  // In memory only.
-      ++named->pages;
-      const bool fits = name(ref->page / kPagesPerChunk, static_cast<std::uint16_t>(1u << ref->page % kPagesPerChunk));
-      if (!fits) co_return fail(Errc::corrupt, concat("a page at ", ref->page, " cannot be"));
+    if (++looked % kPathsInATurn == 0) co_await Yield{disk_->executor()};
+    std::uint64_t span = whole;  // Leaves below the page at hand.
+    PageRef ref = tree->root;
+    unsigned level = tree->depth();
+    for (; ref.page != 0; --level, span /= kFanout) {
+      if (std::exchange(counted[level], index / span) != index / span) {
+        ++named->pages;
+        const bool fits = name(ref.page / kPagesPerChunk, static_cast<std::uint16_t>(1u << ref.page % kPagesPerChunk));
+        if (!fits) co_return fail(Errc::corrupt, concat("a page at ", ref.page, " cannot be"));
+      }
+      if (level == 0) break;
+      auto page = co_await tree->load_page(level, index / span);
+      if (!page) co_return fail(page.error());
+      ref = *page ? refs_of(*page)[index / (span / kFanout) % kFanout] : PageRef{};
     }
-    auto leaf = co_await tree->load_leaf(*next);
-    if (!leaf) co_return fail(leaf.error());
-    if (!*leaf || tree->kind() != TreeKind::map) continue;
-    for (std::uint64_t i = 0; i < kLeafChunks; ++i) {
-      const std::uint64_t chunk = entry_of(*leaf, i).location;
-      named->mapped += chunk != 0;
-      if (chunk != 0 && !name(chunk, 0xffff)) co_return fail(Errc::corrupt, concat("a map names chunk ", chunk, ", which cannot be"));
-    }
+    if (ref.page != 0 && tree->kind() == TreeKind::map) CO_TRY(co_await name_chunks(tree, index, named));
+    index = (index / span + 1) * span;
+  }
+  co_return Result<void>{};
+}
+
+Task<Result<void>> Store::name_chunks(PageTree* map, std::uint64_t index, Named* named) {
+  auto leaf = co_await map->load_leaf(index);
+  if (!leaf) co_return fail(leaf.error());
+  for (std::uint64_t i = 0; *leaf && i < kLeafChunks; ++i) {
+    const std::uint64_t chunk = entry_of(*leaf, i).location;
+    if (chunk == 0) continue;
+    if (chunk >= named->masks.size()) co_return fail(Errc::corrupt, concat("a map names chunk ", chunk, ", which cannot be"));
+    ++named->mapped;
+    named->masks[chunk] = 0xffff;
   }
   co_return Result<void>{};
 }

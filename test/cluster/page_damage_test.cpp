@@ -253,6 +253,20 @@ TEST_F(PageDamage, SpaceTreeAndMapRot_TheMemberIsRebuilt) {
   expect_leads(id);
 }
 
+// What is above the page that is gone is in use, though it refers to nothing else that can be read.
+TEST_F(PageDamage, SpaceTreeAndAPageAboveTheCatalogueRot_WhatIsAboveItIsStillCounted) {
+  const NodeId id = follower();
+  restart_cold(id);
+  cluster.die(id, Death::killed);
+  ASSERT_GT(rot(id, TreeKind::space, 0), 0u);
+  ASSERT_GT(rot(id, TreeKind::catalogue, 1), 0u);
+  cluster.start(id);
+  serve_for(300);
+  rest();
+  expect_whole(id);
+  expect_leads(id);
+}
+
 // A host that meets such a page on the primary finds the copy that can read it.
 TEST_F(PageDamage, MapOfThePrimaryRots_ItHandsOverAndIsRebuilt_NoHostIsTold) {
   const NodeId id = follower();
