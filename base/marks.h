@@ -81,6 +81,7 @@ namespace holdfast {
   M(space_counted_anew, "the space tree is unreadable: the maps say what is in use")                  \
   M(page_hands_over, "a primary hands over because a map page is unreadable")                         \
   M(scrub_divergence, "a scrub finds that copies differ")                                             \
+  M(durable_end_noted, "writes paused: the superblock says how far the log is durable")               \
   M(scrub_page_renewed, "a page is bad on the disk and right in memory")                              \
   M(rebuild_interrupted, "a rebuild is interrupted")                                                  \
   M(rebuild_base_too_old, "the other copy's maps do not tell what changed since")                     \

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/marks.h"
 #include "engine/group_impl.h"
+#include "engine/operation.h"
 #include "engine/scrubber.h"
 #include "engine/volume_impl.h"
 
@@ -38,6 +39,29 @@ Task<void> GroupImpl::checkpoint_loop() {
     const bool patient = !done && done.error().code == Errc::corrupt;
     if (!done && !failed_ && !patient) store_failed(done.error());
     vain = checkpoint_lsn_ == before;
+  }
+}
+
+// Each batch says how far the log was durable before it; nothing says it of the last one. When writes pause the superblock does, so
+// that an end which rots, or went astray, is told from one that was torn by a crash (rule 20): such a copy may not lead.
+Task<void> GroupImpl::note_durable_end() {
+  constexpr std::int64_t kQuietMs = 200;
+  Lsn before;
+  while (!stopping_ && !failed_) {
+    co_await quiet_timer_.after(milliseconds(kQuietMs));
+    const Lsn durable = log_.durable_lsn();
+    const bool quiet = durable == std::exchange(before, durable) && durable == log_.last_lsn();
+    if (stopping_ || failed_ || !quiet || durable.value <= store_.superblock().durable_lsn || store_.catalogue_lost()) continue;
+    co_await checkpoint_turn_.acquire();  // As with a cut: what is noted is there.
+    Turn turn(checkpoint_turn_);
+    if (stopping_ || failed_) break;
+    mark(Mark::durable_end_noted);
+    const std::uint64_t lsn = log_.durable_lsn().value, position = log_.durable_position();
+    auto noted = co_await store_.update_superblock([=](snapshot::Superblock& next) {
+      next.durable_lsn = std::max(next.durable_lsn, lsn);
+      next.durable_position = std::max(next.durable_position, position);
+    });
+    if (!noted && !failed_) store_failed(noted.error());
   }
 }
 
@@ -151,6 +175,7 @@ Task<Result<void>> GroupImpl::stop() {
   co_await leave_in_order();
   stopping_ = true;
   checkpoint_timer_.cancel();
+  quiet_timer_.cancel();
   // Who waits for what only a checkpoint gives is refused: nobody takes one before they have gone.
   log_.close();
   applier_.close();

@@ -25,7 +25,7 @@ GroupImpl::GroupImpl(GroupPorts ports, GroupOptions options, wal::LogGeometry ge
       pending_(store_), log_(ports.disk, ports.buffers, geometry,
                              wal::LogOptions{options_.log_batches_in_flight, options_.log_batch_bytes_max}, *this),
       applier_(store_, pending_, ports.clock, *this, options_.apply_backlog_bytes), tail_(pending_, store_.space()),
-      checkpoint_timer_(ports.clock), log_service_(*this), scope_(ports.executor) {
+      checkpoint_timer_(ports.clock), quiet_timer_(ports.clock), log_service_(*this), scope_(ports.executor) {
   mender_ = std::make_unique<Mender>(*this);
   scrubber_ = std::make_unique<Scrubber>(*this);
   store_.damage().told = [this] { page_unreadable(); };
@@ -285,6 +285,7 @@ void GroupImpl::store_failed(Error error) {
   if (replica_) replica_->store_failed();
   applier_.owner_failed();
   checkpoint_timer_.cancel();
+  quiet_timer_.cancel();
   idle_.notify_all();
   progress_.notify_all();
   log_service_.role_changed();

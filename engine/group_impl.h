@@ -222,6 +222,7 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   Task<void> back_spare_chunks();
 
   Task<void> checkpoint_loop();
+  Task<void> note_durable_end();
   static constexpr std::uint64_t kQuarantinedChunksMax = 2048;  // 128 MiB.
   bool checkpoint_is_due();
   void check_log_use();
@@ -292,7 +293,7 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   bool running_ = false;                 // Recovered.
   std::uint64_t operations_ = 0;
   Buffer scratch_;               // 64 KiB, since the start: whoever compares may hold all the rest of the pool.
-  Timer checkpoint_timer_;
+  Timer checkpoint_timer_, quiet_timer_;
 
   std::vector<Replayed> replay_;
   std::optional<wal::LogPoint> recovered_point_;  // Of the record at the applied LSN, when the log still has it.

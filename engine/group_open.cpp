@@ -138,6 +138,7 @@ Task<Result<void>> GroupImpl::recover() {
   if (!ports_.coordinator && unfit_)
     co_return fail(Errc::damaged, "this copy lacks data that other copies of its group have, and no coordinator is configured to find them");
   scope_.spawn(checkpoint_loop());  // A log that is full to the last block waits for it.
+  scope_.spawn(note_durable_end());
   start_replica();
   if (!ports_.coordinator) CO_TRY(co_await await_open());
   recovery_ms_ = static_cast<std::uint64_t>((ports_.clock.now() - begin).value / 1'000'000);

@@ -45,11 +45,8 @@ void Invariants::check_node(const ClusterNode& node, const GroupStatus& status, 
   if (replica.commit > replica.end) fail_(sim::format("node {} takes {} for committed, and its log ends at {}", n, replica.commit.value, replica.end.value));
   if (replica.durable > replica.end) fail_(sim::format("node {} has {} durable, and its log ends at {}", n, replica.durable.value, replica.end.value));
   if (copies_agree && status.scrub.divergent_blocks > 0) fail_(sim::format("node {} finds that copies differ: {}", n, status.scrub.divergent_blocks));
-  // Rot at the end of a log looks like a torn tail (rule 20): the process after it has less than the one before had made durable.
-  const bool lost_tail = seen.life != node.lives() && replica.durable < seen.durable;
-  if (lost_tail && rotten == engine::Copy{node.id(), node.incarnation()}) rotten_tail = true;
   const bool news = seen.life != node.lives() || seen.role != replica.role || seen.serving != replica.serving || seen.epoch != status.epoch;
-  seen = Seen{node.lives(), status.epoch, replica.commit, replica.durable, replica.role, replica.serving};
+  seen = Seen{node.lives(), status.epoch, replica.commit, replica.role, replica.serving};
   if (news && on_role) on_role(node.id(), replica, status.epoch);
 }
 

@@ -37,7 +37,6 @@ class Invariants {
   // Then a scrub that finds a difference between copies is a violation.
   bool copies_agree = false;
   std::optional<engine::Copy> rotten;  // Whose disk rots.
-  bool rotten_tail = false;            // It has come back with less than it had made durable.
   // Told what a node's role has become, for the story.
   std::function<void(NodeId, const ReplicaStatus&, Epoch)> on_role;
 
@@ -46,7 +45,6 @@ class Invariants {
     std::uint64_t life = 0;
     Epoch epoch;
     Lsn commit;
-    Lsn durable;
     GroupRole role = GroupRole::follower;
     bool serving = false;
   };

@@ -80,10 +80,7 @@ class Life {
     if (!cluster_.read_everything() || !cluster_.replicas_are_equal()) return;
     for (const auto& each : cluster_.nodes())
       if (const auto wrong = wrong_owner(each->group())) return cluster_.violation(sim::format("node {}: {}", each->id().value, *wrong));
-    const auto wrong = cluster_.history().judge();
-    // What rots at the end of the log of the only copy in sync is beyond what can be known; anything else is not.
-    if (wrong && cluster_.invariants().rotten_tail) cluster_.unavailable(*wrong);
-    else if (wrong) cluster_.violation(*wrong);
+    if (const auto wrong = cluster_.history().judge()) cluster_.violation(*wrong);
   }
 
   LifeReport report() {
