@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "base/checksum.h"
 #include "test/crash/content.h"
@@ -194,6 +195,29 @@ std::optional<std::string> History::judge() const {
       if (judgement.verdict == Verdict::violated)
         return sim::format("block {} of volume {} is not linearizable: {}\n{}", block, volume, judgement.why, story_of(volume, Lba(block)));
     }
+  return std::nullopt;
+}
+
+std::optional<std::string> History::judge_whole(std::uint32_t volume, const std::vector<OpId>& stamps) const {
+  const auto may_have_emptied = [&](std::uint64_t block, Tick since) {
+    return std::any_of(ops_.begin() + 1, ops_.end(), [&](const ClientOp& op) {
+      const bool here = op.kind == OpKind::unmap && op.volume == volume && block >= op.range.first.value && block < op.range.end().value;
+      return here && op.outcome != Outcome::refused && (op.outcome != Outcome::done || op.responded > since);
+    });
+  };
+  OpId last = 0;
+  for (const OpId id : stamps) {
+    const ClientOp& op = ops_[id];
+    if (id == std::exchange(last, id) || (op.kind != OpKind::write && op.kind != OpKind::compare_and_write)) continue;
+    for (std::uint64_t block = op.range.first.value; block < std::min<std::uint64_t>(op.range.end().value, stamps.size()); ++block) {
+      const OpId beside = stamps[block];
+      if (beside == id) continue;
+      const bool older = beside != 0 ? ops_[beside].outcome == Outcome::done && ops_[beside].responded < op.invoked : !may_have_emptied(block, op.invoked);
+      if (older)
+        return sim::format("a write is there in part: block {} of volume {} is of operation {}, beside it is all or some of\n  {}\n{}", block, volume, beside, line(id),
+                           story_of(volume, Lba(block)));
+    }
+  }
   return std::nullopt;
 }
 

@@ -72,6 +72,9 @@ class History {
 
   // Judges every block. The first violation, with what touched its block.
   std::optional<std::string> judge() const;
+  // By block from 0 on whose content is there, at rest: is a write there in part, with something beside it that was there before it
+  // began? Blocks are registers of their own to judge().
+  std::optional<std::string> judge_whole(std::uint32_t volume, const std::vector<OpId>& stamps) const;
   std::uint64_t undecided() const { return undecided_; }
   std::string story_of(std::uint32_t volume, Lba block) const;
   std::string line(OpId id) const;

@@ -1,3 +1,4 @@
+#include "test/cluster/history.h"
 #include "test/cluster/linearizability.h"
 
 #include <gtest/gtest.h>
@@ -163,6 +164,38 @@ TEST(Linearizability, RandomHistories_AgainstEveryOrder_Agree) {
   }
   EXPECT_GT(violations, 1'000);
   EXPECT_LT(violations, 29'000);
+}
+
+// Operations on one volume, one after another.
+class WholeWrites : public testing::Test {
+ protected:
+  OpId ends(OpKind kind, std::uint64_t first, std::uint64_t count, Outcome outcome) {
+    ClientOp op;
+    op.kind = kind;
+    op.range = BlockRange{Lba(first), BlockCount(count)};
+    const OpId id = history.begin(std::move(op));
+    history.end(id, outcome, BootNs{});
+    return id;
+  }
+  bool whole(const std::vector<OpId>& stamps) const { return !history.judge_whole(0, stamps).has_value(); }
+
+  History history;
+};
+
+TEST_F(WholeWrites, PartBesideWhatWasThereBefore_IsTorn) {
+  const OpId before = ends(OpKind::write, 0, 4, Outcome::done), crashed = ends(OpKind::write, 1, 3, Outcome::unknown);
+  EXPECT_TRUE(whole({before, crashed, crashed, crashed}));
+  EXPECT_TRUE(whole({before, before, before, before}));
+  EXPECT_FALSE(whole({before, crashed, before, crashed}));
+  EXPECT_FALSE(whole({before, crashed, crashed, 0}));
+}
+
+TEST_F(WholeWrites, PartBesideWhatCameLater_IsWhole) {
+  const OpId write = ends(OpKind::write, 0, 4, Outcome::unknown), later = ends(OpKind::write, 2, 1, Outcome::done);
+  EXPECT_TRUE(whole({write, write, later, write}));
+  EXPECT_FALSE(whole({write, write, later, 0}));
+  ends(OpKind::unmap, 3, 1, Outcome::unknown);
+  EXPECT_TRUE(whole({write, write, later, 0}));
 }
 
 }  // namespace
