@@ -380,5 +380,20 @@ TEST(Follower, LaggingComesWhileItsClaimIsUnknown_IsHeededWhenTheClaimIsGivenUp)
   EXPECT_NE(bench.asked<RebuildFrom>(), nullptr);
 }
 
+// The same while it cuts its log: the answer to the cut would be an ack of a match that is over.
+TEST(Follower, LaggingComesWhileItCuts_IsHeededWhenTheCutIsDone) {
+  Following bench;
+  bench.receive(MatchAt{Epoch(4), Lsn(2), Lsn(2)});
+  ASSERT_NE(bench.asked<CutTo>(), nullptr);
+  bench.receive(Lagging{Epoch(4), Lsn(2)});
+  EXPECT_EQ(bench.asked<RebuildFrom>(), nullptr);
+  bench.log.history.cut(Lsn(2));
+  bench.log.end = bench.log.durable = Lsn(2);
+  bench.machine->cut_done(bench.now, kSession);
+  EXPECT_NE(bench.asked<RebuildFrom>(), nullptr);
+  EXPECT_EQ(bench.sent<Ack>(), nullptr);
+  EXPECT_FALSE(bench.machine->accepts(kSession, Epoch(4)));
+}
+
 }  // namespace
 }  // namespace holdfast::role_test
