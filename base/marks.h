@@ -21,6 +21,7 @@ namespace holdfast {
   M(scan_unreadable, "the medium cannot be read where the log goes on")                               \
   M(scan_torn_tail, "recovery: something unreadable follows the end")                                 \
   M(scan_rewrites, "recovery: what is not proven durable is written again")                           \
+  M(superblock_not_kept, "a superblock is not on the disk right after it was written")                \
   M(superblock_copy_lost, "one copy of the superblock is unreadable")                                 \
   M(page_moved_while_read, "a map page moved while it was read")                                      \
   M(page_frozen_copy, "a map page changes under a checkpoint")                                        \

@@ -52,9 +52,9 @@ Task<Result<void>> Store::format(Disk& disk, BufferPool& buffers, Random& random
     CO_TRY(co_await disk.allocate(0, first_data * kChunkBytes));
   }
   // The old superblocks go first: a crash from here on leaves no store rather than half of one.
-  Buffer block = co_await buffers.acquire(kBlockBytes);
+  Buffer block = co_await buffers.acquire(2 * kBlockBytes);
   std::memset(block.data(), 0, block.size());
-  for (const std::uint64_t offset : kSuperblockOffsets) CO_TRY(co_await disk.write(offset, block.bytes(), Durability::durable));
+  for (const std::uint64_t offset : kSuperblockOffsets) CO_TRY(co_await disk.write(offset, block.bytes().first(kBlockBytes), Durability::durable));
   CO_TRY(co_await zero_log(disk, buffers, input.log_bytes));
   CO_TRY(co_await disk.sync());
   s.log_blocks = log_blocks;

@@ -26,7 +26,7 @@ wal::LogCursor Store::log_tail() const {
 
 Task<Result<void>> Store::open(Loss loss) {
   page_buffer_ = co_await buffers_->acquire(kCheckpointBufferBytes);
-  superblock_buffer_ = co_await buffers_->acquire(kBlockBytes);
+  superblock_buffer_ = co_await buffers_->acquire(2 * kBlockBytes);
   auto pair = co_await read_superblocks(*disk_, *buffers_);
   if (!pair) co_return fail(pair.error());
   superblock_ = pair->newest;

@@ -82,14 +82,28 @@ Task<Result<SuperblockPair>> read_superblocks(Disk& disk, BufferPool& buffers) {
   co_return pair;
 }
 
-Task<Result<void>> write_superblocks(Disk& disk, Buffer block, Superblock* superblock, std::optional<std::size_t> lost_copy) {
+namespace {
+
+// What a superblock promises has no second witness: a disk that loses writes, or does them somewhere else, is found out now.
+Task<Result<void>> is_kept(Disk* disk, std::uint64_t offset, Bytes written, MutableBytes read) {
+  CO_TRY(co_await disk->read(offset, read));
+  if (std::memcmp(read.data(), written.data(), written.size()) == 0) co_return Result<void>{};
+  mark(Mark::superblock_not_kept);
+  co_return fail(Errc::io_error, concat("the superblock at offset ", offset, " is not what was just written there: the device loses writes, or does them somewhere else"));
+}
+
+}  // namespace
+
+Task<Result<void>> write_superblocks(Disk& disk, Buffer two_blocks, Superblock* superblock, std::optional<std::size_t> lost_copy) {
   ++superblock->generation;
-  encode_superblock(*superblock, block.bytes());
+  const MutableBytes block = two_blocks.bytes().first(kBlockBytes), read = two_blocks.bytes().subspan(kBlockBytes, kBlockBytes);
+  encode_superblock(*superblock, block);
   // A crash in between leaves the other one whole. Which is first alternates, unless only one is whole now.
   const std::size_t first = lost_copy ? *lost_copy : superblock->generation % 2;
   for (std::size_t i = 0; i < 2; ++i) {
-    auto done = co_await disk.write(kSuperblockOffsets[(first + i) % 2], block.bytes(), Durability::durable);
+    auto done = co_await disk.write(kSuperblockOffsets[(first + i) % 2], block, Durability::durable);
     if (!done) co_return done;
+    CO_TRY(co_await is_kept(&disk, kSuperblockOffsets[(first + i) % 2], block, read));
     if (planted(Bug::free_before_second_superblock)) break;
   }
   co_return Result<void>{};

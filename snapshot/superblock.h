@@ -23,7 +23,8 @@ struct SuperblockPair {
 Task<Result<SuperblockPair>> read_superblocks(Disk& disk, BufferPool& buffers);
 
 // Raises the generation and writes both copies, a lost one first: at each moment one is whole. Effects may follow only after
-// it returned (rule 21). block: 4 KiB to build them in.
-Task<Result<void>> write_superblocks(Disk& disk, Buffer block, Superblock* superblock, std::optional<std::size_t> lost_copy);
+// it returned (rule 21). Each is read again: errors are those of the disk, and io_error when it is not what was written.
+// two_blocks: 8 KiB to build them in, and to read them into.
+Task<Result<void>> write_superblocks(Disk& disk, Buffer two_blocks, Superblock* superblock, std::optional<std::size_t> lost_copy);
 
 }  // namespace holdfast::snapshot
