@@ -38,7 +38,8 @@ Task<Result<Answer>> GroupImpl::answer(Question question) {
     co_return image;
   }
   VolumeImpl* volume = volume_of(question.volume);
-  if (!volume || volume->is_closed()) co_return fail(Errc::not_found);
+  if (!volume) co_return fail(Errc::not_found);
+  if (volume->is_closed()) co_return fail(Errc::busy);  // Its deletion is not committed: perhaps it never is.
   VolumeOperation reading(*volume);  // It is not deleted meanwhile.
   Result<Answer> answer = fail(Errc::protocol);
   switch (question.kind) {
@@ -60,7 +61,6 @@ Task<Result<Answer>> GroupImpl::answer_image() {
   image.chain_xxh3 = commit_chain_;
   image.written_blocks = commit_written_;
   image.next_volume_id = store_.superblock().next_volume_id;
-  image.changes_since = store_.changes_known_since();
   image.history = facts_.history;
   image.history.cut(image.lsn);
   image.consumers.assign(store_.consumers().all().begin(), store_.consumers().all().end());
@@ -68,9 +68,10 @@ Task<Result<Answer>> GroupImpl::answer_image() {
     image.volumes.push_back(volume->entry);
     image.volumes.back().reservation_bytes = volume->reservations.size();
   }
-  const std::vector<std::byte> bytes = rebuild::encode_image(image);
   if (checkpoint_lsn_ < image.lsn.value) CO_TRY(co_await checkpoint());
   if (checkpoint_lsn_ < image.lsn.value) co_return fail(Errc::busy);
+  image.changes_since = store_.changes_known_since();  // Only now: applying may have raised it.
+  const std::vector<std::byte> bytes = rebuild::encode_image(image);
   Answer answer;
   answer.lsn = image.lsn;
   answer.reach = Lsn(commit_lsn_);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "base/checksum.h"
 #include "base/ensure.h"
@@ -169,7 +170,7 @@ Task<Result<void>> Target::match_leaf(StoredVolume* volume, std::uint64_t index,
   }
   co_await fetches.join();
   if (frame) --frame->pins;
-  if (error_) co_return fail(*error_);
+  if (error_) co_return fail(*std::exchange(error_, std::nullopt));  // Of this volume: perhaps it was deleted.
   if (fetched_since_kept_ >= keep_chunks_) {
     fetched_since_kept_ = 0;
     CO_TRY(co_await owner_->keep());
