@@ -268,7 +268,11 @@ Task<void> Scrubber::judge(VolumeImpl* volume, std::uint64_t block, std::uint64_
   std::vector<NodeId> wrong;
   for (const auto& [node, value] : others) {
     bool bad = value != right;
-    if (most == 1) bad = !co_await has_what_it_says(volume, block, value, node);
+    if (most == 1) {
+      const auto has = co_await has_what_it_says(volume, block, value, node);
+      if (!has) co_return;  // Nobody is blamed for a connection; the next scrub comes by again.
+      bad = !*has;
+    }
     if (bad) wrong.push_back(node);
   }
   const std::string where = concat("volume ", volume->stored().name(), ", chunk ", block / kChunkBlocks, ", block ", block);
@@ -285,14 +289,20 @@ Task<void> Scrubber::judge(VolumeImpl* volume, std::uint64_t block, std::uint64_
   }
 }
 
-Task<bool> Scrubber::has_what_it_says(VolumeImpl* volume, std::uint64_t block, std::uint64_t checksum, NodeId node) {
+// Nothing: it cannot say.
+Task<std::optional<bool>> Scrubber::has_what_it_says(VolumeImpl* volume, std::uint64_t block, std::uint64_t checksum, NodeId node) {
+  Errc code{};
   if (node == group_->options().node) {
     Buffer content = co_await volume->buffers().acquire(kBlockBytes);
     auto read = co_await volume->read_local(BlockRange{Lba(block), BlockCount(1)}, content, Unreadable::fails);
-    co_return read.has_value();
+    if (!read) code = read.error().code;
+  } else {
+    auto answer = co_await group_->ask_member(node, rebuild::Question{0, rebuild::QuestionKind::block, volume->stored().id(), block, checksum});
+    code = answer ? answer->code : answer.error().code;
   }
-  auto answer = co_await group_->ask_member(node, rebuild::Question{0, rebuild::QuestionKind::block, volume->stored().id(), block, checksum});
-  co_return answer && answer->code == Errc{};
+  if (code == Errc{}) co_return true;
+  const bool lacks = code == Errc::not_found || code == Errc::corrupt || code == Errc::io_error;
+  co_return lacks ? std::optional<bool>(false) : std::nullopt;
 }
 
 }  // namespace holdfast::engine

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <array>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -49,7 +50,7 @@ class Scrubber {
   Task<void> compare_leaf(VolumeImpl* volume, std::uint64_t leaf);
   Task<std::vector<Other>> ask_contents(VolumeImpl* volume, std::uint64_t leaf, Lsn at_least);
   Task<void> judge(VolumeImpl* volume, std::uint64_t block, std::uint64_t mine, std::vector<std::pair<NodeId, std::uint64_t>> others);
-  Task<bool> has_what_it_says(VolumeImpl* volume, std::uint64_t block, std::uint64_t checksum, NodeId other);
+  Task<std::optional<bool>> has_what_it_says(VolumeImpl* volume, std::uint64_t block, std::uint64_t checksum, NodeId other);
   Task<void> pace(std::uint64_t bytes);
   // A copy that is being rebuilt is looked at afterwards.
   bool gives_up() const;

@@ -166,7 +166,10 @@ Task<Result<void>> Store::prepare_volume() {
   if (!leaf) co_return fail(leaf.error());
   if (*leaf) co_return Result<void>{};
   CO_TRY(co_await space_.reserve(0, catalogue_.new_leaf_pages()));
-  ENSURE(!catalogue_.cached_leaf(index));
+  if (catalogue_.cached_leaf(index)) {  // Somebody else made it meanwhile.
+    space_.settle_pages(catalogue_.new_leaf_pages(), 0, 0);
+    co_return Result<void>{};
+  }
   ++catalogue_.create_leaf(index)->pins;
   co_return Result<void>{};
 }
