@@ -22,6 +22,11 @@ bool GroupImpl::checkpoint_is_due() {
   return log_.claimed_blocks() >= limit || log_.is_full() || starved || store_.space().quarantined() >= kQuarantinedChunksMax;
 }
 
+// Records that were cut take room in the ring until a checkpoint gives it back, though they change nothing in the maps.
+bool GroupImpl::nothing_to_checkpoint() const {
+  return commit_lsn_ == checkpoint_lsn_ && log_.tail_for(Lsn(commit_lsn_)).position == log_.tail().position;
+}
+
 void GroupImpl::check_log_use() {
   if (checkpoint_is_due()) checkpoint_timer_.cancel();  // Wakes the loop now.
 }
@@ -29,10 +34,10 @@ void GroupImpl::check_log_use() {
 Task<void> GroupImpl::checkpoint_loop() {
   for (bool vain = false; !stopping_ && !failed_;) {
     // One that frees nothing, because applying waits for space, is not repeated at once.
-    if (vain || !checkpoint_is_due() || commit_lsn_ == checkpoint_lsn_)
+    if (vain || !checkpoint_is_due() || nothing_to_checkpoint())
       co_await checkpoint_timer_.after(milliseconds(options_.checkpoint_interval_ms));
     if (stopping_ || failed_) break;
-    if (commit_lsn_ == checkpoint_lsn_) continue;
+    if (nothing_to_checkpoint()) continue;
     const std::uint64_t before = checkpoint_lsn_;
     auto done = co_await checkpoint();
     // A page above what changed is unreadable: looking after that is under way.

@@ -60,7 +60,7 @@ Task<bool> GroupImpl::hand_over_to_anybody() {
 // left of this copy is all that there is. The primary takes it out of in_sync first.
 Task<void> GroupImpl::leave_and_give_up_maps() {
   if (!replica_->machine().is_counted_on()) co_return co_await give_up_maps();
-  replica_->leave();
+  replica_->leave(RoleMachine::Leaves::gives_up);
 }
 
 // In the turn of checkpoints, in which a rebuild that is just ending would say that all is well. From then on this copy claims

@@ -136,6 +136,7 @@ void GroupImpl::update_facts() {
   facts_.promotable = !unfit_ && !failed_;
   facts_.needs_rebuild = log_lost_;
   facts_.maps_lost = maps_lost_;
+  facts_.ring_blocks = log_.geometry().blocks;
   // Whoever is not fit yet does not count as having the last of what it needs.
   const Lsn reach = std::max(reach_, primary_end_);
   if (unfit_ && reach != Lsn() && facts_.durable >= reach) facts_.durable = std::max(facts_.applied, Lsn(reach.value - 1));

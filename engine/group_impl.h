@@ -110,7 +110,8 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   Task<Result<void>> rebuild(rebuild::Peer* peer, bool whole);
   // Blocks that were overwritten in place by what is not known to be committed match nothing, and are not rotten.
   // Never more than half of the ring, each record's header counted: the start of the next epoch must find room.
-  std::uint64_t tail_bytes_max() const { return std::min(options_.tail_bytes_max, log_.geometry().blocks * kBlockBytes / 2); }
+  // Half of the smallest log that has to take it: whoever leads next has room for the start of its epoch.
+  std::uint64_t tail_bytes_max() const { return std::min(options_.tail_bytes_max, replica_->machine().least_ring_blocks() * kBlockBytes / 2); }
   bool is_behind_its_maps() const { return unfit_ || commit_lsn_ < replayed_lsn_; }
   bool is_rebuilding() const { return rebuilding_; }
   // A rebuild dropped the volume, and was interrupted before its image counted: the log goes on before the volume's deletion.
@@ -225,6 +226,7 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   Task<void> note_durable_end();
   static constexpr std::uint64_t kQuarantinedChunksMax = 2048;  // 128 MiB.
   bool checkpoint_is_due();
+  bool nothing_to_checkpoint() const;
   void check_log_use();
   Task<Result<void>> checkpoint_locked(bool clean);
   void start_purge(VolumeId id);  // Unless it is under way.

@@ -107,6 +107,7 @@ Task<Result<void>> GroupImpl::become_unfit(Lsn until) {
   unfit_ = true;
   update_facts();
   auto done = co_await store_.update_superblock([](snapshot::Superblock& next) { next.flags |= snapshot::kFlagUnfit; });
+  if (!done && !failed_) store_failed(done.error());  // The next one would believe that it is known.
   co_return done;
 }
 
@@ -187,7 +188,7 @@ Task<void> GroupImpl::leave_in_order() {
   Timer pause(ports_.clock);
   const BootNs latest = ports_.clock.now() + milliseconds(kLeaveMs);
   while (!failed_ && machine.view().find_in_sync(options_.node) && ports_.clock.now() < latest) {
-    replica_->leave();
+    replica_->leave(RoleMachine::Leaves::stops);
     co_await pause.after(milliseconds(kLeaveAgainMs));
   }
 }

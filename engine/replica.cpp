@@ -236,8 +236,8 @@ bool Replica::hand_over(NodeId candidate) {
   return done;
 }
 
-void Replica::leave() {
-  event([](RoleMachine& m) { m.leave(); });
+void Replica::leave(RoleMachine::Leaves why) {
+  event([&](RoleMachine& m) { m.leave(now(), why); });
 }
 
 std::uint64_t Replica::least_free_chunks() const {

@@ -63,7 +63,7 @@ class Replica {
   bool prepare_hand_over(NodeId candidate) { return machine_.prepare_hand_over(candidate); }
   void cancel_hand_over();
   bool hand_over(NodeId candidate);
-  void leave();
+  void leave(RoleMachine::Leaves why);
 
   std::vector<NodeId> connected() const;
   // Of the members whose acks are needed: what the one with the least can still reserve; all bits set: enough.

@@ -44,7 +44,7 @@ void RoleMachine::send(Peer& to, Message message) {
 }
 
 Hello RoleMachine::my_hello() const {
-  return Hello{self(), start_.group, bound_, log_->end, log_->applied, log_->history, log_->needs_rebuild, !log_->promotable, log_->maps_lost};
+  return Hello{self(), start_.group, bound_, log_->end, log_->applied, log_->history, log_->needs_rebuild, !log_->promotable, log_->maps_lost, log_->ring_blocks};
 }
 
 void RoleMachine::tick(BootNs now) {
@@ -77,6 +77,7 @@ void RoleMachine::connected(BootNs, NodeId node, SessionId session) {
   p.rebuild_asked = before.rebuild_asked;
   p.distrusted = before.distrusted;
   p.progress = before.progress;
+  p.ring_blocks = before.ring_blocks;
   if (leader_ == node) {
     leader_session_ = SessionId();
     matched_ = cutting_ = false;
@@ -90,7 +91,7 @@ void RoleMachine::disconnected(BootNs, NodeId node, SessionId session, LinkEnd h
   p.session = SessionId();
   p.hello.reset();
   p.lagging_at.reset();
-  p.match_sent = p.matched = false;
+  p.match_sent = p.matched = p.fit = false;
   p.acked = Lsn();
   p.was_reset = how == LinkEnd::reset;
   if (leader_session_ == session) {
@@ -105,6 +106,7 @@ void RoleMachine::received(BootNs now, NodeId node, SessionId session, const Mes
   if (const auto* hello = std::get_if<Hello>(&message)) {
     if (hello->group != start_.group || hello->copy.node != node) return;
     from.hello = *hello;
+    from.ring_blocks = hello->log_blocks;
     from.was_reset = false;
     on_hello(now, from);
   } else if (const auto* beat = std::get_if<Beat>(&message)) {
@@ -112,6 +114,7 @@ void RoleMachine::received(BootNs now, NodeId node, SessionId session, const Mes
     from.heard = std::max(from.heard, beat->echo);
     if (beat->leads) from.led = std::max(from.led, beat->echo);
     from.coordinator_reached = beat->coordinator_reached;
+    if (from.matched) from.fit = beat->fit;
     if (beat->leads) follow(now, from, *beat);
     else if (role_ == Role::primary) on_promise(from, *beat);
     if (role_ == Role::primary && beat->epoch > bound_.epoch) demote(now);
@@ -249,6 +252,7 @@ void RoleMachine::bound_done(BootNs now, Bound bound) {
   leader_session_ = SessionId();
   leader_heard_.reset();
   matched_ = cutting_ = false;
+  out_in_ = out_said_in_ = SessionId();  // What another primary said.
   acked_ = Lsn();
   if (bind_next_) {
     const Bound next = *std::exchange(bind_next_, std::nullopt);

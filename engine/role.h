@@ -32,6 +32,7 @@ struct LogFacts {
   bool promotable = true;  // No hole, no rebuild under way (9, 22).
   bool needs_rebuild = false;  // What follows in the primary's log is not enough.
   bool maps_lost = false;      // The same, and all of it is to be compared.
+  std::uint64_t ring_blocks = 0;  // That its log has room for.
 };
 
 class RoleMachine {
@@ -72,8 +73,10 @@ class RoleMachine {
   void told_commit(BootNs now, SessionId session, Lsn commit);
   // The store is out of service: whoever led leads no more, and says so.
   void store_failed(BootNs now);
-  // As a follower this copy asks to be taken out of in_sync, until it is: it is about to stop, or to give up what it has.
-  void leave();
+  // As a follower this copy asks to be taken out of in_sync, until it is. stops: it is about to stop. gives_up: it is about to give
+  // up what it has, and takes nothing more; is_counted_on() tells when it may.
+  enum class Leaves : std::uint8_t { stops, gives_up };
+  void leave(BootNs now, Leaves why);
   // Primary: what the member still lacks is not in the log any more.
   void fell_behind(NodeId node, SessionId session);
   // Primary: the same, and nobody has it: what is not committed cannot be read here any more.
@@ -122,8 +125,11 @@ class RoleMachine {
   // Primary: the member would be needed, and join, as soon as it has everything.
   bool only_lacks_records(NodeId node, BootNs now) const;
   bool is_in_step(NodeId candidate) const;  // Fit for a hand-over.
-  // Does the register count on this copy, as far as is known here?
-  bool is_counted_on() const { return view_revision_ == 0 || view_.has_in_sync(self()); }
+  // May the register, or its primary, count on this copy? What is known here of the register may be of any age: no longer only when
+  // the primary has said so in this session, after it was told that this copy leaves and is not to join.
+  bool is_counted_on() const { return out_in_ == SessionId() || out_in_ != leader_session_; }
+  // Blocks of the smallest log of O, as far as it is known: what is not committed has to fit into each.
+  std::uint64_t least_ring_blocks() const;
   // A follower that has heard its primary a moment ago, and claims nothing: whatever becomes of this copy, somebody else has
   // everything. The connection may just be gone, for that is what becomes of it when a record cannot be taken.
   bool hears_primary(BootNs now) const {
@@ -153,6 +159,8 @@ class RoleMachine {
     bool match_sent = false;         // In this session.
     bool matched = false;            // It has cut its log accordingly, and said so.
     Lsn acked;                       // In this session; valid when matched.
+    bool fit = false;                // The same: its copy may lead.
+    std::uint64_t ring_blocks = 0;   // Of its log, when it was last told.
     Lsn ever_acked;                  // In any session, by `promise_of`: less in a hello is a disk that went back in time.
     BootNs promise_until{};          // Of `promise_of`.
     Uuid promise_of{};               // Incarnation.
@@ -203,6 +211,7 @@ class RoleMachine {
   void on_match(Peer& leader, const MatchAt& match);
   void on_lagging(Peer& leader, const Lagging& lagging);
   void send_ack();
+  void say_leaving(BootNs now, Peer& leader);
   void abandon_claim();
   void grant(BootNs now, Peer& leader, const Beat& beat);
   void send_signs_of_life(BootNs now);
@@ -261,6 +270,10 @@ class RoleMachine {
   bool cutting_ = false;
   Lsn acked_;
   bool wants_out_ = false;
+  bool takes_nothing_ = false;        // The same, and what it has is about to go.
+  SessionId out_said_in_;             // The session in which it was said that this copy leaves …
+  BootNs out_said_{};                 // … and when.
+  SessionId out_in_;                  // The session in which the primary knew that, and needed this copy no more.
   std::optional<Lagging> lagging_;    // Came while I was claiming; in leader_session_.
   BootNs granted_until_{};            // My promise not to claim.
   BootNs quiet_since_{};              // Silence of the primary is counted from here at the earliest.

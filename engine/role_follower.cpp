@@ -1,5 +1,6 @@
 // Following a primary, promising not to take over, and taking over.
 #include <algorithm>
+#include <utility>
 
 #include "base/ensure.h"
 #include "base/marks.h"
@@ -30,8 +31,11 @@ void RoleMachine::follow(BootNs now, Peer& leader, const Beat& beat) {
   told_commit(now, leader.session, beat.commit);
   if (claim_pending() && beat.echo > pending_->since) abandon_claim();
   grant(now, leader, beat);
-  wants_out_ = wants_out_ && is_counted_on();
-  if (wants_out_) send(leader, Leaving{bound_.epoch});  // Connections of a copy that cannot take records are short.
+  if (wants_out_) {
+    const bool known = out_said_in_ == leader.session && beat.echo > out_said_;
+    if (known && !beat.needed) out_in_ = leader.session;
+    say_leaving(now, leader);  // In the next session anew.
+  }
   if (lagging_ && role_ == Role::follower) on_lagging(leader, *lagging_);
 }
 
@@ -44,6 +48,7 @@ void RoleMachine::grant(BootNs now, Peer& leader, const Beat& beat) {
   answer.echo = beat.sent;
   answer.lease_ms = beat.lease_ms;
   answer.coordinator_reached = reaches_coordinator(now);
+  answer.fit = log_->promotable;
   answer.grants = (role_ == Role::follower && !claim_pending()) || planted(Bug::granted_while_claiming);
   if (answer.grants) granted_until_ = std::max(granted_until_, now + lease_granted(beat.lease_ms, start_.timing));
   send(leader, answer);
@@ -61,6 +66,7 @@ void RoleMachine::send_signs_of_life(BootNs now) {
     sign.sent = now;
     sign.echo = p.newest_sent;
     sign.coordinator_reached = reaches_coordinator(now);
+    sign.fit = log_->promotable;
     send(p, sign);
   }
 }
@@ -79,7 +85,11 @@ void RoleMachine::abandon_claim() {
 void RoleMachine::on_match(Peer& leader, const MatchAt& match) {
   const bool mine = leader.session == leader_session_ && match.epoch == bound_.epoch && !binding_to_ && role_ != Role::primary;
   if (!mine || matched_ || cutting_) return;  // The first one in a session counts: a later one was made of an older hello.
-  if (match.lsn < log_->applied) return ask(RebuildFrom{leader.session, true});
+  if (match.lsn < log_->applied) {
+    wants_out_ = takes_nothing_ = true;  // All of it is to be compared; not before it is out.
+    return ask(RebuildFrom{leader.session, true});
+  }
+  if (takes_nothing_) return;
   cutting_ = true;
   ask(CutTo{leader.session, match.lsn, match.end});
 }
@@ -92,14 +102,22 @@ void RoleMachine::on_lagging(Peer& leader, const Lagging& lagging) {
   lagging_ = lagging;
   if (cutting_ || role_ != Role::follower) return;  // A claim may still land. It is said once, and heeded when the claim is given up.
   lagging_.reset();
-  wants_out_ = false;  // It is out: nobody is told so before. What is known here of the register may be older.
+  wants_out_ = takes_nothing_ = false;
+  out_in_ = leader.session;  // Nobody is told so before it is out, and it does not join in this session.
   ask(RebuildFrom{leader.session, lagging.shared < log_->applied});
 }
 
-void RoleMachine::leave() {
+void RoleMachine::leave(BootNs now, Leaves why) {
   if (role_ == Role::primary) return;
   wants_out_ = true;
-  if (leader_session_ != SessionId()) send(peer(leader_), Leaving{bound_.epoch});
+  takes_nothing_ = takes_nothing_ || why == Leaves::gives_up;
+  if (takes_nothing_) matched_ = false;
+  if (leader_session_ != SessionId()) say_leaving(now, peer(leader_));
+}
+
+void RoleMachine::say_leaving(BootNs now, Peer& leader) {
+  send(leader, Leaving{bound_.epoch});
+  if (std::exchange(out_said_in_, leader.session) != leader.session) out_said_ = now;
 }
 
 void RoleMachine::rebuilt(BootNs) {
@@ -112,15 +130,16 @@ void RoleMachine::cut_done(BootNs, SessionId session) {
   if (!cutting_ || session != leader_session_) return;
   cutting_ = false;
   if (lagging_) return on_lagging(peer(leader_), Lagging(*lagging_));
+  if (takes_nothing_) return;
   matched_ = true;
-  send(peer(leader_), Ack{bound_.epoch, log_->durable});
+  send(peer(leader_), Ack{bound_.epoch, log_->durable, Ack{}.free_chunks, log_->promotable});
   acked_ = log_->durable;
 }
 
 void RoleMachine::send_ack() {
   if (log_->durable <= acked_) return;
   acked_ = log_->durable;
-  send(peer(leader_), Ack{bound_.epoch, acked_});
+  send(peer(leader_), Ack{bound_.epoch, acked_, Ack{}.free_chunks, log_->promotable});
 }
 
 bool RoleMachine::accepts(SessionId session, Epoch epoch) const {

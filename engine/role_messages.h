@@ -32,6 +32,7 @@ struct Hello {
   bool needs_rebuild = false;  // Whatever the log says: records alone do not help.
   bool unfit = false;          // It may have more, or less, than its log says.
   bool maps_lost = false;      // It knows, durably, that all of it is to be compared.
+  std::uint64_t log_blocks = 0;  // Of its ring.
 };
 
 // Several times a lease, both ways. Echo: the newest `sent` of the other side that arrived in this session, in its clock:
@@ -44,6 +45,8 @@ struct Beat {
   bool leads = false;
   bool grants = false;           // Follower: a promise for `epoch`, counted from `echo` (rule 6).
   bool coordinator_reached = false;
+  bool needed = false;           // Primary: what the receiver has counts, its copy is in O.
+  bool fit = true;               // The sender's copy may lead: it lacks nothing of what its log says.
   std::uint32_t lease_ms = 0;    // Primary: of the promise it asks for. Follower: of the one it gives.
   Lsn commit;                    // Primary only.
   std::uint64_t free_chunks = ~std::uint64_t{0};  // What the sender can still reserve; all bits set: enough. Filled in by the owner.
@@ -56,6 +59,7 @@ struct Ack {                                // Cumulative and contiguous.
   Epoch epoch;
   Lsn durable;
   std::uint64_t free_chunks = ~std::uint64_t{0};  // As in a beat, so that it is never older than what it acknowledges.
+  bool fit = true;                                // The same.
 };
 struct Release { Epoch epoch; };            // I have ceased to lead it, for good (rule 8).
 struct Fenced { Epoch bound; };             // I am bound to a newer epoch than yours.

@@ -28,7 +28,7 @@ void RoleMachine::become_primary(BootNs now) {
   role_ = Role::primary;
   obligations_ = promised_ = view_.in_sync;
   for (Peer& p : peers_) {
-    p.match_sent = p.matched = p.rebuild_asked = false;
+    p.match_sent = p.matched = p.rebuild_asked = p.fit = false;
     p.lagging_at.reset();
     p.acked = p.ever_acked = Lsn();
     p.promise_until = BootNs{};
@@ -107,7 +107,7 @@ void RoleMachine::on_hello(BootNs now, Peer& from) {
     return asks_for_rebuild(from, shared.value_or(Lsn()));
   }
   from.match_sent = true;
-  from.matched = from.rebuild_asked = false;
+  from.matched = from.rebuild_asked = from.fit = false;
   from.acked = Lsn();
   beat_to(now, from);  // Whom it follows, before what it follows.
   send(from, MatchAt{bound_.epoch, *shared, log_->end});
@@ -135,7 +135,8 @@ void RoleMachine::fell_behind(NodeId node, SessionId session) {
 
 void RoleMachine::cannot_read_tail(BootNs now, NodeId node, SessionId session) {
   if (role_ != Role::primary) return;
-  if (handing_over_ || !release_to_somebody(now, Stays::yes)) return fell_behind(node, session);
+  // What cannot be read here is not there: this copy must not stay in sync with it.
+  if (handing_over_ || !release_to_somebody(now, Stays::no)) return fell_behind(node, session);
   mark(Mark::role_released_unreadable_tail);
 }
 
@@ -174,6 +175,7 @@ std::optional<Lsn> RoleMachine::ship_after(NodeId node, SessionId session) const
 void RoleMachine::on_ack(Peer& from, const Ack& ack) {
   if (role_ != Role::primary || ack.epoch != bound_.epoch || !from.match_sent || ack.durable > log_->end) return;
   from.matched = true;
+  from.fit = ack.fit;
   from.acked = std::max(from.acked, ack.durable);
   from.ever_acked = std::max(from.ever_acked, from.acked);
   update_commit();
@@ -199,6 +201,13 @@ bool RoleMachine::holds_lease(BootNs now) const {
     const bool same = p && (p->promise_of == copy.incarnation || planted(Bug::wiped_disk_keeps_membership));
     return same && now < p->promise_until;
   });
+}
+
+std::uint64_t RoleMachine::least_ring_blocks() const {
+  std::uint64_t least = log_->ring_blocks;
+  for (const Copy& copy : obligations_)
+    if (const Peer* p = find_peer(copy.node); p && p->ring_blocks != 0) least = std::min(least, p->ring_blocks);
+  return least;
 }
 
 bool RoleMachine::owes(const Copy& copy) const {
@@ -241,6 +250,8 @@ void RoleMachine::beat_to(BootNs now, Peer& to) {
   beat.sent = now;
   beat.echo = to.newest_sent;
   beat.leads = true;
+  beat.fit = log_->promotable;
+  beat.needed = std::any_of(obligations_.begin(), obligations_.end(), [&](const Copy& copy) { return copy.node == to.node; });
   beat.lease_ms = view_.lease_ms;
   beat.commit = commit_;
   send(to, beat);
@@ -350,6 +361,8 @@ bool RoleMachine::release_to_somebody(BootNs now, Stays stays) {
 bool RoleMachine::ready_to_join(const Peer& learner, BootNs now) const {
   if (!learner.hello || !learner.matched || learner.rebuild_asked || learner.leaving) return false;
   if (planted(Bug::joined_without_acks)) return true;
+  // What is needed may have to lead. One that waits for more of the log, to be whole, may be left without it.
+  if (!learner.fit) return false;
   const Lsn start = planted(Bug::joined_at_lagging_commit) ? Lsn() : epoch_start_;
   return learner.acked >= std::max(commit_, start) && fit_to_join(learner, now);
 }
@@ -383,7 +396,7 @@ bool RoleMachine::is_in_step(NodeId candidate) const {
   const Copy* copy = view_.find_in_sync(candidate);
   const Peer* p = find_peer(candidate);
   return role_ == Role::primary && open_ && copy && candidate != self().node && owes(*copy) && p && p->matched &&
-         p->hello && p->hello->copy == *copy && p->coordinator_reached;
+         p->hello && p->hello->copy == *copy && p->coordinator_reached && p->fit;
 }
 
 bool RoleMachine::prepare_hand_over(NodeId candidate) {

@@ -66,6 +66,7 @@ FrameKind put_body(std::vector<std::byte>& out, const Hello& hello) {
   body.applied_lsn = hello.applied.value;
   body.epoch_count = hello.history.epochs().size();
   body.flags = (hello.needs_rebuild ? wal::kHelloNeedsRebuild : 0) | (hello.unfit ? wal::kHelloUnfit : 0) | (hello.maps_lost ? wal::kHelloMapsLost : 0);
+  body.log_blocks = hello.log_blocks;
   ENSURE(body.epoch_count <= wal::kEpochsOnWireMax);
   put(out, body);
   for (const wal::EpochBegin& e : hello.history.epochs()) put(out, wal::EpochOnWire{e.epoch.value, e.first.value});
@@ -82,7 +83,7 @@ FrameKind put_body(std::vector<std::byte>& out, const Beat& beat) {
   body.lease_ms = beat.lease_ms;
   body.free_chunks = beat.free_chunks;
   body.flags = (beat.leads ? wal::kBeatLeads : 0) | (beat.grants ? wal::kBeatGrants : 0) |
-               (beat.coordinator_reached ? wal::kBeatReachesCoordinator : 0);
+               (beat.coordinator_reached ? wal::kBeatReachesCoordinator : 0) | (beat.needed ? wal::kBeatNeeded : 0) | (beat.fit ? wal::kBeatFit : 0);
   put(out, body);
   return FrameKind::beat;
 }
@@ -92,7 +93,7 @@ FrameKind put_body(std::vector<std::byte>& out, const MatchAt& match) {
   return FrameKind::match;
 }
 FrameKind put_body(std::vector<std::byte>& out, const Ack& ack) {
-  put(out, wal::AckBody{ack.epoch.value, ack.durable.value, ack.free_chunks});
+  put(out, wal::AckBody{ack.epoch.value, ack.durable.value, ack.free_chunks, ack.fit ? wal::kAckFit : 0});
   return FrameKind::ack;
 }
 FrameKind put_body(std::vector<std::byte>& out, const Release& release) {
@@ -147,6 +148,7 @@ Result<Message> read_hello(Reader reader) {
   hello.needs_rebuild = (body.flags & wal::kHelloNeedsRebuild) != 0;
   hello.unfit = (body.flags & wal::kHelloUnfit) != 0;
   hello.maps_lost = (body.flags & wal::kHelloMapsLost) != 0;
+  hello.log_blocks = body.log_blocks;
   if (hello.copy.node == NodeId() || hello.applied > hello.end) return bad("a hello contradicts itself");
   if (!history_is_sane(epochs, hello.end)) return bad("a hello's history makes no sense");
   hello.history = wal::EpochHistory(std::move(epochs));
@@ -156,7 +158,7 @@ Result<Message> read_hello(Reader reader) {
 Result<Message> read_beat(Reader reader) {
   wal::BeatBody body;
   if (!reader.take(body) || !reader.at_end()) return bad("a beat has another length");
-  constexpr std::uint32_t kKnown = wal::kBeatLeads | wal::kBeatGrants | wal::kBeatReachesCoordinator;
+  constexpr std::uint32_t kKnown = wal::kBeatLeads | wal::kBeatGrants | wal::kBeatReachesCoordinator | wal::kBeatNeeded | wal::kBeatFit;
   if ((body.flags & ~kKnown) != 0 || body.sent_ns < 0 || body.echo_ns < 0 || body.lease_ms > kLeaseMsMax)
     return bad("a beat makes no sense");
   Beat beat;
@@ -170,6 +172,8 @@ Result<Message> read_beat(Reader reader) {
   beat.leads = (body.flags & wal::kBeatLeads) != 0;
   beat.grants = (body.flags & wal::kBeatGrants) != 0;
   beat.coordinator_reached = (body.flags & wal::kBeatReachesCoordinator) != 0;
+  beat.needed = (body.flags & wal::kBeatNeeded) != 0;
+  beat.fit = (body.flags & wal::kBeatFit) != 0;
   if (beat.leads && beat.grants) return bad("a beat leads and promises");
   return beat;
 }
@@ -179,6 +183,13 @@ Result<Message> read_fixed(Reader reader, Make make) {
   T body;
   if (!reader.take(body) || !reader.at_end()) return bad("a message has another length");
   return Message(make(body));
+}
+
+Result<Message> read_ack(Reader reader) {
+  wal::AckBody body;
+  if (!reader.take(body) || !reader.at_end()) return bad("a message has another length");
+  if ((body.flags & ~wal::kAckFit) != 0) return bad("an ack makes no sense");
+  return Message(Ack{Epoch(body.epoch), Lsn(body.durable_lsn), body.free_chunks, (body.flags & wal::kAckFit) != 0});
 }
 
 Result<FrameHeader> check_head(Bytes head) {
@@ -220,7 +231,7 @@ Result<Message> decode_message(Bytes head) {
     case FrameKind::hello: return read_hello(body);
     case FrameKind::beat: return read_beat(body);
     case FrameKind::match: return read_fixed<wal::MatchBody>(body, [](const auto& b) { return MatchAt{Epoch(b.epoch), Lsn(b.lsn), Lsn(b.end_lsn)}; });
-    case FrameKind::ack: return read_fixed<wal::AckBody>(body, [](const auto& b) { return Ack{Epoch(b.epoch), Lsn(b.durable_lsn), b.free_chunks}; });
+    case FrameKind::ack: return read_ack(body);
     case FrameKind::release: return read_fixed<wal::EpochBody>(body, [](const auto& b) { return Release{Epoch(b.epoch)}; });
     case FrameKind::fenced: return read_fixed<wal::EpochBody>(body, [](const auto& b) { return Fenced{Epoch(b.epoch)}; });
     case FrameKind::lagging: return read_fixed<wal::MatchBody>(body, [](const auto& b) { return Lagging{Epoch(b.epoch), Lsn(b.lsn)}; });

@@ -14,7 +14,7 @@
 namespace holdfast::wal {
 
 inline constexpr std::uint32_t kFrameMagic = 0x31524648;  // "HFR1" read as bytes.
-inline constexpr std::uint16_t kFrameVersion = 3;
+inline constexpr std::uint16_t kFrameVersion = 4;
 
 enum class FrameKind : std::uint16_t { hello = 1, beat = 2, match = 3, ack = 4, release = 5, fenced = 6, append = 7, question = 8, answer = 9, lagging = 10, leaving = 11 };
 
@@ -40,9 +40,10 @@ struct HelloBody {
   std::uint64_t applied_lsn;
   std::uint64_t epoch_count;     // EpochOnWire follow, oldest first; at most kEpochsOnWireMax.
   std::uint64_t flags;           // kHello…; other bits are zero.
+  std::uint64_t log_blocks;      // Of the sender's ring.
 };
 inline constexpr std::uint64_t kHelloNeedsRebuild = 1, kHelloUnfit = 2, kHelloMapsLost = 4;
-static_assert(sizeof(HelloBody) == 88);
+static_assert(sizeof(HelloBody) == 96);
 static_assert(std::has_unique_object_representations_v<HelloBody>);
 
 struct EpochOnWire {
@@ -63,7 +64,7 @@ struct BeatBody {
 };
 static_assert(sizeof(BeatBody) == 56);
 static_assert(std::has_unique_object_representations_v<BeatBody>);
-inline constexpr std::uint32_t kBeatLeads = 1, kBeatGrants = 2, kBeatReachesCoordinator = 4;
+inline constexpr std::uint32_t kBeatLeads = 1, kBeatGrants = 2, kBeatReachesCoordinator = 4, kBeatNeeded = 8, kBeatFit = 16;
 
 struct MatchBody {               // Lagging: end_lsn is zero.
   std::uint64_t epoch;
@@ -76,8 +77,10 @@ struct AckBody {
   std::uint64_t epoch;
   std::uint64_t durable_lsn;
   std::uint64_t free_chunks;     // As in a beat.
+  std::uint64_t flags;           // kAckFit; other bits are zero.
 };
-static_assert(sizeof(AckBody) == 24);
+inline constexpr std::uint64_t kAckFit = 1;
+static_assert(sizeof(AckBody) == 32);
 
 struct EpochBody {               // Release: the epoch that was led. Fenced: the one that is bound.
   std::uint64_t epoch;

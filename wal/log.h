@@ -98,6 +98,7 @@ class Log {
   std::uint64_t used_blocks() const { return head_.position - tail_.position; }
   std::uint64_t claimed_blocks() const { return geometry_.blocks - std::min(geometry_.blocks, room_.available()); }
   bool is_full() const { return room_.has_waiters(); }  // Somebody waits for room.
+  const LogCursor& tail() const { return tail_; }
   const LogGeometry& geometry() const { return geometry_; }
   std::uint64_t generation() const { return generation_; }
   // The cursor to keep in the superblock when everything up to `applied` is in the map.

@@ -209,8 +209,8 @@ TEST_F(AheadOfLog, DeposedPrimary_DoesNotTellWhatIsMapped) {
   const NodeId old = *cluster.serving();
   for (const auto& each : cluster.nodes())
     if (each->id() != old) cluster.network().cut_both(old, each->id());
-  cluster.coordinator().set_reachable(old, false);
-  ASSERT_TRUE(wait_until([&] { return cluster.serving() && *cluster.serving() != old; }));
+  cluster.coordinator().set_turned_away(old, true);  // Nothing of it arrives, not even late.
+  ASSERT_TRUE(wait_until([&] { return cluster.serving() && *cluster.serving() != old; })) << story();
   ASSERT_TRUE(write(*cluster.serving(), 40 * kChunkBlocks, kChunkBlocks, 5));
   const auto runs = call(cluster, old, volume(old)->provisioning(Lba(40 * kChunkBlocks), 4), milliseconds(2'000));
   if (runs && *runs) {

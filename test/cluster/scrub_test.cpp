@@ -134,8 +134,9 @@ class ScrubOfHoles : public Scrub {
   static Plan with_a_hole() {
     Plan p = plan(3);
     p.clients.volume_blocks = (kHole + 2) * snapshot::kLeafChunks * kChunkBlocks;
-    p.clients.hot_blocks = kHole * snapshot::kLeafChunks * kChunkBlocks;
+    p.clients.hot_blocks = kHole * snapshot::kLeafChunks * kChunkBlocks - Volume::kTransferBlocksMax;
     p.clients.hot_percent = 100;
+    p.clients.unmap = 0;  // Of a whole page of the map, now and then.
     return p;
   }
   void write_behind_it() {

@@ -93,6 +93,21 @@ TEST(Recovery, SuperblockCopyLost_IsRewrittenBeforeTheWholeOneIsTouched) {
     }
 }
 
+// The device says that all is well. What a superblock promises would be forgotten at the next start.
+TEST(Recovery, SuperblockWritesThatAreLostOrGoAstray_TakeTheStoreOutOfService) {
+  for (const bool lost : {true, false}) {
+    OneNode node;
+    Volume* volume = node.serve(16 * kMiB);
+    ASSERT_TRUE(node.write(volume, 5, 4, 9));
+    ASSERT_TRUE(node.run(node.group->checkpoint()));
+    (void)node.run_until_within(1'000, [] { return false; });  // It has noted where its log ends.
+    (lost ? node.disk.faults.lost_write_ppm : node.disk.faults.misdirected_ppm) = 1'000'000;
+    ASSERT_TRUE(node.write(volume, 7, 1, 11));
+    EXPECT_TRUE(node.run_until_within(2'000, [&] { return node.group->status().failed; }));
+    EXPECT_NE(node.group->status().failure.find("superblock"), std::string::npos) << node.group->status().failure;
+  }
+}
+
 TEST(Recovery, BothSuperblockCopiesDamaged_RefusesAsCorrupt) {
   OneNode node;
   node.serve(16 * kMiB);

@@ -1,0 +1,111 @@
+// Who is in sync can lead: copies that join too early, take over behind a disk that hangs or with a log that is full, or give up what
+// they have while they are counted on.
+#include "engine/group_impl.h"
+#include "snapshot/store_format.h"
+#include "test/cluster/bulk_fixture.h"
+
+namespace holdfast::cluster {
+namespace {
+
+class UnfitCopy : public BulkFixture {
+ protected:
+  // A page of the node's map of "bulk", on its disk.
+  void rot_map(NodeId id) {
+    sim::SimDisk& disk = cluster.node(id).disk();
+    for (std::uint64_t page = snapshot::kLogOffset / kBlockBytes; page < disk.size_bytes() / kBlockBytes; ++page) {
+      if (disk.media().visible(page).is_zero()) continue;
+      const auto bytes = disk.peek(page * kBlockBytes, sizeof(snapshot::PageHeader));
+      snapshot::PageHeader header;
+      std::memcpy(&header, bytes.data(), sizeof header);
+      const bool wanted = header.magic == snapshot::kPageMagic && header.level == 0 && header.kind == static_cast<std::uint16_t>(snapshot::TreeKind::map) && header.index == 1;
+      if (wanted) disk.flip_bit(page * kBlockBytes + 200, 1);
+    }
+  }
+};
+
+// A copy comes back from its rebuild while the primary's disk stalls: what it waits for to be whole is not committed, and never comes.
+TEST_F(UnfitCopy, PrimaryStallsAndDiesAsItComesBack_WhoIsInSyncLeads) {
+  lose(third());
+  lose(away);
+  let_the_log_go_round();
+  for (std::uint64_t chunk = 0; chunk < kChunksWritten; ++chunk) ASSERT_TRUE(write("bulk", chunk * kChunkBlocks + 3, 1, 77));
+  ASSERT_TRUE(mapped(source));
+  cluster.node(source).disk().latency.read_us = 5'000;
+  cluster.start(away);
+  ASSERT_TRUE(wait_until([&] { return status(away).rebuilding && status(away).rebuilt_chunks > 0; })) << story();
+  ASSERT_TRUE(write("bulk", 90 * kChunkBlocks, 1, 5));
+  ASSERT_TRUE(wait_until([&] { return !status(away).rebuilding; })) << story();
+  cluster.node(source).disk().latency.durable_us = 60'000'000;
+  for (int i = 0; i < 40; ++i) (void)begin_write(80 * kChunkBlocks, 15);
+  sim::NetworkPath slow;
+  slow.delay = milliseconds(3);
+  cluster.network().options().window_bytes = 128 << 10;
+  cluster.network().set_path(source, away, slow);
+  ASSERT_TRUE(wait_until([&] { return in_sync(away); }, 5'000)) << story();
+  EXPECT_TRUE(status(away).promotable) << "in sync, and may not lead";
+  cluster.die(source, Death::power_loss);  // For good.
+  EXPECT_TRUE(wait_until([&] { return cluster.serving() == away; }, 60'000)) << "nobody leads: " << status(away).unfit_because << story();
+}
+
+// A request of a follower's disk hangs as it takes over: the start of its epoch waits behind it.
+TEST_F(UnfitCopy, TakesOverBehindARequestThatHangs_ReleasesToWhoHasEverything) {
+  cluster.network().cut_both(source, third());
+  cluster.coordinator().set_reachable(third(), false);
+  cluster.node(away).disk().latency.durable_us = 900'000'000;
+  (void)begin_write(80 * kChunkBlocks, kChunkBlocks);
+  cluster.run_for(milliseconds(20));
+  cluster.node(away).disk().latency = cluster.plan().disk_latency;  // That one request only.
+  cluster.die(source, Death::killed);
+  cluster.run_for(milliseconds(2'000));
+  ASSERT_EQ(cluster.truth().primary, away) << story();
+  cluster.coordinator().set_reachable(third(), true);
+  EXPECT_TRUE(wait_until([&] { return cluster.serving() == third(); }, 30'000)) << story();
+}
+
+// A member's log is smaller than what the primary's may hold uncommitted; another member is slow, and the primary dies.
+TEST_F(UnfitCopy, SmallerLog_FullOfWhatIsNotCommitted_ItClaimsAndOpens) {
+  const_cast<Plan&>(cluster.plan()).log_bytes = 640 * kBlockBytes;
+  cluster.wipe(away);
+  ASSERT_TRUE(cluster.run_until_well(milliseconds(20'000))) << story();
+  ASSERT_TRUE(mapped(away));
+  cluster.network().cut_both(source, third());
+  cluster.coordinator().set_reachable(third(), false);
+  for (int i = 0; i < 300; ++i) {
+    (void)begin_write(80 * kChunkBlocks, i < 30 ? 15 : 1);
+    cluster.run_for(microseconds(300));
+  }
+  cluster.run_for(milliseconds(100));
+  EXPECT_LT(cluster.node(away).group()->status().log_used_bytes, cluster.node(away).group()->status().log_bytes);
+  cluster.die(source, Death::power_loss);
+  cluster.run_for(milliseconds(3'000));
+  cluster.coordinator().set_reachable(third(), true);
+  EXPECT_TRUE(wait_until([&] { return cluster.serving().has_value(); }, 20'000)) << story();
+}
+
+// It cannot reach the coordinator, and has joined again without learning of it. It meets an unreadable page.
+TEST_F(UnfitCopy, OldViewOfTheRegister_MapsAreKeptWhileItIsCountedOn) {
+  lose(third());
+  cluster.die(away, Death::killed);
+  cluster.start(away);
+  ASSERT_TRUE(wait_until([&] { return in_sync(away) && status(away).promotable && status(away).commit == status(source).commit; })) << story();
+  cluster.run_for(milliseconds(1'000));
+  cluster.network().cut_both(source, away);
+  ASSERT_TRUE(wait_until([&] { return !in_sync(away) && !status(away).view.find_in_sync(away); })) << story();
+  cluster.coordinator().set_reachable(away, false);
+  cluster.network().mend(source, away);
+  cluster.network().mend(away, source);
+  ASSERT_TRUE(wait_until([&] { return in_sync(away); })) << story();
+  cluster.run_for(milliseconds(5'000));
+  ASSERT_FALSE(status(away).view.find_in_sync(away)) << "it has heard of it";
+  rot_map(away);
+  (void)begin_write(30 * kChunkBlocks, 1);
+  auto& group = *static_cast<engine::GroupImpl*>(cluster.node(away).group());
+  ASSERT_TRUE(wait_until([&] { return group.store().damage().met > 0; })) << story();
+  const auto gives_up = [&] { return group.awaits_rebuild(); };
+  const bool gave_up = cluster.run_until(gives_up, milliseconds(5'000));
+  ASSERT_TRUE(gave_up) << "its primary is there, and can do without it";
+  EXPECT_FALSE(in_sync(away)) << "the register counts on it";
+}
+
+}  // namespace
+}  // namespace holdfast::cluster
