@@ -55,8 +55,9 @@ void Invariants::check_in_sync(const ClusterNode& node, const ReplicaStatus& rep
   if (!truth_.has_in_sync(copy)) return;
   // The end of its log may have gone without a trace; what clients were told is judged by what they read.
   if (rotten == copy || forced_) return;
-  // It has lost some of it, knows that, and leads nobody: by damage, or with its store.
-  if (!replica.unfit_because.empty() || node.group()->status().failed) return;
+  if (node.group()->status().failed) return;
+  if (in_sync_is_fit && !replica.promotable) fail_(sim::format("node {} is in sync and may not lead: {}", node.id().value, replica.unfit_because));
+  if (!replica.unfit_because.empty()) return;  // It has lost some of it by damage, knows that, and leads nobody.
   if (replica.durable < committed_)
     fail_(sim::format("node {} is in sync and has {} durable; {} is committed", node.id().value, replica.durable.value, committed_.value));
 }

@@ -36,6 +36,7 @@ class Invariants {
   void forget(NodeId node) { seen_.erase(node); }
   // Then a scrub that finds a difference between copies is a violation.
   bool copies_agree = false;
+  bool in_sync_is_fit = false;         // No disk is damaged but the one that rots.
   std::optional<engine::Copy> rotten;  // Whose disk rots.
   // Told what a node's role has become, for the story.
   std::function<void(NodeId, const ReplicaStatus&, Epoch)> on_role;
