@@ -50,7 +50,7 @@ Task<void> GroupImpl::checkpoint_loop() {
 // Each batch says how far the log was durable before it; nothing says it of the last one. When writes pause the superblock does, so
 // that an end which rots, or went astray, is told from one that was torn by a crash (rule 20): such a copy may not lead.
 Task<void> GroupImpl::note_durable_end() {
-  constexpr std::int64_t kQuietMs = 200;
+  constexpr std::int64_t kQuietMs = 50;
   Lsn before;
   while (!stopping_ && !failed_) {
     co_await quiet_timer_.after(milliseconds(kQuietMs));

@@ -64,6 +64,11 @@ void Cluster::unavailable(std::string what) {
   note("given up, the last copy in sync had the bad disk: " + what);
 }
 
+void Cluster::wrong_content(std::string what) {
+  if (invariants_.rotten_tail) unavailable(std::move(what));
+  else violation(std::move(what));
+}
+
 void Cluster::disk_is_bad(NodeId id) {
   bad_copy_ = invariants_.rotten = engine::Copy{id, node(id).incarnation()};
   look_at_bad_copy();

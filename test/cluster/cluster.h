@@ -92,6 +92,9 @@ class Cluster final : private DoorOwner, private ClientNetwork {
   bool beyond_promise() const { return beyond_promise_; }
   // A violation, unless it is excused so; then nothing more is asked of this life.
   void unavailable(std::string what);
+  // Something acknowledged is gone. Only what was the end of the log of the last copy in sync, when that rotted in the moment before a crash
+  // in which nothing could prove yet that it had been there, is beyond the promise.
+  void wrong_content(std::string what);
   bool gave_up() const { return gave_up_; }
 
   // What explains failures of this life.

@@ -151,7 +151,7 @@ bool Cluster::replicas_are_equal(std::uint32_t volume) {
     }
   }
   if (!copies[0].unread && !copies[0].wrong)
-    if (const auto torn = history_.judge_whole(volume, copies[0].stamps)) violation(*torn);
+    if (const auto torn = history_.judge_whole(volume, copies[0].stamps)) wrong_content(*torn);
   const auto told = [&](const std::vector<std::byte>& state) { return state.size() < 8 ? "none" : history_.line(static_cast<OpId>(load_le<std::uint64_t>(state.data()))); };
   for (std::size_t i = 0; i < copies.size(); ++i) {
     if (copies[i].unread) unavailable(sim::format("the copy of node {} cannot be read: {}", i + 1, *copies[i].unread));

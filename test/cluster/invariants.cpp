@@ -1,5 +1,6 @@
 #include "test/cluster/invariants.h"
 
+#include "engine/group_impl.h"
 #include "test/sim/text.h"
 
 namespace holdfast::cluster {
@@ -45,8 +46,11 @@ void Invariants::check_node(const ClusterNode& node, const GroupStatus& status, 
   if (replica.commit > replica.end) fail_(sim::format("node {} takes {} for committed, and its log ends at {}", n, replica.commit.value, replica.end.value));
   if (replica.durable > replica.end) fail_(sim::format("node {} has {} durable, and its log ends at {}", n, replica.durable.value, replica.end.value));
   if (copies_agree && status.scrub.divergent_blocks > 0) fail_(sim::format("node {} finds that copies differ: {}", n, status.scrub.divergent_blocks));
+  const bool lost_tail = seen.life != node.lives() && replica.durable < seen.durable && seen.noted <= replica.durable;
+  if (lost_tail && rotten == engine::Copy{node.id(), node.incarnation()}) rotten_tail = true;
+  const Lsn noted(static_cast<engine::GroupImpl*>(node.group())->store().superblock().durable_lsn);
   const bool news = seen.life != node.lives() || seen.role != replica.role || seen.serving != replica.serving || seen.epoch != status.epoch;
-  seen = Seen{node.lives(), status.epoch, replica.commit, replica.role, replica.serving};
+  seen = Seen{node.lives(), status.epoch, replica.commit, replica.durable, noted, replica.role, replica.serving};
   if (news && on_role) on_role(node.id(), replica, status.epoch);
 }
 

@@ -36,6 +36,7 @@ class Invariants {
   void forget(NodeId node) { seen_.erase(node); }
   // Then a scrub that finds a difference between copies is a violation.
   bool copies_agree = false;
+  bool rotten_tail = false;            // It has come back with less than it had made durable, and nothing on it had said that there was more.
   bool in_sync_is_fit = false;         // No disk is damaged but the one that rots.
   std::optional<engine::Copy> rotten;  // Whose disk rots.
   // Told what a node's role has become, for the story.
@@ -46,6 +47,7 @@ class Invariants {
     std::uint64_t life = 0;
     Epoch epoch;
     Lsn commit;
+    Lsn durable, noted;                // Noted: what the superblock proves of it.
     GroupRole role = GroupRole::follower;
     bool serving = false;
   };

@@ -80,7 +80,7 @@ class Life {
     if (!cluster_.read_everything() || !cluster_.replicas_are_equal()) return;
     for (const auto& each : cluster_.nodes())
       if (const auto wrong = wrong_owner(each->group())) return cluster_.violation(sim::format("node {}: {}", each->id().value, *wrong));
-    if (const auto wrong = cluster_.history().judge()) cluster_.violation(*wrong);
+    if (const auto wrong = cluster_.history().judge()) cluster_.wrong_content(*wrong);
   }
 
   LifeReport report() {

@@ -136,7 +136,7 @@ bool Operators::volumes_are_right() {
     if (there && guest->deleted) wrong = "it is there, and was deleted";
     if (copies == 0 && guest->made && !guest->delete_asked) wrong = "it was made, and is not there";
     if (wrong.empty()) continue;
-    cluster_->violation(sim::format("volume {}: {}", guest->volume, wrong));
+    cluster_->wrong_content(sim::format("volume {}: {}", guest->volume, wrong));
     return false;
   }
   cluster_->clients().guests() = guests;

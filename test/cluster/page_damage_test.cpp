@@ -142,8 +142,11 @@ TEST_F(PageDamage, RootAboveLeavesThatAreInMemoryRots_TheyAreNotTakenForWritten)
   ASSERT_TRUE(cluster.replicas_are_equal()) << story();  // Reads all leaves of all copies.
   snapshot::PageCache& cache = group(id).store().cache();
   const std::uint32_t map = group(id).store().volumes()[0]->map->number();
-  ASSERT_NE(cache.find(snapshot::page_key(map, 0, 7)), nullptr);
-  for (const auto& [level, index] : {std::pair{1u, 0u}, std::pair{0u, 3u}}) {
+  std::vector<std::uint32_t> leaves;  // Some may be holes.
+  for (std::uint32_t i = 0; i < 8; ++i)
+    if (cache.find(snapshot::page_key(map, 0, i))) leaves.push_back(i);
+  ASSERT_GE(leaves.size(), 3u);
+  for (const auto& [level, index] : {std::pair{1u, 0u}, std::pair{0u, leaves[1]}}) {
     snapshot::Frame* frame = cache.find(snapshot::page_key(map, level, index));
     ASSERT_TRUE(frame && frame->pins == 0 && !frame->dirty);
     cache.remove(frame);

@@ -49,7 +49,7 @@ void epoch_over_before_it_began(Story& s) {
   const NodeId slow = s.standby();
   const NodeId other = s.standby(1);
   s.rest();
-  s.run_for(500);  // Each has noted where its log ends.
+  s.run_for(300);  // Each has noted where its log ends.
   s.tell("A write reaches a standby whose disk takes seconds for it");
   sim::SimDisk& disk = s.disk(slow);
   disk.latency.durable_us = 8'000'000;
