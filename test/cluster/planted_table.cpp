@@ -64,6 +64,7 @@ bool one_node_fails(std::uint64_t seed) { return !crash::run_seed(seed, crash::k
 // Chance hardly ever meets what these break.
 constexpr std::pair<Bug, std::string_view> kStoryOf[] = {
     {Bug::reclaimed_without_wait, "K1"},
+    {Bug::reclaimed_alone_without_wait, "K1"},
     {Bug::delta_without_holes, "K6"},
     {Bug::delta_from_log_end, "K9"},
     {Bug::resumed_after_release, "K10"},
