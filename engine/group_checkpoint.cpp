@@ -50,10 +50,12 @@ Task<void> GroupImpl::checkpoint_loop() {
 // Each batch says how far the log was durable before it; nothing says it of the last one. When writes pause the superblock does, so
 // that an end which rots, or went astray, is told from one that was torn by a crash (rule 20): such a copy may not lead.
 Task<void> GroupImpl::note_durable_end() {
-  constexpr std::int64_t kQuietMs = 50;
+  constexpr std::int64_t kQuietMs = 50, kUntilWokenMs = 3'600'000;
   Lsn before;
   while (!stopping_ && !failed_) {
-    co_await quiet_timer_.after(milliseconds(kQuietMs));
+    end_is_noted_ = log_.durable_lsn().value <= store_.superblock().durable_lsn && log_.durable_lsn() == log_.last_lsn();
+    co_await quiet_timer_.after(milliseconds(end_is_noted_ ? kUntilWokenMs : kQuietMs));
+    end_is_noted_ = false;
     const Lsn durable = log_.durable_lsn();
     const bool quiet = durable == std::exchange(before, durable) && durable == log_.last_lsn();
     if (stopping_ || failed_ || !quiet || durable.value <= store_.superblock().durable_lsn || store_.catalogue_lost()) continue;

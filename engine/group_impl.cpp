@@ -147,6 +147,7 @@ void GroupImpl::log_durable(Lsn) {
   consider_fitness();
   replica_->log_changed();
   check_log_use();
+  if (end_is_noted_) quiet_timer_.cancel();
 }
 
 // Records become visible in LSN order, and only once they are committed.

@@ -296,6 +296,7 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   std::uint64_t operations_ = 0;
   Buffer scratch_;               // 64 KiB, since the start: whoever compares may hold all the rest of the pool.
   Timer checkpoint_timer_, quiet_timer_;
+  bool end_is_noted_ = false;  // The superblock tells where the log ends: there is nothing to do until it goes on.
 
   std::vector<Replayed> replay_;
   std::optional<wal::LogPoint> recovered_point_;  // Of the record at the applied LSN, when the log still has it.

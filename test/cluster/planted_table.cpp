@@ -68,6 +68,8 @@ constexpr std::pair<Bug, std::string_view> kStoryOf[] = {
     {Bug::delta_without_holes, "K6"},
     {Bug::delta_from_log_end, "K9"},
     {Bug::resumed_after_release, "K10"},
+    {Bug::rebuilt_copy_fit_at_once, "K11"},
+    {Bug::elided_copy_fit, "K12"},
 };
 
 bool story_fails(std::string_view id, std::uint64_t seed) {

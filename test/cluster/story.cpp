@@ -211,7 +211,7 @@ double Story::hand_over(NodeId to) {
 
 std::vector<Scenario> all_stories() {
   std::vector<Scenario> all;
-  for (const auto part : {failure_stories(), storage_stories(), consistency_stories(), rebuild_stories(), role_stories(), log_stories(), moment_stories()})
+  for (const auto part : {failure_stories(), storage_stories(), consistency_stories(), rebuild_stories(), role_stories(), log_stories(), moment_stories(), forced_stories()})
     all.insert(all.end(), part.begin(), part.end());
   return all;
 }
