@@ -38,11 +38,8 @@ class AheadOfLog : public testing::Test {
  protected:
   explicit AheadOfLog(unsigned nodes = 3) : cluster(plan(nodes)) {}
   static Plan plan(unsigned nodes) {
-    Plan p = draw_plan(7, PlanChoices{nodes, true, false});
-    p.shrink_tunables = false;
-    p.min_in_sync = 1;
+    Plan p = plain_plan(nodes);
     p.log_bytes = 640 * kBlockBytes;
-    p.disk_slow_ppm = 0;
     p.disk_latency = sim::DiskLatency{};
     p.timing = engine::Timing{};
     p.clients.volumes = 1;

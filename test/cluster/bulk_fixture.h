@@ -20,11 +20,8 @@ inline constexpr std::uint64_t kBulkBlocks = 2 * kChunksWritten * kChunkBlocks;
 class BulkFixture : public testing::Test {
  protected:
   static Plan plan() {
-    Plan p = draw_plan(7, PlanChoices{3, true, false});
-    p.shrink_tunables = false;
-    p.min_in_sync = 1;
+    Plan p = plain_plan();
     p.log_bytes = 8ULL << 20;
-    p.disk_slow_ppm = 0;
     p.clients.volumes = 1;
     p.clients.volume_blocks = 32 * kChunkBlocks;
     p.clients.unmap = 0;

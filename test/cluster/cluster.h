@@ -73,6 +73,8 @@ class Cluster final : private DoorOwner, private ClientNetwork {
   Invariants& invariants() { return invariants_; }
   const Invariants& invariants() const { return invariants_; }
   const Plan& plan() const { return plan_; }
+  // Of stores that are formatted from now on.
+  void set_log_bytes(std::uint64_t bytes) { plan_.log_bytes = bytes; }
   const engine::Register& truth() const { return invariants_.truth(); }
   const std::string& register_key() const { return register_key_; }
   const std::vector<Acknowledgement>& acknowledgements() const { return acknowledgements_; }

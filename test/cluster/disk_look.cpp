@@ -70,6 +70,22 @@ LogOnDisk log_of(const sim::SimDisk& disk) {
   return log;
 }
 
+std::size_t rot_pages(sim::SimDisk& disk, snapshot::TreeKind kind, unsigned level, PageRange which) {
+  std::size_t count = 0;
+  for (std::uint64_t page = snapshot::kLogOffset / kBlockBytes; page < disk.size_bytes() / kBlockBytes; ++page) {
+    if (disk.media().visible(page).is_zero()) continue;
+    const auto bytes = disk.peek(page * kBlockBytes, sizeof(snapshot::PageHeader));
+    snapshot::PageHeader header;
+    std::memcpy(&header, bytes.data(), sizeof header);
+    const bool wanted = header.magic == snapshot::kPageMagic && header.level == level && header.kind == static_cast<std::uint16_t>(kind) &&
+                        header.index >= which.first && header.index <= which.last;
+    if (!wanted) continue;
+    disk.flip_bit(page * kBlockBytes + 200, 1);
+    ++count;
+  }
+  return count;
+}
+
 std::vector<std::uint64_t> data_blocks(const sim::SimDisk& disk) {
   std::vector<std::uint64_t> blocks;
   const std::uint64_t first = snapshot::kLogOffset / kBlockBytes + superblock_of(disk).log_blocks;

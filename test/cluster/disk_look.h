@@ -26,6 +26,12 @@ struct LogOnDisk {
 LogOnDisk log_of(const sim::SimDisk& disk);
 std::uint64_t log_offset(const sim::SimDisk& disk, std::uint64_t position);
 
+// Flips a bit in each page of that kind and level that the disk has, also where none is in use any more. How many there were.
+struct PageRange {
+  std::uint64_t first = 0, last = ~std::uint64_t{0};
+};
+std::size_t rot_pages(sim::SimDisk& disk, snapshot::TreeKind kind, unsigned level, PageRange which = {});
+
 // Blocks of the data area that hold what hosts wrote, now or before: no zeros, no pages of the map.
 std::vector<std::uint64_t> data_blocks(const sim::SimDisk& disk);
 

@@ -15,14 +15,7 @@ namespace {
 
 class LongerLog : public testing::Test {
  protected:
-  static Plan plan() {
-    Plan p = draw_plan(7, PlanChoices{3, true, false});
-    p.shrink_tunables = false;
-    p.min_in_sync = 1;
-    p.disk_slow_ppm = 0;
-    return p;
-  }
-  LongerLog() : cluster(plan()) {}
+  LongerLog() : cluster(plain_plan()) {}
 
   void SetUp() override {
     ASSERT_TRUE(cluster.set_up());

@@ -4,6 +4,7 @@
 #include "engine/group_impl.h"
 #include "snapshot/store_format.h"
 #include "test/cluster/cluster.h"
+#include "test/cluster/disk_look.h"
 
 namespace holdfast::cluster {
 namespace {
@@ -18,11 +19,8 @@ class PageDamage : public testing::Test {
   PageDamage() : cluster(plan()) {}
 
   static Plan plan() {
-    Plan p = draw_plan(7, PlanChoices{3, true, false});
-    p.shrink_tunables = false;
-    p.min_in_sync = 1;
+    Plan p = plain_plan();
     p.log_bytes = 8ULL << 20;
-    p.disk_slow_ppm = 0;
     p.clients.clients = 4;
     p.clients.volumes = 1;
     p.clients.volume_blocks = kLeaves * snapshot::kLeafChunks * kChunkBlocks;
@@ -70,23 +68,7 @@ class PageDamage : public testing::Test {
     cluster.switchover(*cluster.serving(), id);
     ASSERT_TRUE(cluster.run_until([&] { return cluster.serving() == id; }, milliseconds(10'000))) << story();
   }
-  // Flips a bit in each page of the kind and level that the disk has, also where none is in use any more.
-  std::size_t rot(NodeId id, TreeKind kind, unsigned level, std::uint64_t first = 0, std::uint64_t last = ~std::uint64_t{0}) {
-    sim::SimDisk& disk = cluster.node(id).disk();
-    std::size_t count = 0;
-    for (std::uint64_t page = snapshot::kLogOffset / kBlockBytes; page < disk.size_bytes() / kBlockBytes; ++page) {
-      if (disk.media().visible(page).is_zero()) continue;
-      const auto bytes = disk.peek(page * kBlockBytes, sizeof(snapshot::PageHeader));
-      snapshot::PageHeader header;
-      std::memcpy(&header, bytes.data(), sizeof header);
-      const bool wanted = header.magic == snapshot::kPageMagic && header.level == level && header.kind == static_cast<std::uint16_t>(kind) &&
-                          header.index >= first && header.index <= last;
-      if (!wanted) continue;
-      disk.flip_bit(page * kBlockBytes + 200, 1);
-      ++count;
-    }
-    return count;
-  }
+  std::size_t rot(NodeId id, TreeKind kind, unsigned level, PageRange which = {}) { return rot_pages(cluster.node(id).disk(), kind, level, which); }
   // It came back by itself, leads nobody who lacks anything, and has what the others have.
   void expect_whole(NodeId id) {
     ASSERT_TRUE(cluster.run_until_well(milliseconds(30'000))) << story();
@@ -113,7 +95,7 @@ class PageDamage : public testing::Test {
 TEST_F(PageDamage, LeavesOfAFollowerRot_OnlyWhatTheyNamedIsFetched) {
   const NodeId id = follower();
   restart_cold(id);
-  ASSERT_GT(rot(id, TreeKind::map, 0, 3, 4), 0u);
+  ASSERT_GT(rot(id, TreeKind::map, 0, {3, 4}), 0u);
   ASSERT_TRUE(cluster.replicas_are_equal()) << story();  // Somebody looks: that begins it.
   EXPECT_GT(cluster.node(id).group()->replica_status().rebuilt_chunks, 0u);
   EXPECT_LE(cluster.node(id).group()->replica_status().rebuilt_chunks, 2 * snapshot::kLeafChunks) << "the rest is the same";
@@ -165,7 +147,7 @@ TEST_F(PageDamage, PrimaryDiesAsAFollowerMeetsAPage_TheFollowerServesTheRest) {
   }
   ASSERT_TRUE(cluster.run_until([&] { return cluster.truth().in_sync.size() == 2; }, milliseconds(5'000))) << story();
   restart_cold_among_two(id);
-  ASSERT_GT(rot(id, TreeKind::map, 0, 3, 4), 0u);
+  ASSERT_GT(rot(id, TreeKind::map, 0, {3, 4}), 0u);
   const NodeId primary = *cluster.serving();
   cluster.coordinator().set_reachable(primary, false);  // It cannot let the copy go.
   cluster.clients().start();
@@ -248,7 +230,7 @@ TEST_F(PageDamage, SpaceTreeAndMapRot_TheMemberIsRebuilt) {
   restart_cold(id);
   cluster.die(id, Death::killed);
   ASSERT_GT(rot(id, TreeKind::space, 0), 0u);
-  ASSERT_GT(rot(id, TreeKind::map, 0, 2, 3), 0u);
+  ASSERT_GT(rot(id, TreeKind::map, 0, {2, 3}), 0u);
   cluster.start(id);
   serve_for(300);
   rest();
@@ -295,7 +277,7 @@ TEST_F(PageDamage, MapOfThePrimaryRots_AloneInSync_OnlyThatIsUnreadable) {
   for (const auto& each : cluster.nodes())
     if (each->id() != id) cluster.die(each->id(), Death::killed);
   ASSERT_TRUE(cluster.run_until([&] { return cluster.truth().in_sync.size() == 1 && cluster.serving() == id; }, milliseconds(10'000))) << story();
-  ASSERT_GT(rot(id, TreeKind::map, 0, 5, 5), 0u);
+  ASSERT_GT(rot(id, TreeKind::map, 0, {5, 5}), 0u);
   serve_for(1'000);
   cluster.clients().stop();
   ASSERT_TRUE(cluster.run_until([this] { return cluster.clients().stopped(); }, milliseconds(10'000))) << story();

@@ -97,6 +97,14 @@ Plan draw_plan(std::uint64_t seed, PlanChoices choices) {
   return plan;
 }
 
+Plan plain_plan(unsigned nodes) {
+  Plan plan = draw_plan(7, PlanChoices{nodes, true, false});
+  plan.shrink_tunables = false;
+  plan.min_in_sync = 1;
+  plan.disk_slow_ppm = 0;
+  return plan;
+}
+
 GroupOptions draw_group_options(const Plan& plan, NodeId node, SimRandom& random) {
   GroupOptions o;
   o.node = node;

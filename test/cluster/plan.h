@@ -40,6 +40,9 @@ struct PlanChoices {
 };
 Plan draw_plan(std::uint64_t seed, PlanChoices choices);
 
+// For tests of one thing: the same whatever the swarm draws, with default tunables and a disk without slow moments.
+Plan plain_plan(unsigned nodes = 3);
+
 // The tunables of one process of the plan.
 GroupOptions draw_group_options(const Plan& plan, NodeId node, sim::SimRandom& random);
 

@@ -17,11 +17,8 @@ class RebuiltCopy : public testing::Test {
   RebuiltCopy() : cluster(plan()) {}
 
   static Plan plan() {
-    Plan p = draw_plan(7, PlanChoices{3, true, false});
-    p.shrink_tunables = false;
-    p.min_in_sync = 1;
+    Plan p = plain_plan();
     p.log_bytes = 640 * kBlockBytes;
-    p.disk_slow_ppm = 0;
     p.clients.volumes = 1;
     p.clients.volume_blocks = 5 * kLeafBlocks;
     return p;

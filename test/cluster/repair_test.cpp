@@ -15,11 +15,8 @@ class Repair : public testing::Test {
   Repair() : cluster(plan()) {}
 
   static Plan plan() {
-    Plan p = draw_plan(7, PlanChoices{3, true, false});
-    p.shrink_tunables = false;
-    p.min_in_sync = 1;
+    Plan p = plain_plan();
     p.log_bytes = 8ULL << 20;
-    p.disk_slow_ppm = 0;
     return p;
   }
   void SetUp() override {

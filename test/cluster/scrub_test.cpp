@@ -19,11 +19,8 @@ class Scrub : public testing::Test {
   explicit Scrub(Plan p) : cluster(std::move(p)) {}
 
   static Plan plan(unsigned nodes) {
-    Plan p = draw_plan(7, PlanChoices{nodes, true, false});
-    p.shrink_tunables = false;
-    p.min_in_sync = 1;
+    Plan p = plain_plan(nodes);
     p.log_bytes = 8ULL << 20;
-    p.disk_slow_ppm = 0;
     p.clients.clients = 4;
     p.clients.volumes = 1;
     p.clients.or_write = p.clients.reserve = 0;  // What lies where on the copies is to differ by nothing.

@@ -117,38 +117,23 @@ void nothing_is_written(Plan& plan) {
   c.write = c.unmap = c.write_same = c.compare_and_write = 0;
 }
 
-// What a standby gets is in its log sooner than in its map: the log fills up, and all wait for it.
-void log_of_a_standby_is_full(Story& s) {
+// Its log fills up, for what is logged is in the map much later. All wait for it, and nothing fails.
+void log_is_full(Story& s, NodeId slow) {
   constexpr std::uint64_t kNearlyFull = 64 << 10;
-  const NodeId standby = s.standby();
   const std::uint64_t revision = s.revision();
-  s.tell("A standby's disk takes seconds for what need not be durable at once");
-  s.disk(standby).latency.write_us = 3'000'000;
-  s.until(30'000, "its log is full", [&] { return s.status(standby).log_used_bytes + kNearlyFull > s.status(standby).log_bytes; });
-  const Lsn then = s.status(standby).commit_lsn;
+  s.tell("Its disk takes seconds for what need not be durable at once");
+  s.disk(slow).latency.write_us = 3'000'000;
+  s.until(30'000, "its log is full", [&] { return s.status(slow).log_used_bytes + kNearlyFull > s.status(slow).log_bytes; });
+  const Lsn then = s.status(slow).commit_lsn;
   s.run_for(500);
   s.tell("The disk is well again");
-  s.disk(standby).latency = s.cluster().plan().disk_latency;
-  s.until(20'000, "all go on", [&] { return s.status(standby).commit_lsn.value > then.value + 500; });
+  s.disk(slow).latency = s.cluster().plan().disk_latency;
+  s.until(20'000, "all go on", [&] { return s.status(slow).commit_lsn.value > then.value + 500; });
   s.expect(s.revision() == revision, "nobody was dropped for that");
   s.end();
 }
-// The same on the primary: its writers wait for room, and nothing fails.
-void log_of_the_primary_is_full(Story& s) {
-  constexpr std::uint64_t kNearlyFull = 64 << 10;
-  const NodeId primary = s.primary();
-  const std::uint64_t revision = s.revision();
-  s.tell("The primary's disk takes seconds for what need not be durable at once");
-  s.disk(primary).latency.write_us = 3'000'000;
-  s.until(30'000, "its log is full", [&] { return s.status(primary).log_used_bytes + kNearlyFull > s.status(primary).log_bytes; });
-  const Lsn then = s.status(primary).commit_lsn;
-  s.run_for(500);
-  s.tell("The disk is well again");
-  s.disk(primary).latency = s.cluster().plan().disk_latency;
-  s.until(20'000, "all go on", [&] { return s.status(primary).commit_lsn.value > then.value + 500; });
-  s.expect(s.revision() == revision, "nobody was dropped for that");
-  s.end();
-}
+void log_of_a_standby_is_full(Story& s) { log_is_full(s, s.standby()); }
+void log_of_the_primary_is_full(Story& s) { log_is_full(s, s.primary()); }
 void smallest_log(Plan& plan) {
   plan.log_bytes = wal::kLogBlocksMin * kBlockBytes;
   plan.clients.large_one_in = 1'000'000;  // Whole chunks would not go through the log.

@@ -211,7 +211,8 @@ double Story::hand_over(NodeId to) {
 
 std::vector<Scenario> all_stories() {
   std::vector<Scenario> all;
-  for (const auto part : {failure_stories(), storage_stories(), consistency_stories(), rebuild_stories(), role_stories(), log_stories(), moment_stories(), forced_stories()})
+  for (const auto part : {failure_stories(), storage_stories(), consistency_stories(), rebuild_stories(), role_stories(), log_stories(), moment_stories(),
+                          forced_stories(), unreadable_stories()})
     all.insert(all.end(), part.begin(), part.end());
   return all;
 }

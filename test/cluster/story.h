@@ -112,6 +112,7 @@ std::span<const Scenario> role_stories();
 std::span<const Scenario> log_stories();
 std::span<const Scenario> moment_stories();
 std::span<const Scenario> forced_stories();
+std::span<const Scenario> unreadable_stories();
 std::vector<Scenario> all_stories();
 
 struct StoryReport {

@@ -64,7 +64,7 @@ TEST_F(UnfitCopy, TakesOverBehindARequestThatHangs_ReleasesToWhoHasEverything) {
 
 // A member's log is smaller than what the primary's may hold uncommitted; another member is slow, and the primary dies.
 TEST_F(UnfitCopy, SmallerLog_FullOfWhatIsNotCommitted_ItClaimsAndOpens) {
-  const_cast<Plan&>(cluster.plan()).log_bytes = 640 * kBlockBytes;
+  cluster.set_log_bytes(640 * kBlockBytes);
   cluster.wipe(away);
   ASSERT_TRUE(cluster.run_until_well(milliseconds(20'000))) << story();
   ASSERT_TRUE(mapped(away));
