@@ -80,7 +80,25 @@ void Cluster::look_at_bad_copy() {
 
 bool Cluster::others_have_everything(NodeId id) {
   return std::any_of(truth().in_sync.begin(), truth().in_sync.end(), [&](const engine::Copy& copy) {
-    return copy.node != id && node(copy.node).incarnation() == copy.incarnation && copy != bad_copy_;
+    return copy.node != id && truth().is_member(copy.node) && node(copy.node).incarnation() == copy.incarnation && copy != bad_copy_;
+  });
+}
+
+bool Cluster::change_register(std::string what, const engine::RegisterChange& change) {
+  engine::Register value = truth();
+  if (!change(value)) return false;
+  ++value.seq;
+  note("the operator: " + what);
+  coordinator_.put(register_key_, engine::encode_register(value));
+  return true;
+}
+
+void Cluster::restore_register() {
+  (void)change_register("all are members, as planned", [this](engine::Register& value) -> Result<void> {
+    for (const auto& each : nodes_)
+      if (!value.is_member(each->id())) TRY(engine::add_member(value, each->id()));
+    TRY(engine::set_lease(value, static_cast<std::uint32_t>(plan_.timing.lease_ms)));
+    return engine::set_min_in_sync(value, plan_.min_in_sync);
   });
 }
 
@@ -232,7 +250,7 @@ void Cluster::wipe(NodeId id) {
   node(id).disk().faults = sim::DiskFaults{};  // What was wrong with the old one has gone with it.
   node(id).disk().set_capacity(~std::uint64_t{0} >> 1);
   powered_[id.value - 1] = true;
-  node(id).start_format(FormatOptions{plan_.log_bytes, group_}, Group::Existing::overwrite);
+  node(id).start_format(FormatOptions{plan_.log_bytes_of(id), group_}, Group::Existing::overwrite);
   if (!run_until([&] { return node(id).state() == ClusterNode::State::formatted; }, kFormatTime)) return violation("a disk cannot be formatted");
   node(id).die(Death::killed);
   start(id);

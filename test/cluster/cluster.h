@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/operator_changes.h"
 #include "test/cluster/client.h"
 #include "test/cluster/cluster_node.h"
 #include "test/cluster/history.h"
@@ -53,6 +54,10 @@ class Cluster final : private DoorOwner, private ClientNetwork {
   void wipe(NodeId id);
   void set_data_port(NodeId id, bool open) { node(id).data_port_cut = !open; }
   void switchover(NodeId from, NodeId to);
+  // As an operator, in one step. False: refused.
+  bool change_register(std::string what, const engine::RegisterChange& change);
+  // Every node is a member again, with the lease and the min_in_sync of the plan.
+  void restore_register();
   void checkpoint(NodeId id);
 
   // Who serves now, if anybody.

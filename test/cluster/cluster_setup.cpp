@@ -15,7 +15,7 @@ constexpr DurationNs kRepairBegins = milliseconds(500);
 
 bool Cluster::format_all() {
   group_ = world_.random().next_uuid();
-  for (const auto& each : nodes_) each->start_format(FormatOptions{plan_.log_bytes, group_}, Group::Existing::refuse);
+  for (const auto& each : nodes_) each->start_format(FormatOptions{plan_.log_bytes_of(each->id()), group_}, Group::Existing::refuse);
   const auto formatted = [this] {
     return std::all_of(nodes_.begin(), nodes_.end(), [](const auto& n) { return n->state() == ClusterNode::State::formatted; });
   };

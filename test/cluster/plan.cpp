@@ -59,6 +59,10 @@ void draw_more(std::uint64_t seed, Plan& plan) {
   if (random.one_in(2)) c.or_write = static_cast<std::uint32_t>(random.between(4, 12));
   if (random.one_in(2)) c.reserve = static_cast<std::uint32_t>(random.between(2, 10));
   if (random.one_in(3)) plan.disk_latency.read_us = static_cast<std::uint32_t>(random.between(30, 2'000));
+  if (sim::mix(seed ^ 0x6c6f6773ULL) % 4 == 0) {
+    SimRandom sizes(sim::mix(seed ^ 0x73697a65ULL));
+    for (unsigned i = 0; i < plan.nodes; ++i) plan.more_log_blocks.push_back(sizes.coin() ? 0 : sizes.below(1'024));
+  }
   if (sim::mix(seed ^ 0x72617465ULL) % 4 == 0) plan.rebuild_bytes_per_second = (4ULL << 20) << seed / 2 % 4;
   if (!random.one_in(5)) return;
   // Wide: many pages of the map, more than a small cache holds, and a checkpoint that takes its time.
@@ -102,6 +106,7 @@ Plan plain_plan(unsigned nodes) {
   plan.shrink_tunables = false;
   plan.min_in_sync = 1;
   plan.disk_slow_ppm = 0;
+  plan.more_log_blocks.clear();
   return plan;
 }
 

@@ -17,6 +17,7 @@ struct Plan {
   std::uint32_t min_in_sync = 1;
   engine::Timing timing;
   std::uint64_t log_bytes = 4ULL << 20;
+  std::vector<std::uint64_t> more_log_blocks;  // By node: its log is larger by so much; empty: by nothing.
   bool shrink_tunables = false;              // Caches, windows and intervals are drawn anew for every process.
   sim::NetworkOptions network;
   sim::CoordinatorOptions coordinator;
@@ -30,6 +31,8 @@ struct Plan {
   std::uint64_t rebuild_bytes_per_second = 0;  // Zero: no limit.
   bool beyond_retention = true;              // A member may come back after the log has gone on without it.
   bool narrate = false;
+
+  std::uint64_t log_bytes_of(NodeId node) const { return log_bytes + (more_log_blocks.empty() ? 0 : more_log_blocks[node.value - 1] * kBlockBytes); }
 };
 
 // A plan for a seed of the swarm. nodes: zero draws them.

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "engine/operator_changes.h"
 #include "snapshot/store_format.h"
 #include "test/sim/text.h"
 
@@ -66,12 +67,39 @@ void Swarm::turn() {
   strike_coordinator();
   strike_disks();
   tell_operators();
+  change_the_register();
 }
 
 void Swarm::tell_operators() {
   if (strikes(Fault::volume_made)) cluster_->operators().make_volume();
   if (strikes(Fault::volume_deleted)) cluster_->operators().delete_volume();
   if (strikes(Fault::log_read)) cluster_->operators().read_log();
+}
+
+void Swarm::change_the_register() {
+  if (strikes(Fault::member_removed)) remove_a_member();
+  if (strikes(Fault::lease_changed)) {
+    const auto lease = static_cast<std::uint64_t>(cluster_->plan().timing.lease_ms);
+    const auto ms = static_cast<std::uint32_t>(std::max<std::uint64_t>(100, random().between(lease / 2, lease * 2)));
+    (void)cluster_->change_register(sim::format("a lease of {} ms", ms), [ms](engine::Register& r) { return engine::set_lease(r, ms); });
+  }
+  if (strikes(Fault::min_in_sync_changed)) {
+    const auto count = static_cast<std::uint32_t>(random().between(1, cluster_->size()));
+    (void)cluster_->change_register(sim::format("min_in_sync {}", count), [count](engine::Register& r) { return engine::set_min_in_sync(r, count); });
+    mend_later([this] { cluster_->restore_register(); });
+  }
+}
+
+void Swarm::remove_a_member() {
+  const NodeId id = any_node();
+  // The bad disk's copy must not be the last one that may lead.
+  const bool possible = cluster_->others_have_everything(id) &&
+                        cluster_->change_register(sim::format("without node {}", id.value), [id](engine::Register& r) { return engine::remove_member(r, id); });
+  if (!possible) {
+    --counts_[index(Fault::member_removed)];
+    return;
+  }
+  mend_later([this] { cluster_->restore_register(); });
 }
 
 void Swarm::mend_later(std::function<void()> mend) {
@@ -277,7 +305,7 @@ void Swarm::spoil() {
   sim::SimDisk& disk = cluster_->node(bad_disk_).disk();
   const bool in_log = random().coin();
   const std::uint64_t first = in_log ? snapshot::kLogOffset / kBlockBytes : 0;
-  const std::uint64_t end = std::min(disk.size_bytes(), in_log ? snapshot::kLogOffset + cluster_->plan().log_bytes : disk.size_bytes()) / kBlockBytes;
+  const std::uint64_t end = std::min(disk.size_bytes(), in_log ? snapshot::kLogOffset + cluster_->plan().log_bytes_of(bad_disk_) : disk.size_bytes()) / kBlockBytes;
   for (int tries = 0; tries < 200 && first < end; ++tries) {
     const std::uint64_t block = first + random().below(end - first);
     if (disk.media().visible(block).is_zero()) continue;
@@ -316,6 +344,7 @@ void Swarm::heal() {
     n->disk().set_capacity(kPlenty);
     cluster_->start(n->id());
   }
+  cluster_->restore_register();
   // A store that is out of service stays so until somebody starts it again; an error may still be on its way.
   cluster_->operator_is_there = cluster_->tolerance.failed_stores;
 }

@@ -14,9 +14,9 @@ enum class Fault : std::uint8_t {
   kill, power_loss, power_loss_all, pause, link_reset, partition, one_way, isolate, data_port, cut_from_coordinator, deposed,
   slow_200_ms, slow_2_s, jitter, coordinator_outage, coordinator_slow, unknown_swaps, lost_notices, disk_slow, switchover,
   checkpoint, disk_full, read_error, write_error, sync_error, bit_rot, lost_write, misdirected_write, wipe, beyond_retention,
-  volume_made, volume_deleted, log_read, bad_sector,
+  volume_made, volume_deleted, log_read, bad_sector, member_removed, lease_changed, min_in_sync_changed,
 };
-inline constexpr std::size_t kFaults = 34;
+inline constexpr std::size_t kFaults = 37;
 inline constexpr std::size_t kFirstFaults = 30;  // Those that came later are drawn by themselves: old seeds stay what they were.
 
 struct FaultKind {
@@ -61,6 +61,9 @@ inline constexpr std::array<FaultKind, kFaults> kFaultKinds{{
     {"volumes deleted", true, 150, 1'500},
     {"reads of the log", true, 20, 200},
     {"bad sectors", true, 500, 4'000},
+    {"members removed", true, 300, 3'000},
+    {"leases changed", true, 300, 3'000},
+    {"min_in_sync changed", true, 300, 3'000},
 }};
 
 class Swarm {
@@ -93,6 +96,8 @@ class Swarm {
   void spoil();
   void draw_chance(std::size_t kind, sim::SimRandom& random);
   void tell_operators();
+  void change_the_register();
+  void remove_a_member();
   void die_and_return(NodeId id, Death how, std::int64_t away_ms_max);
   NodeId any_node() { return NodeId(1 + random().below(cluster_->size())); }
   // A primary is met more often than chance would have it.
