@@ -291,10 +291,11 @@ struct RawLab {
   static Task<void> take(RawLab* lab) {
     auto stream = co_await lab->listener->accept();
     if (!stream) co_return;
-    lab->server = make_tls_stream(std::move(*stream), lab->credentials->current(), TlsSide::listens);
+    lab->server = make_tls_stream(std::move(*stream), lab->credentials->current(), TlsSide::listens, lab->options);
     auto shaken = co_await lab->server->handshake();
     lab->shaken = std::move(shaken);
     if (!*lab->shaken) co_return lab->server->close();
+    if (lab->says > 0) co_await write_pieces(lab->server.get(), lab->says);
     std::optional<Result<std::size_t>> got;
     do {
       co_await note_bytes(lab->server.get(), &got);
@@ -307,6 +308,8 @@ struct RawLab {
   std::unique_ptr<Reactor> reactor = make_reactor();
   std::unique_ptr<TcpListener> listener;
   std::shared_ptr<LinkCredentials> credentials;
+  TlsStreamOptions options;
+  std::uint64_t says = 0;  // So many bytes, before it listens.
   std::unique_ptr<TlsStream> server;
   std::optional<Result<void>> shaken;
   std::size_t heard = 0;
@@ -325,6 +328,36 @@ TEST(TlsStream, Client_OfTls12_IsRefused) {
   run_task(*lab.reactor, lab.scope->join());
   ASSERT_TRUE(lab.shaken && !lab.shaken->has_value());
   EXPECT_EQ(lab.shaken->error().code, Errc::protocol);
+}
+
+int keys_changed = 0;
+void count_key_changes(int sent, int, int type, const void* data, std::size_t bytes, SSL*, void*) {
+  if (!sent && type == SSL3_RT_HANDSHAKE && bytes > 0 && *static_cast<const unsigned char*>(data) == SSL3_MT_KEY_UPDATE) ++keys_changed;
+}
+
+TEST(TlsStream, Key_ThatIsWorn_IsChanged) {
+  RawLab lab;
+  lab.options.records_per_key = 4;
+  lab.says = 200'000;
+  lab.serve();
+  RawTls peer(lab.listener->local_endpoint().port);
+  peer.show(lab.authority.issue_node(kCluster, 2));
+  SSL_CTX_set_msg_callback(peer.context(), count_key_changes);
+  keys_changed = 0;
+  const std::size_t heard = run_beside(*lab.reactor, [&] {
+    EXPECT_EQ(peer.connect(), "");
+    std::size_t total = 0;
+    while (total < lab.says) {
+      const std::string piece = peer.read();
+      if (piece.starts_with("error: ")) break;
+      total += piece.size();
+    }
+    SSL_shutdown(peer.connection());
+    return total;
+  });
+  run_task(*lab.reactor, lab.scope->join());
+  EXPECT_EQ(heard, lab.says);
+  EXPECT_GE(keys_changed, 3);  // 200 kB are at least 13 records.
 }
 
 int sessions_given = 0;
