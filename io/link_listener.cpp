@@ -1,5 +1,6 @@
 #include "io/link_listener.h"
 
+#include "base/ensure.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "io/link_handshake.h"

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "base/clock.h"
+#include "base/ensure.h"
 #include "base/sync.h"
 #include "base/text.h"
 #include "io/link_envelope.h"
@@ -25,7 +26,7 @@ class TcpLink final : public Link {
  public:
   TcpLink(LinkMemory& memory, std::unique_ptr<Stream> stream)
       : memory_(&memory), stream_(std::move(stream)), heads_(memory.reactor(), kHeadMemoryBytes), turn_(memory.reactor(), 1),
-        pause_(memory.reactor().clock()), staging_(std::make_unique_for_overwrite<std::byte[]>(kStagingBytes)) {}
+        staging_(std::make_unique_for_overwrite<std::byte[]>(kStagingBytes)) {}
 
   Task<Result<void>> send(Frame frame) override;
   Task<Result<Frame>> receive() override;
@@ -51,14 +52,12 @@ class TcpLink final : public Link {
   bool writing_ = false;         // Part of a frame is out, the rest is not.
   bool receiving_ = false;
   std::optional<Error> ended_;   // Set once: what came first is what everybody is told.
-  Timer pause_;                  // Of the receiver, while there is no memory.
   std::unique_ptr<std::byte[]> staging_;
   std::size_t begin_ = 0, end_ = 0;  // What was read and not taken.
 };
 
 void TcpLink::end(Error why) {
   if (!ended_) ended_ = std::move(why);
-  pause_.cancel();
   stream_->close();
 }
 
@@ -151,13 +150,14 @@ Task<Result<Frame>> TcpLink::receive_one() {
 // Memory of the link's own pool, or (without one) for payload. Looked for again and again rather than waited for in the pool's
 // line: the reserve may come free first, and a link that is closed must not wait any longer.
 Task<Result<Buffer>> TcpLink::obtain(BufferPool* pool, std::size_t bytes) {
+  Timer pause(memory_->reactor().clock());
   for (;;) {
     if (ended_) co_return ended();
     Buffer buffer;
     if (pool) buffer = pool->try_acquire(bytes);
     else buffer = memory_->try_acquire(bytes);
     if (buffer) co_return buffer;
-    co_await pause_.after(kMemoryPause);
+    co_await pause.after(kMemoryPause);
   }
 }
 

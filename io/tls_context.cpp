@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/ensure.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "io/tls_error.h"

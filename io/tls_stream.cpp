@@ -8,6 +8,7 @@
 #include <cstring>
 #include <optional>
 
+#include "base/ensure.h"
 #include "io/tls_error.h"
 
 namespace holdfast::io {
