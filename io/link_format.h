@@ -70,9 +70,8 @@ enum class Verdict : std::uint16_t {
   unknown_group = 4,
   version_too_new = 5,
   not_proven = 6,        // The dialer's certificate is another node's.
-  busy = 7,
-  malformed = 8,
-  needs_security = 9,    // Plain where TLS is required; said in plain.
+  malformed = 7,
+  needs_security = 8,    // Plain where TLS is required; said in plain.
 };
 
 inline constexpr std::size_t kClusterNameBytesMax = 63;

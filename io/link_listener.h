@@ -47,7 +47,8 @@ struct LinkListenerStats {
 
 class LinkListener {
  public:
-  // Everything on the reactor's thread; door and reactor outlive it. Errors: those of check_link_security().
+  // Everything on the reactor's thread; door and reactor outlive it. The socket's options are those of its connections: kLinkTcpOptions
+  // (io/link_tcp.h). Errors: those of check_link_security().
   static Result<std::unique_ptr<LinkListener>> create(Reactor& reactor, std::unique_ptr<TcpListener> listener,
                                                       std::shared_ptr<LinkCredentials> credentials, LinkDoor& door,
                                                       LinkListenerOptions options = {});

@@ -123,7 +123,6 @@ Errc errc_of(Verdict verdict) {
   switch (verdict) {
     case Verdict::unknown_group: return Errc::not_found;
     case Verdict::version_too_new: return Errc::version_too_new;
-    case Verdict::busy: return Errc::overloaded;
     case Verdict::malformed: return Errc::protocol;
     default: return Errc::permission;
   }

@@ -68,6 +68,8 @@ Result<void> check_link_security(const LinkSecurity& security, const LinkIdentit
     return fail(Errc::invalid_argument, "the links have a secret_file and certificates: only one of the two is possible");
   switch (security.proof) {
     case LinkProof::none:
+      if (has_secret || has_certificate)
+        return fail(Errc::invalid_argument, "the links have a secret_file or certificates, but their security is switched off: take one of the two back");
       if (listen.is_loopback()) return {};
       return fail(Errc::invalid_argument, concat("links would be accepted on ", listen.text(), " from anybody: ", kRemedy,
                                                  ", or listen on 127.0.0.1"));

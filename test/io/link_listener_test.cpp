@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "io/link_envelope.h"
 #include "io/link_preamble.h"
+#include "io/reactor_pool.h"
 #include "test/io/link_nodes.h"
 
 namespace holdfast::io {
@@ -102,7 +103,8 @@ TEST(LinkListener, Garbage_IsClosedWithoutAnAnswer) {
 
 TEST(LinkListener, GarbageAtATlsListener_IsClosed) {
   LinkLab lab(NodeFiles(1).secret(kLinkSecret).load(), nullptr);
-  for (const std::string& garbage : {std::string("GET / HTTP/1.1\r\n\r\n"), std::string(600, '\xff'), std::string("\x16\x03\x01\xff\xff", 5) + std::string(70'000, 'x')}) {
+  const std::string endless_record = std::string("\x16\x03\x01\xff\xff", 5) + std::string(70'000, 'x');
+  for (const std::string& garbage : {std::string("GET / HTTP/1.1\r\n\r\n"), std::string(600, '\xff'), endless_record}) {
     RawPeer peer(lab.port());
     run_beside(*lab.reactor, [&] {
       ::send(peer.fd(), garbage.data(), garbage.size(), MSG_NOSIGNAL);
@@ -144,6 +146,75 @@ TEST(LinkListener, FrameRightBehindTheHello_IsTheLinks) {
   const auto frame = run_task(*lab.reactor, link->receive());
   ASSERT_TRUE(frame.has_value()) << frame.error().text();
   EXPECT_EQ(as_text(frame->head.bytes()), "hello");
+}
+
+// The door of a daemon: streams go to the thread of their group, and the link is made there.
+class MovingDoor final : public LinkDoor {
+ public:
+  explicit MovingDoor(Reactor& group_thread) : there_(&group_thread) {}
+  bool has_group(Uuid group) const override { return group == kGroup; }
+  void arrived(LinkArrival arrival) override {
+    there_->post_remote([this, stream = arrival.stream->move_to(*there_)]() mutable {
+      memory_.emplace(*there_, std::size_t{1} << 20);
+      link_ = make_tcp_link(*memory_, std::move(stream));
+      scope_.emplace(*there_);
+      scope_->spawn(echo(link_.get()));
+    });
+  }
+  void take_down() {
+    ReactorPool::run_on(*there_, [this] {
+      scope_.reset();
+      link_.reset();
+      memory_.reset();
+    });
+  }
+
+ private:
+  static Task<void> echo(Link* link) {
+    for (;;) {
+      auto frame = co_await link->receive();
+      if (!frame) co_return;
+      const auto sent = co_await link->send(std::move(*frame));
+      if (!sent) co_return;
+    }
+  }
+  Reactor* there_;
+  // Of the other thread.
+  std::optional<LinkMemory> memory_;
+  std::unique_ptr<Link> link_;
+  std::optional<Scope> scope_;
+};
+
+TEST(LinkListener, Arrival_OnItsGroupsThread_CarriesFramesInsideOfTls) {
+  auto pool = ReactorPool::start(1, {.buffer_bytes = 4 << 20});
+  ASSERT_TRUE(pool.has_value());
+  const auto reactor = make_reactor();
+  LinkMemory memory(*reactor, 1 << 20);
+  MovingDoor door((*pool)->reactor(0));
+  auto socket = listen_tcp(*reactor, {"127.0.0.1", 0}, kLinkTcpOptions);
+  ASSERT_TRUE(socket.has_value());
+  auto listener = LinkListener::create(*reactor, std::move(*socket), NodeFiles(1).secret(kLinkSecret).load(), door);
+  ASSERT_TRUE(listener.has_value());
+  (*listener)->start();
+  test::TestBook book;
+  book.addresses.endpoints = {(*listener)->local_endpoint()};
+  TcpConnector connector(memory, NodeFiles(2).secret(kLinkSecret).load(), book);
+  auto link = run_task(*reactor, connector.connect(NodeId(1), kGroup));
+  ASSERT_TRUE(link.has_value()) << link.error().text();
+  BufferPool outgoing(*reactor, 4 << 20);
+  for (unsigned i = 0; i < 50; ++i) {
+    const std::size_t payload = i % 7 * 9 * kBlockBytes;
+    ASSERT_TRUE(run_task(*reactor, (*link)->send(test::make_frame(outgoing, 30 + i, payload, i))).has_value());
+    const auto frame = run_task(*reactor, (*link)->receive());
+    ASSERT_TRUE(frame.has_value()) << frame.error().text();
+    EXPECT_TRUE(test::is_filled(frame->head, i));
+    ASSERT_EQ(frame->payload.size(), payload);
+    EXPECT_TRUE(payload == 0 || test::is_filled(frame->payload, i + 1));
+  }
+  (*link)->close();
+  door.take_down();
+  run_task(*reactor, connector.stop());
+  run_task(*reactor, (*listener)->stop());
 }
 
 // ---- Bounds.

@@ -43,7 +43,7 @@ TEST(LinkPreamble, Answer_IsReadAsItWasSaid_AndPrintable) {
 }
 
 TEST(LinkPreamble, Answer_WithTooLongAReason_IsCut) {
-  const auto bytes = encode_link_answer({Verdict::busy, std::string(5000, 'x')});
+  const auto bytes = encode_link_answer({Verdict::unknown_group, std::string(5000, 'x')});
   const auto answer = decode_link_answer(body_of_preamble(bytes));
   ASSERT_TRUE(answer.has_value());
   EXPECT_EQ(answer->reason.size(), kReasonBytesMax);
@@ -97,7 +97,7 @@ TEST(LinkPreamble, Hello_ThatContradictsItself_IsRefused) {
 }
 
 TEST(LinkPreamble, Answer_ThatContradictsItself_IsRefused) {
-  const auto whole = encode_link_answer({Verdict::busy, "later"});
+  const auto whole = encode_link_answer({Verdict::unknown_group, "later"});
   const Bytes honest = body_of_preamble(whole);
   for (std::size_t bytes = 0; bytes < honest.size(); ++bytes) EXPECT_FALSE(decode_link_answer(honest.first(bytes)).has_value()) << bytes;
   const auto changed = [&](std::size_t offset, unsigned char value) {

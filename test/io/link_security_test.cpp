@@ -445,6 +445,9 @@ TEST(LinkSecurity, Configuration_ThatIsIncomplete_SaysWhatIsMissing) {
   EXPECT_TRUE(mentions(open.error().message, "secret_file")) << open.error().text();
   EXPECT_TRUE(mentions(open.error().message, "0.0.0.0:3261")) << open.error().text();
   LinkSecurity security;
+  security.secret_file = "s";
+  EXPECT_TRUE(mentions(check_link_security(security, self, loopback).error().message, "switched off"));
+  security = {};
   security.proof = LinkProof::secret;
   EXPECT_TRUE(mentions(check_link_security(security, self, anywhere).error().message, "secret_file is missing"));
   security.secret_file = "s";
