@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <coroutine>
+#include <utility>
 
 #include "base/log.h"
 #include "base/text.h"

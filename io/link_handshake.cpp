@@ -1,7 +1,8 @@
 #include "io/link_handshake.h"
 
 #include <algorithm>
-#include <cstring>
+#include <array>
+#include <vector>
 
 #include "base/text.h"
 #include "io/tls_stream.h"

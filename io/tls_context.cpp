@@ -9,7 +9,7 @@
 #include <openssl/x509v3.h>
 
 #include <algorithm>
-#include <cstring>
+#include <span>
 
 #include "base/ensure.h"
 #include "base/log.h"

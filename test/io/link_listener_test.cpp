@@ -271,13 +271,15 @@ TEST(LinkListener, Stop_EndsWhatIsUnderWayAndFreesThePort) {
   test::TestDoor door;
   auto socket = listen_tcp(*reactor, {"127.0.0.1", 0});
   ASSERT_TRUE(socket.has_value());
-  auto listener = LinkListener::create(*reactor, std::move(*socket), plain_node(1), door);
+  auto listener = LinkListener::create(*reactor, std::move(*socket), plain_node(1), door, {.limit = milliseconds(30'000)});
   ASSERT_TRUE(listener.has_value());
   (*listener)->start();
   const Endpoint endpoint = (*listener)->local_endpoint();
   RawPeer silent(endpoint.port);
   run_task(*reactor, test::pause_for(reactor.get(), 5));
+  const BootNs begin = reactor->clock().now();
   run_task(*reactor, (*listener)->stop());
+  EXPECT_LT(reactor->clock().now() - begin, milliseconds(10'000));
   EXPECT_EQ(silent.hear_all(), "");
   EXPECT_TRUE(listen_tcp(*reactor, endpoint).has_value());
 }
