@@ -2,6 +2,9 @@
 // time limits on the dialling one.
 #include <gtest/gtest.h>
 
+#include <future>
+#include <optional>
+
 #include "base/log.h"
 #include "io/link_envelope.h"
 #include "io/link_preamble.h"
@@ -158,10 +161,12 @@ class MovingDoor final : public LinkDoor {
       memory_.emplace(*there_, std::size_t{1} << 20);
       link_ = make_tcp_link(*memory_, std::move(stream));
       scope_.emplace(*there_);
-      scope_->spawn(echo(link_.get()));
+      scope_->spawn(echo(link_.get(), &ended_));
     });
   }
+  // After the other side has ended the link.
   void take_down() {
+    ended_.get_future().wait();
     ReactorPool::run_on(*there_, [this] {
       scope_.reset();
       link_.reset();
@@ -170,19 +175,21 @@ class MovingDoor final : public LinkDoor {
   }
 
  private:
-  static Task<void> echo(Link* link) {
+  static Task<void> echo(Link* link, std::promise<void>* ended) {
     for (;;) {
       auto frame = co_await link->receive();
-      if (!frame) co_return;
+      if (!frame) break;
       const auto sent = co_await link->send(std::move(*frame));
-      if (!sent) co_return;
+      if (!sent) break;
     }
+    ended->set_value();
   }
   Reactor* there_;
   // Of the other thread.
   std::optional<LinkMemory> memory_;
   std::unique_ptr<Link> link_;
   std::optional<Scope> scope_;
+  std::promise<void> ended_;
 };
 
 TEST(LinkListener, Arrival_OnItsGroupsThread_CarriesFramesInsideOfTls) {

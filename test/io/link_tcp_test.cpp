@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <future>
 #include <optional>
 #include <thread>
 
@@ -397,11 +398,11 @@ TEST(TcpLink, Send_ToWhoReadsNothing_IsGivenUpAsTimedOut) {
 
 // ---- Another thread.
 
-Task<void> echo_frames(std::unique_ptr<Link>* link, unsigned count) {
-  for (unsigned i = 0; i < count; ++i) {
+// Until the other side ends the link.
+Task<void> echo_frames(std::unique_ptr<Link>* link, std::promise<Errc>* ended) {
+  for (;;) {
     auto frame = co_await (*link)->receive();
-    EXPECT_TRUE(frame.has_value());
-    if (!frame) co_return;
+    if (!frame) co_return ended->set_value(frame.error().code);
     const auto sent = co_await (*link)->send(std::move(*frame));
     EXPECT_TRUE(sent.has_value());
   }
@@ -420,11 +421,12 @@ TEST(TcpLink, Stream_MovedToAnotherReactor_CarriesTheLinkThere) {
   std::optional<LinkMemory> there;
   std::unique_ptr<Link> far;
   std::optional<Scope> scope;
+  std::promise<Errc> ended;
   other.post_remote([&] {
     there.emplace(other, std::size_t{1} << 20);
     far = make_tcp_link(*there, std::move(moved));
     scope.emplace(other);
-    scope->spawn(echo_frames(&far, 20));
+    scope->spawn(echo_frames(&far, &ended));
   });
   auto near = make_tcp_link(memory, std::move(pair.client));
   for (unsigned i = 0; i < 20; ++i) {
@@ -434,6 +436,8 @@ TEST(TcpLink, Stream_MovedToAnotherReactor_CarriesTheLinkThere) {
     EXPECT_TRUE(is_filled(frame->head, i));
     EXPECT_TRUE(frame->payload.empty() || is_filled(frame->payload, i + 1));
   }
+  near->close();
+  EXPECT_EQ(ended.get_future().get(), Errc::closed);
   ReactorPool::run_on(other, [&] {
     scope.reset();
     far.reset();
