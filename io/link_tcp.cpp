@@ -91,6 +91,11 @@ Task<Result<void>> TcpLink::send(Frame frame) {
     ~Turn() { turn->release(); }
   } turn{&turn_};
   if (ended_) co_return ended();
+  if (writing_) {
+    // Whoever sent before this one was destroyed on the way, with half a frame out: nothing can follow it.
+    end(Errc::io_error);
+    co_return ended();
+  }
   EnvelopeBytes envelope = encode_envelope({Envelope::Kind::frame, frame.head.size(), frame.payload.size()});
   const std::array<iovec, 3> segments{iovec{envelope.data(), envelope.size()}, iovec{frame.head.data(), frame.head.size()},
                                       iovec{frame.payload.data(), frame.payload.size()}};

@@ -259,6 +259,33 @@ TEST(TcpLink, Close_InTheMiddleOfAFrame_IsABreakForTheOtherSide) {
   FAIL() << "no end";
 }
 
+Task<void> receive_to_the_end(Link* link, std::optional<Errc>* out) {
+  for (unsigned i = 0; i < 1'000 && !*out; ++i) {
+    const auto frame = co_await link->receive();
+    if (!frame) *out = frame.error().code;
+  }
+}
+
+// A sender that is destroyed with half of its frame out: what the next one sends would be taken for the rest of it.
+TEST(TcpLink, Send_AfterOneThatEndedHalfOut_IsABreakForBothSides) {
+  Ends ends;
+  std::optional<Errc> first;
+  {
+    Scope scope(*ends.reactor);
+    scope.spawn(note_send_end(ends.a.get(), &ends.outgoing, &first));
+    run_task(*ends.reactor, pause_for(ends.reactor.get(), 20));
+    ASSERT_EQ(scope.running(), 1u);  // The sockets are full.
+  }
+  Scope scope(*ends.reactor);
+  std::optional<Errc> there;
+  scope.spawn(receive_to_the_end(ends.b.get(), &there));
+  const auto next = run_task(*ends.reactor, ends.a->send(make_frame(ends.outgoing, 100, 0, 9)));
+  ASSERT_FALSE(next.has_value());
+  EXPECT_EQ(next.error().code, Errc::io_error);
+  run_task(*ends.reactor, scope.join());
+  EXPECT_EQ(there, Errc::io_error);
+}
+
 // The kernel of a killed process closes its connections without a reset, if all it got was read.
 TEST(TcpLink, End_WithoutTheWord_IsABreak) {
   HandMade hand;
