@@ -182,6 +182,7 @@ class TlsStreamImpl final : public TlsStream {
   std::unique_ptr<Stream> below_;
   std::unique_ptr<TlsState> state_;   // Empty once moved away.
   bool closed_ = false, reading_ = false, writing_ = false;
+  bool flushing_ = false;             // What is in the outgoing pipe may be out, wholly or in part.
 };
 
 Error TlsStreamImpl::tls_failed() {
@@ -338,15 +339,19 @@ Result<void> TlsStreamImpl::change_worn_key() {
   return {};
 }
 
-// Everything OpenSSL has put out, also what it adds meanwhile.
+// Everything OpenSSL has put out, also what it adds meanwhile. A flow that is destroyed on the way leaves a piece of which nobody
+// knows how much is out: sent once more it would be damage to the other side, so that nothing is sent any more.
 Task<Result<void>> TlsStreamImpl::flush() {
   Pipe& out = state_->pipes.outgoing;
+  if (flushing_) co_return fail(Errc::io_error);
   while (!out.content().empty()) {
     const MutableBytes content = out.content();
     const iovec segment{content.data(), content.size()};
+    flushing_ = true;
     auto written = co_await below_->write_all(std::span(&segment, 1));
     if (closed_) co_return fail(Errc::closed);
     if (!written) co_return fail(written.error());
+    flushing_ = false;
     out.take(content.size());
   }
   co_return Result<void>{};

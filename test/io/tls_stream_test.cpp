@@ -205,6 +205,15 @@ Task<void> note_endless_write(Stream* stream, std::optional<Errc>* out) {
   if (!written) *out = written.error().code;
 }
 
+Task<void> read_to_the_end(Stream* stream, std::optional<Errc>* out) {
+  std::vector<std::byte> data(64 << 10);
+  while (!*out) {
+    const iovec segment{data.data(), data.size()};
+    const auto bytes = co_await stream->read_some(std::span(&segment, 1));
+    if (!bytes) *out = bytes.error().code;
+  }
+}
+
 TEST(TlsStream, Close_WithReadAndWritePending_WakesBothAsClosed) {
   TlsEnds ends;
   ASSERT_TRUE(ends.good());
@@ -218,6 +227,28 @@ TEST(TlsStream, Close_WithReadAndWritePending_WakesBothAsClosed) {
   ASSERT_TRUE(reading && !reading->has_value());
   EXPECT_EQ(reading->error().code, Errc::closed);
   EXPECT_EQ(writing, Errc::closed);
+}
+
+// A writer that is destroyed on the way leaves a piece that is out in part. Sent once more with the next one it would be damage.
+TEST(TlsStream, Write_ThatIsAbandoned_IsACutForTheOtherSide) {
+  TlsEnds ends;
+  ASSERT_TRUE(ends.good());
+  {
+    std::optional<Errc> writing;
+    Scope scope(*ends.reactor);
+    scope.spawn(note_endless_write(ends.client.get(), &writing));
+    run_task(*ends.reactor, pause_for(ends.reactor.get(), 20));
+    ASSERT_EQ(scope.running(), 1u);  // The sockets are full.
+  }
+  // What the sockets hold is read; then there is room for more.
+  Scope scope(*ends.reactor);
+  std::optional<Errc> end;
+  scope.spawn(read_to_the_end(ends.server.get(), &end));
+  run_task(*ends.reactor, pause_for(ends.reactor.get(), 20));
+  EXPECT_FALSE(end);
+  ends.client->close();
+  run_task(*ends.reactor, scope.join());
+  EXPECT_EQ(end, Errc::io_error);
 }
 
 Task<void> count_down(std::unique_ptr<Stream>* stream, std::uint64_t total, std::uint64_t* wrong, std::atomic<bool>* done) {
