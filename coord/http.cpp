@@ -153,10 +153,12 @@ struct HttpClient::Impl::Exchange final : HttpExchange {
 
 Result<void> HttpClient::Impl::load_tls(ssl::context* context) const {
   ErrorCode error;
-  const auto check = [&error](const char* option, const std::string& file) -> Result<void> {
+  const auto check = [&error](const char* option, const std::string& file, std::string_view remedy = {}) -> Result<void> {
     if (!error) return {};
-    return fail(Errc::invalid_argument, concat(option, ": ", file, " cannot be used: ", error.message()));
+    return fail(Errc::invalid_argument, concat(option, ": ", file, " cannot be used: ", error.message(), remedy));
   };
+  // OpenSSL would ask for a passphrase at the terminal, and this thread would wait for somebody to type it.
+  context->set_password_callback([](std::size_t, ssl::context::password_purpose) { return std::string(); }, error);
   context->set_options(ssl::context::default_workarounds | ssl::context::no_sslv2 | ssl::context::no_sslv3 | ssl::context::no_tlsv1 |
                            ssl::context::no_tlsv1_1,
                        error);
@@ -168,7 +170,7 @@ Result<void> HttpClient::Impl::load_tls(ssl::context* context) const {
   context->use_certificate_chain_file(options.tls_certificate_file, error);
   TRY(check("tls_certificate_file", options.tls_certificate_file));
   context->use_private_key_file(options.tls_key_file, ssl::context::pem, error);
-  TRY(check("tls_key_file", options.tls_key_file));
+  TRY(check("tls_key_file", options.tls_key_file, "; it must be PEM, without a passphrase, and the key of tls_certificate_file"));
   return {};
 }
 

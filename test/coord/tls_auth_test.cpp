@@ -1,4 +1,9 @@
 // Certificates, users and passwords, the right ones and the wrong ones.
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <array>
+
 #include "test/coord/fake_server.h"
 #include "test/coord/support.h"
 
@@ -115,6 +120,30 @@ TEST_F(TlsTest, FilesThatAreNone_AreNamedAtTheStart) {
   certificate.tls_certificate_file = ours.certificate("ca");
   certificate.tls_key_file = ours.certificate("ca");
   EXPECT_THAT(message(certificate), HasSubstr("tls_key_file"));
+}
+
+// Nobody is asked for its passphrase, neither at a terminal nor, without one, by standard input.
+TEST_F(TlsTest, KeyWithAPassphrase_IsRefusedAtTheStart) {
+  ours.issue("client", "/O=holdfast", "DNS:client");
+  const std::string encrypted = directory.file("encrypted.key");
+  const Ran ran = run_program({"openssl", "pkcs8", "-topk8", "-in", ours.key("client"), "-out", encrypted, "-passout", "pass:secret"});
+  ASSERT_EQ(ran.status, 0) << ran.output;
+  EtcdOptions with = options(ours.certificate("ca"));
+  with.tls_certificate_file = ours.certificate("client");
+  with.tls_key_file = encrypted;
+  std::array<int, 2> ends{};
+  ASSERT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
+  const int before = ::dup(STDIN_FILENO);
+  ASSERT_EQ(::dup2(ends[0], STDIN_FILENO), STDIN_FILENO);
+  EXPECT_EQ(::write(ends[1], "secret\n", 7), 7);
+  ::close(ends[1]);
+  const auto client = EtcdClient::start(with);
+  ::dup2(before, STDIN_FILENO);
+  ::close(before);
+  ::close(ends[0]);
+  ASSERT_FALSE(client);
+  EXPECT_EQ(client.error().code, Errc::invalid_argument);
+  EXPECT_THAT(client.error().message, AllOf(HasSubstr("tls_key_file"), HasSubstr("passphrase")));
 }
 
 struct AuthTest : EtcdTest {
