@@ -65,7 +65,8 @@ class EtcdCore {
   Task<Result<void>> read_page(Page* page);
   Result<void> judge_page(const std::string& where, std::string_view body, const ClusterGuard::Floor& floor, Page* page);
   Task<Result<MarkerSeen>> read_marker();
-  Task<Result<bool>> change_marker(const Txn* txn);
+  static bool is_settled(const Result<bool>& change);
+  Task<Result<bool>> change_marker(const Txn* txn, std::uint64_t etcd_id);
   Task<Result<std::string>> confirm_marker(const std::string* wanted, std::string id);
 
   EtcdOptions options_;

@@ -107,14 +107,22 @@ Task<Result<EtcdCore::MarkerSeen>> EtcdCore::read_marker() {
   co_return seen;
 }
 
-// False: one of the comparisons failed.
-Task<Result<bool>> EtcdCore::change_marker(const Txn* txn) {
+// etcd_id: of the etcd that the change was made for. False: one of the comparisons failed. Errors: foreign: it was made elsewhere.
+Task<Result<bool>> EtcdCore::change_marker(const Txn* txn, std::uint64_t etcd_id) {
   Question question{kKvTxnPath, encode_txn(*txn), deadline(), {}};
   auto written = co_await channel_.write(&question);
   if (!written.answered) co_return fail(written.error);
   auto answer = decode_txn(written.where, written.body);
   if (!answer) co_return fail(answer.error());
+  if (answer->header.cluster_id != etcd_id)
+    co_return fail(Errc::foreign, concat("the etcd at ", written.where, " is etcd cluster ", answer->header.cluster_id, ", and the one that was read just before is ",
+                                         etcd_id, ": all endpoints must be members of one etcd; look at the key ", full("cluster"), " in both"));
   co_return answer->succeeded;
+}
+
+// What went wrong with a change may have happened all the same, unless this says what it was.
+bool EtcdCore::is_settled(const Result<bool>& change) {
+  return !change && (change.error().code == Errc::permission || change.error().code == Errc::foreign);
 }
 
 // After a change whose outcome is not known: is it there?
@@ -144,8 +152,8 @@ Task<Result<std::string>> EtcdCore::set_up(Uuid uuid) {
   Txn txn;
   txn.comparisons = {is_empty};
   txn.success = {put};
-  auto done = co_await change_marker(&txn);
-  if (!done && done.error().code == Errc::permission) co_return fail(done.error());
+  auto done = co_await change_marker(&txn, now->header.cluster_id);
+  if (is_settled(done)) co_return fail(done.error());
   if (!done) {
     auto confirmed = co_await confirm_marker(&wanted, id);
     co_return confirmed;
@@ -177,7 +185,8 @@ Task<Result<std::string>> EtcdCore::take_over() {
   Txn txn;
   txn.comparisons = {is_unchanged};
   txn.success = {put};
-  auto done = co_await change_marker(&txn);
+  auto done = co_await change_marker(&txn, now->header.cluster_id);
+  if (is_settled(done)) co_return fail(done.error());
   if (done && *done) co_return marker->id;
   auto confirmed = co_await confirm_marker(&wanted, marker->id);
   co_return confirmed;

@@ -1,6 +1,7 @@
 // Who answers where an etcd should be, or what stands between: silence, garbage, floods, connections that break at the wrong moment.
 #include <atomic>
 
+#include "base/text.h"
 #include "test/coord/fake_server.h"
 #include "test/coord/support.h"
 
@@ -53,6 +54,19 @@ TEST(EtcdDoor, AnswerToSomethingElse_IsRefused) {
   const auto entry = get(*start_client(impatient({right.url()})), "group-1");
   ASSERT_TRUE(entry) << entry.error().text();
   EXPECT_EQ(entry->revision, 5u);
+}
+
+// Endpoints of two etcds in one list: the marker was made for one, and landed in the other.
+TEST(EtcdDoor, MarkerThatLandsInAnotherEtcd_IsNoSuccess) {
+  FakeServer both([](const FakeServer::Request& request) {
+    const bool changes = request.body.find("request_put") != std::string::npos;
+    return FakeServer::Reply{http_answer(concat(R"({"header":{"cluster_id":")", changes ? "2" : "1", R"(","revision":"3"},"succeeded":true,"responses":[{")",
+                                                changes ? "response_put" : "response_range", R"(":{}}]})"))};
+  });
+  const auto done = set_up(*start_client(impatient({both.url()})));
+  ASSERT_FALSE(done);
+  EXPECT_EQ(done.error().code, Errc::foreign) << done.error().text();
+  EXPECT_THAT(done.error().message, HasSubstr("members of one etcd"));
 }
 
 TEST(EtcdDoor, EndlessBodiesAndHeaders_AreCutOff) {
