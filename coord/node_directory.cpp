@@ -16,7 +16,8 @@ std::optional<NodeId> node_of(std::string_view key) {
   key.remove_prefix(std::min(key.size(), kFolder.size() + 1));
   std::uint64_t number = 0;
   const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), number);
-  if (error != std::errc{} || end != key.data() + key.size() || number == 0) return std::nullopt;
+  // One number, one spelling: no zeros in front.
+  if (error != std::errc{} || end != key.data() + key.size() || number == 0 || key.front() == '0') return std::nullopt;
   return NodeId(number);
 }
 
@@ -35,6 +36,9 @@ Task<Result<void>> announce_node(Coordinator* coordinator, NodeRecord record) {
     if (!entry) co_return fail(entry.error());
     if (entry->revision != 0 && entry->value == wanted) co_return Result<void>{};
     const auto before = decode_node_record(record.node, entry->value);
+    // Perhaps another node's, and its name is not known here.
+    if (entry->revision != 0 && !before && before.error().code == Errc::version_too_new)
+      co_return fail(Errc::version_too_new, concat(key, ": ", before.error().message, ": upgrade this node, or remove the record if it is this node's own"));
     if (entry->revision != 0 && before && before->name != record.name)
       co_return fail(Errc::exists, concat("node ", record.node.value, " is \"", before->name, "\", and this node is \"", record.name,
                                           "\": give it another number, or remove the record ", key, " if that node is gone for good"));

@@ -29,7 +29,7 @@ std::string encode_node_record(const NodeRecord& record);
 Result<NodeRecord> decode_node_record(NodeId node, std::string_view text);
 
 // Writes the record of the node that this process is, unless it is there already. Errors: exists (another node, by its name, has this
-// number), invalid_argument, and those of the coordinator.
+// number), version_too_new (what is there was written by a newer Holdfast), invalid_argument, and those of the coordinator.
 Task<Result<void>> announce_node(Coordinator* coordinator, NodeRecord record);
 
 // Ascending. What is no record is left out, with a line in the log.

@@ -238,9 +238,16 @@ TEST_P(CoordinatorContract, Nodes_AnnounceThemselvesAndAreListed) {
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, Errc::exists);
   EXPECT_THAT(refused.error().message, testing::HasSubstr("db2"));
+  // A newer program's record is not written over: it may be another node's.
+  a->swap("nodes/4", 0, R"({"format":2,"title":"db4"})");
+  const auto too_old = io::run_task(*b->reactor, announce_node(b->coordinator, NodeRecord{NodeId(4), "db4", {}, {}, ""}));
+  ASSERT_FALSE(too_old);
+  EXPECT_EQ(too_old.error().code, Errc::version_too_new);
+  EXPECT_EQ(a->get("nodes/4").value, R"({"format":2,"title":"db4"})");
   // What is no record is left out.
   a->swap("nodes/3", 0, "{}");
   a->swap("nodes/x", 0, "");
+  a->swap("nodes/010", 0, encode_node_record(second));
   EXPECT_EQ(io::run_task(*a->reactor, list_nodes(a->directory))->size(), 2u);
 }
 
