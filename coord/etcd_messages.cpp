@@ -15,6 +15,13 @@ namespace {
 constexpr std::size_t kTokenBytesMax = 8 << 10;
 constexpr std::size_t kMessageBytesMax = 512;
 
+// What others say goes to logs and terminals.
+std::string printable(std::string_view text) {
+  std::string out;
+  for (const char c : text.substr(0, kMessageBytesMax)) out += c >= ' ' && c <= '~' ? c : ' ';
+  return out;
+}
+
 // ---- Building. Everything of ours that goes between quotes is base64 or a number, but for user and password.
 
 std::string base64(std::string_view text) { return to_base64(as_bytes(text)); }
@@ -221,7 +228,7 @@ Result<WatchLine> decode_watch_line(const std::string& where, std::string_view l
   auto object = parse_object(line);
   if (!object) return not_understood(where, object.error());
   if (const json::object* error = object_in(*object, "error"))
-    return fail(Errc::io_error, concat("the etcd at ", where, " ended the stream: ", text_in(*error, "message").substr(0, kMessageBytesMax)));
+    return fail(Errc::io_error, concat("the etcd at ", where, " ended the stream: ", printable(text_in(*error, "message"))));
   const json::object* result = object_in(*object, "result");
   if (!result) return not_understood(where, nonsense("a line of the stream has no result").error());
   // A cancellation tells no revision of its own.
@@ -236,7 +243,7 @@ Result<WatchLine> decode_watch_line(const std::string& where, std::string_view l
   out.cancelled = flag_in(*result, "canceled");
   out.more_follows = flag_in(*result, "fragment");
   out.compact_revision = *compacted;
-  out.reason = text_in(*result, "cancel_reason").substr(0, kMessageBytesMax);
+  out.reason = printable(text_in(*result, "cancel_reason"));
   const json::array* events = array_in(*result, "events");
   for (std::size_t i = 0; events && i < events->size(); ++i) {
     auto change = change_of((*events)[i]);
@@ -270,13 +277,10 @@ Refusal decode_refusal(unsigned status, std::string_view body) {
     code = number_in(*object, "code").value_or(0);
     std::string_view message = text_in(*object, "message");
     if (message.empty()) message = text_in(*object, "error");
-    refusal.message = message.substr(0, kMessageBytesMax);
+    refusal.message = printable(message);
   }
-  if (refusal.message.empty()) {
-    // A text of etcd's own door, which is no JSON, or of somebody else's.
-    for (const char c : body.substr(0, kMessageBytesMax)) refusal.message += c >= ' ' && c <= '~' ? c : ' ';
-    refusal.message = concat("HTTP status ", status, ": ", refusal.message);
-  }
+  // Else a text of etcd's own door, which is no JSON, or of somebody else's.
+  if (refusal.message.empty()) refusal.message = concat("HTTP status ", status, ": ", printable(body));
   // Only what is etcd's own word proves that nothing took effect.
   const auto says = [&refusal, code](std::string_view words) { return code != 0 && refusal.message.find(words) != refusal.message.npos; };
   using enum Refusal::Kind;

@@ -73,13 +73,15 @@ Result<std::vector<HttpEndpoint>> check(const EtcdOptions& o) {
   if (o.endpoints.empty() || o.endpoints.size() > kEtcdEndpointsMax)
     return fail(Errc::invalid_argument, concat("endpoints: there are ", o.endpoints.size(), "; allowed are 1 to ", kEtcdEndpointsMax));
   std::vector<HttpEndpoint> endpoints;
-  bool tls = false;
+  bool tls = false, plain = false;
   for (const std::string& text : o.endpoints) {
     auto endpoint = parse_http_endpoint(text);
     if (!endpoint) return fail(endpoint.error());
-    tls = tls || endpoint->tls;
+    (endpoint->tls ? tls : plain) = true;
     endpoints.push_back(std::move(*endpoint));
   }
+  // Whoever can silence the secured ones would be told the password, and believed, at the others.
+  if (tls && plain) return fail(Errc::invalid_argument, "endpoints: some begin with https:// and some with http://; all must be secured, or none");
   TRY(check_prefix(o.prefix));
   if (o.user.empty() != o.password.empty())
     return fail(Errc::invalid_argument, o.user.empty() ? "password: there is one, but no user" : "user: there is one, but no password");

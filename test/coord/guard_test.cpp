@@ -137,6 +137,7 @@ TEST(EtcdOptions, Mistakes_NameTheirField) {
   };
   EXPECT_EQ(message([](EtcdOptions&) {}), "");
   EXPECT_THAT(message([](EtcdOptions& o) { o.endpoints.clear(); }), HasSubstr("endpoints"));
+  EXPECT_THAT(message([](EtcdOptions& o) { o.endpoints.push_back("https://192.0.2.2:2379"); }), HasSubstr("all must be secured, or none"));
   EXPECT_THAT(message([](EtcdOptions& o) { o.prefix = "holdfast"; }), HasSubstr("prefix"));
   EXPECT_THAT(message([](EtcdOptions& o) { o.prefix = "/"; }), HasSubstr("prefix"));
   EXPECT_THAT(message([](EtcdOptions& o) { o.user = "x"; }), HasSubstr("password"));

@@ -99,6 +99,15 @@ TEST(EtcdMessages, Refusals_AreToldApart) {
   EXPECT_THAT(decode_refusal(404, "a\nb\x01").message, HasSubstr("HTTP status 404: a b "));
 }
 
+// They go to logs and terminals.
+TEST(EtcdMessages, TextsOfOthers_HaveNoControlCharacters) {
+  EXPECT_EQ(decode_refusal(503, R"({"message":"a\nb\u001b[2J","code":14})").message, "a b [2J");
+  const auto cancelled = decode_watch_line("here", R"({"result":{"header":{"revision":"9"},"canceled":true,"cancel_reason":"a\nb"}})");
+  ASSERT_TRUE(cancelled);
+  EXPECT_EQ(cancelled->reason, "a b");
+  EXPECT_THAT(decode_watch_line("here", R"({"error":{"message":"a\r\nb"}})").error().message, HasSubstr("a  b"));
+}
+
 TEST(EtcdMessages, WatchLines_ChangesCancellationsAndErrors) {
   const auto events = decode_watch_line("here", concat(R"({"result":{"header":{"cluster_id":"1","revision":"9"},"fragment":true,"events":[{"kv":{"key":")", encoded("/h/a"),
                                                R"(","mod_revision":"8","value":"YQ=="}},{"type":"DELETE","kv":{"key":")", encoded("/h/b"), R"(","mod_revision":"9"}}]}})"));
