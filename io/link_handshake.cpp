@@ -51,15 +51,7 @@ TlsStream* wrap(std::unique_ptr<Stream>* stream, std::shared_ptr<const TlsContex
   return tls;
 }
 
-bool proves(const std::vector<LinkIdentity>& names, const LinkIdentity& claimed) {
-  return std::ranges::any_of(names, [&](const LinkIdentity& name) { return name.cluster == claimed.cluster && name.node == claimed.node; });
-}
-
-std::string list_of(const std::vector<LinkIdentity>& names) {
-  std::string out;
-  for (const LinkIdentity& name : names) out += (out.empty() ? "" : ", ") + node_uri(name);
-  return out.empty() ? "no node" : out;
-}
+bool proves(const std::vector<LinkIdentity>& names, const LinkIdentity& claimed) { return std::ranges::find(names, claimed) != names.end(); }
 
 // A record of a TLS handshake (RFC 8446 §5.1).
 bool looks_like_tls(Bytes first) { return first.size() >= 2 && first[0] == std::byte{22} && first[1] == std::byte{3}; }
@@ -79,7 +71,7 @@ Task<Result<void>> greet(std::unique_ptr<Stream>* stream, LinkCredentials* crede
     const auto names = tls->peer_names();
     const LinkIdentity wanted{self.cluster, node};
     if (credentials->proof() == LinkProof::certificate && !proves(names, wanted))
-      co_return fail(Errc::permission, concat("the other side's certificate names ", list_of(names), ", not ", node_uri(wanted),
+      co_return fail(Errc::permission, concat("the other side's certificate names ", node_uris(names), ", not ", node_uri(wanted),
                                               ": is this the right address?"));
   } else {
     CO_TRY(check_both_loopback((*stream)->local_address(), (*stream)->peer_address()));
@@ -109,7 +101,7 @@ LinkAnswer judge(const LinkHello& hello, const std::vector<LinkIdentity>& names,
   if (hello.to != self.node) return {Verdict::not_this_node, concat("this is node ", self.node.value, ", not node ", hello.to.value)};
   const LinkIdentity claimed{hello.cluster, hello.from};
   if (credentials.proof() == LinkProof::certificate && !proves(names, claimed))
-    return {Verdict::not_proven, concat("your certificate names ", list_of(names), ", not ", node_uri(claimed))};
+    return {Verdict::not_proven, concat("your certificate names ", node_uris(names), ", not ", node_uri(claimed))};
   if (!door.has_group(hello.group)) return {Verdict::unknown_group, concat("node ", self.node.value, " has no copy of that group")};
   return {};
 }

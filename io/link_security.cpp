@@ -40,6 +40,12 @@ Result<void> check_cluster_name(std::string_view name) {
 
 std::string node_uri(const LinkIdentity& identity) { return concat(kUriScheme, identity.cluster, kUriNode, identity.node.value); }
 
+std::string node_uris(const std::vector<LinkIdentity>& nodes) {
+  std::string out;
+  for (const LinkIdentity& node : nodes) out += (out.empty() ? "" : ", ") + node_uri(node);
+  return out.empty() ? "no node" : out;
+}
+
 std::optional<LinkIdentity> parse_node_uri(std::string_view uri) {
   if (!uri.starts_with(kUriScheme)) return std::nullopt;
   const std::string_view rest = uri.substr(kUriScheme.size());

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.h"
 #include "base/types.h"
@@ -34,6 +35,7 @@ struct LinkSecurity {
 struct LinkIdentity {
   std::string cluster;
   NodeId node;
+  friend bool operator==(const LinkIdentity&, const LinkIdentity&) = default;
 };
 
 // 1 to 63 characters of A-Z a-z 0-9 . _ -, the first a letter or digit. Errors: invalid_argument, with what is wrong.
@@ -43,6 +45,8 @@ Result<void> check_cluster_name(std::string_view name);
 std::string node_uri(const LinkIdentity& identity);
 // Nothing but exactly such a name.
 std::optional<LinkIdentity> parse_node_uri(std::string_view uri);
+// The URIs of what a certificate names, or "no node".
+std::string node_uris(const std::vector<LinkIdentity>& nodes);
 
 // What is configured fits together, and listening there with it is allowed. Errors: invalid_argument; the message says what to
 // configure. Opens no file.

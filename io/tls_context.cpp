@@ -85,23 +85,13 @@ Result<void> trust(SSL_CTX* context, const NamedText& authorities) {
   return {};
 }
 
-std::string names_for_people(const std::vector<LinkIdentity>& names) {
-  std::string out;
-  for (const LinkIdentity& name : names) out += (out.empty() ? "" : ", ") + node_uri(name);
-  return out.empty() ? "no node" : out;
-}
-
-bool names_node(const std::vector<LinkIdentity>& names, const LinkIdentity& wanted) {
-  return std::ranges::any_of(names, [&](const LinkIdentity& n) { return n.cluster == wanted.cluster && n.node == wanted.node; });
-}
-
 Result<void> show(SSL_CTX* context, const TlsContext::Certificates& files, const LinkIdentity& self) {
   auto chain = read_certificates(files.certificate);
   if (!chain) return fail(std::move(chain).error());
   X509* own = chain->front().get();
   const auto names = nodes_named_by(own);
-  if (!names_node(names, self))
-    return bad_file(files.certificate, concat("names ", names_for_people(names), ", but this is ", node_uri(self),
+  if (std::ranges::find(names, self) == names.end())
+    return bad_file(files.certificate, concat("names ", node_uris(names), ", but this is ", node_uri(self),
                                               " (subjectAltName URI): the other nodes would refuse it"));
   if (SSL_CTX_use_certificate(context, own) != 1) return bad_file(files.certificate, concat("is not usable: ", take_tls_reason()));
   for (std::size_t i = 1; i < chain->size(); ++i)
