@@ -244,12 +244,12 @@ CasOutcome RegisterDirectory::change(const std::string& key, std::uint64_t base_
   const auto now = read_stored(key);
   if (!now) return outcome;
   outcome.entry = now->entry();
-  outcome.status = CasStatus::conflict;
-  if (outcome.entry.revision != base_revision) {
+  outcome.status = outcome.entry.revision == base_revision ? CasStatus::applied : CasStatus::conflict;
+  // Or there was nothing, and there is nothing. Either way what is told is a read, and stays so.
+  if (outcome.status == CasStatus::conflict || (next.erased && base_revision == 0)) {
     if (::fsync(directory_.get()) != 0) outcome.status = CasStatus::unknown;
     return outcome;
   }
-  if (next.erased && base_revision == 0) return CasOutcome{CasStatus::applied, {}};  // There was nothing, and there is nothing.
   next.revision = now->revision + 1;
   bool may_be_there = false;
   const auto written = write_stored(key, next, &may_be_there);
