@@ -1,5 +1,5 @@
 // One node's line to its etcd: a thread, its connections, one stream of changes, and what is known of the cluster. Any thread may
-// call; each call is answered once, on the client's thread, within its time limit. Ports (etcd_coordinator.h) share a client.
+// call; each call is answered once, on the client's thread, within its time limit (a list: one for each page). Ports (etcd_coordinator.h) share a client.
 #pragma once
 
 #include <cstdint>

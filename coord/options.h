@@ -17,7 +17,7 @@ struct EtcdOptions {
   std::string tls_ca_file;             // PEM. Empty: the system's certificate authorities.
   std::string tls_certificate_file, tls_key_file;  // PEM, of this client. Both or neither.
 
-  std::int64_t request_timeout_ms = 2'000;  // A call as a whole. Safety rests on none of these times.
+  std::int64_t request_timeout_ms = 2'000;  // A call as a whole; of a list each page. Safety rests on none of these times.
   std::int64_t connect_timeout_ms = 500;    // Until a request can be sent to an endpoint; then the next one is tried.
   std::int64_t hedge_after_ms = 250;        // A read without an answer for so long is asked of the next endpoint as well.
   std::int64_t watch_timeout_ms = 5'000;    // until_changed returns after that even if nothing changed.
