@@ -50,6 +50,9 @@ struct TlsTest : testing::Test {
   EtcdOptions options(const std::string& ca) {
     EtcdOptions options = options_for(cluster.urls());
     options.tls_ca_file = ca;
+    // A handshake takes its time on a busy machine, and under a sanitizer.
+    options.request_timeout_ms = 20'000;
+    options.connect_timeout_ms = 10'000;
     return options;
   }
   static Error refused(const EtcdOptions& options) {

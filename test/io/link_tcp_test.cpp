@@ -27,7 +27,7 @@ using test::StreamPair;
 
 // Two links of one connection, each with what it needs.
 struct Ends {
-  explicit Ends(TcpOptions options = kLinkTcpOptions) {
+  explicit Ends(TcpOptions options = {}) {
     StreamPair pair = run_task(*reactor, make_stream_pair(reactor.get(), options));
     a = make_tcp_link(memory, std::move(pair.client));
     b = make_tcp_link(memory, std::move(pair.server));
