@@ -4,10 +4,10 @@
 
 #include <charconv>
 
-#include "admin/base64.h"
 #include "admin/invalid.h"
 #include "admin/names.h"
 #include "admin/volumes.h"
+#include "base/base64.h"
 
 namespace holdfast::admin {
 namespace {

@@ -4,6 +4,7 @@
 
 #include "base/checksum.h"
 #include "base/ensure.h"
+#include "base/link.h"
 #include "engine/register.h"
 
 namespace holdfast::engine {
@@ -11,6 +12,11 @@ namespace {
 
 using wal::FrameHeader;
 using wal::FrameKind;
+
+// Whatever is encoded here, a link carries.
+static_assert(wal::kFrameHeadBytesMax <= kLinkHeadBytesMax);
+static_assert(wal::kRecordBlocksMax * kBlockBytes <= kLinkPayloadBytesMax);
+static_assert(rebuild::kAnswerBlocksMax * kBlockBytes <= kLinkPayloadBytesMax);
 
 template <class T>
 void put(std::vector<std::byte>& out, const T& value) {

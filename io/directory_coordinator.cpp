@@ -27,4 +27,16 @@ Task<void> DirectoryCoordinator::until_changed(std::string, std::uint64_t) {
   co_await timer.after(milliseconds(kLookMs));
 }
 
+Task<Result<std::vector<DirectoryEntry>>> DirectoryCoordinator::list(std::string folder) {
+  OnWorker<Result<std::vector<DirectoryEntry>>> listing(clock_->executor(), worker_, [this, folder] { return directory_.list(folder); });
+  auto entries = co_await listing;
+  co_return entries;
+}
+
+Task<CasOutcome> DirectoryCoordinator::erase(std::string key, std::uint64_t base_revision) {
+  OnWorker<CasOutcome> erasing(clock_->executor(), worker_, [this, key, base_revision] { return directory_.erase(key, base_revision); });
+  auto outcome = co_await erasing;
+  co_return outcome;
+}
+
 }  // namespace holdfast::io

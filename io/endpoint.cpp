@@ -15,6 +15,22 @@ std::string Endpoint::text() const {
   return (bracketed ? "[" + host + "]" : host) + ":" + std::to_string(port);
 }
 
+bool Endpoint::is_numeric() const {
+  in_addr v4{};
+  in6_addr v6{};
+  // The scope of a link-local address ("fe80::1%eth0") is the kernel's business.
+  return inet_pton(AF_INET, host.c_str(), &v4) == 1 || inet_pton(AF_INET6, host.substr(0, host.find('%')).c_str(), &v6) == 1;
+}
+
+bool Endpoint::is_loopback() const {
+  constexpr std::uint32_t kLoopbackNet = 127;  // 127.0.0.0/8
+  in_addr v4{};
+  if (inet_pton(AF_INET, host.c_str(), &v4) == 1) return ntohl(v4.s_addr) >> 24 == kLoopbackNet;
+  in6_addr v6{};
+  if (inet_pton(AF_INET6, host.c_str(), &v6) != 1) return false;
+  return IN6_IS_ADDR_LOOPBACK(&v6) || (IN6_IS_ADDR_V4MAPPED(&v6) && v6.s6_addr[12] == kLoopbackNet);
+}
+
 Result<Endpoint> parse_endpoint(std::string_view text) {
   const std::string quoted = "\"" + std::string(text.substr(0, 100)) + "\"";
   constexpr std::size_t kLongestName = 253;

@@ -15,6 +15,11 @@ struct Endpoint {
   std::string host;         // Without brackets.
   std::uint16_t port = 0;   // Zero: the kernel chooses (listening only).
   std::string text() const;
+  // An IP address, so that no look-up is needed.
+  bool is_numeric() const;
+  // An address that only this machine reaches.
+  bool is_loopback() const;
+  friend bool operator==(const Endpoint&, const Endpoint&) = default;
 };
 
 // Errors name the text and what is wrong with it.

@@ -1,5 +1,6 @@
 #include "io/register_directory.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/random.h>
@@ -10,6 +11,7 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
+#include <memory>
 
 #include "base/checksum.h"
 #include "base/text.h"
@@ -20,7 +22,8 @@ namespace holdfast::io {
 namespace {
 
 constexpr std::size_t kEntryBytesMax = 1 << 20;
-constexpr std::string_view kFirstWord = "holdfast-entry";
+constexpr std::string_view kFirstWord = "holdfast-entry", kErasedWord = "holdfast-erased";
+constexpr std::string_view kSuffix = ".register";
 constexpr const char* kLockName = "LOCK";
 constexpr const char* kClusterName = "cluster";
 
@@ -41,12 +44,30 @@ class Locked {
   bool held_;
 };
 
-bool key_is_fine(const std::string& key) {
-  const auto fine = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '.'; };
-  return !key.empty() && key.size() <= 128 && key[0] != '.' && std::all_of(key.begin(), key.end(), fine);
+// Slashes, which a file's name cannot have, become what a key cannot have.
+std::string file_of(std::string key) {
+  std::replace(key.begin(), key.end(), '/', '_');
+  return key.append(kSuffix);
 }
 
-std::string file_of(const std::string& key) { return key + ".register"; }
+// Nothing: no key's file.
+std::string key_of(std::string_view file) {
+  if (!file.ends_with(kSuffix)) return {};
+  std::string key(file.substr(0, file.size() - kSuffix.size()));
+  std::replace(key.begin(), key.end(), '_', '/');
+  return coordinator_key_is_fine(key) ? key : std::string();
+}
+
+// The files of a directory; bounded by what the directory has.
+Result<std::vector<std::string>> names_in(const std::string& path) {
+  const std::unique_ptr<DIR, int (*)(DIR*)> directory(::opendir(path.c_str()), ::closedir);
+  if (!directory) return fail(system_error(errno, "cannot read the directory " + path));
+  std::vector<std::string> names;
+  errno = 0;
+  while (const dirent* entry = ::readdir(directory.get())) names.emplace_back(entry->d_name);
+  if (errno != 0) return fail(system_error(errno, "cannot read the directory " + path));
+  return names;
+}
 
 Result<std::string> read_file(int directory, const std::string& name) {
   const UniqueFd fd(::openat(directory, name.c_str(), O_RDONLY | O_CLOEXEC));
@@ -83,12 +104,19 @@ std::string random_hex() {
   return out;
 }
 
-// holdfast-entry <revision> <xxh3 of the value>\n<value>
-std::string encode(const CoordinatorEntry& entry) {
-  return concat(kFirstWord, " ", entry.revision, " ", xxh3(as_bytes(entry.value), entry.revision), "\n", entry.value);
+}  // namespace
+
+CoordinatorEntry RegisterDirectory::Stored::entry() const {
+  if (erased) return {};
+  return {revision, value};
 }
 
-Result<CoordinatorEntry> decode(std::string_view text, const std::string& name) {
+// holdfast-entry <revision> <xxh3 of the value>\n<value>, or holdfast-erased instead, without a value.
+std::string RegisterDirectory::encode(const Stored& stored) {
+  return concat(stored.erased ? kErasedWord : kFirstWord, " ", stored.revision, " ", xxh3(as_bytes(stored.value), stored.revision), "\n", stored.value);
+}
+
+Result<RegisterDirectory::Stored> RegisterDirectory::decode(std::string_view text, const std::string& name) {
   const auto bad = [&] { return fail(Errc::corrupt, name + " is damaged: restore the coordinator's directory from a copy"); };
   const auto number = [&text](std::uint64_t& out, char end) {
     const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), out);
@@ -97,17 +125,17 @@ Result<CoordinatorEntry> decode(std::string_view text, const std::string& name) 
     text.remove_prefix(used + 1);
     return true;
   };
-  if (!text.starts_with(kFirstWord) || text.size() <= kFirstWord.size() + 1) return bad();
-  text.remove_prefix(kFirstWord.size() + 1);
-  CoordinatorEntry entry;
+  Stored stored;
+  stored.erased = text.starts_with(kErasedWord);
+  const std::string_view word = stored.erased ? kErasedWord : kFirstWord;
+  if (!text.starts_with(word) || text.size() <= word.size() + 1) return bad();
+  text.remove_prefix(word.size() + 1);
   std::uint64_t checksum = 0;
-  if (!number(entry.revision, ' ') || !number(checksum, '\n')) return bad();
-  if (entry.revision == 0 || xxh3(as_bytes(text), entry.revision) != checksum) return bad();
-  entry.value = text;
-  return entry;
+  if (!number(stored.revision, ' ') || !number(checksum, '\n')) return bad();
+  if (stored.revision == 0 || xxh3(as_bytes(text), stored.revision) != checksum || (stored.erased && !text.empty())) return bad();
+  stored.value = text;
+  return stored;
 }
-
-}  // namespace
 
 Result<RegisterDirectory> RegisterDirectory::open(std::string path) {
   RegisterDirectory result;
@@ -146,37 +174,60 @@ Result<void> RegisterDirectory::check_cluster() {
   return fail(id.error());
 }
 
-Result<CoordinatorEntry> RegisterDirectory::read_entry(const std::string& key) {
+Result<RegisterDirectory::Stored> RegisterDirectory::read_stored(const std::string& key) {
   TRY(check_cluster());
-  CoordinatorEntry entry;
+  Stored stored;
   auto text = read_file(directory_.get(), file_of(key));
   if (!text && text.error().code != Errc::not_found) return fail(text.error());
   if (text) {
     auto decoded = decode(*text, path_ + "/" + file_of(key));
     if (!decoded) return decoded;
-    entry = std::move(*decoded);
+    stored = std::move(*decoded);
   }
   std::uint64_t& seen = seen_[key];
-  if (entry.revision < seen)
+  if (stored.revision < seen)
     return fail(Errc::foreign, concat("the coordinator's directory ", path_, " went back in time: ", key, " was at revision ", seen,
-                                      " and is at ", entry.revision, ": put the newer one back"));
-  seen = entry.revision;
-  return entry;
+                                      " and is at ", stored.revision, ": put the newer one back"));
+  seen = stored.revision;
+  return stored;
 }
 
 Result<CoordinatorEntry> RegisterDirectory::get(const std::string& key) {
-  if (!key_is_fine(key)) return fail(Errc::invalid_argument, "key: 1 to 128 of a-z, 0-9, - and .");
+  if (!coordinator_key_is_fine(key)) return fail(Errc::invalid_argument, concat("key \"", key, "\": names of a-z, 0-9, - and . between slashes"));
   const Locked locked(lock_.get(), LOCK_EX);
   if (!locked) return fail(system_error(errno, "cannot lock " + path_));
-  auto entry = read_entry(key);
-  if (entry && ::fsync(directory_.get()) != 0) return fail(system_error(errno, "cannot sync " + path_));
-  return entry;
+  auto stored = read_stored(key);
+  if (!stored) return fail(stored.error());
+  if (::fsync(directory_.get()) != 0) return fail(system_error(errno, "cannot sync " + path_));
+  return stored->entry();
+}
+
+Result<std::vector<DirectoryEntry>> RegisterDirectory::list(const std::string& folder) {
+  if (!coordinator_key_is_fine(folder)) return fail(Errc::invalid_argument, concat("folder \"", folder, "\": names of a-z, 0-9, - and . between slashes"));
+  const Locked locked(lock_.get(), LOCK_EX);
+  if (!locked) return fail(system_error(errno, "cannot lock " + path_));
+  TRY(check_cluster());
+  auto names = names_in(path_);
+  if (!names) return fail(names.error());
+  std::vector<DirectoryEntry> entries;
+  for (const std::string& name : *names) {
+    const std::string key = key_of(name);
+    if (!key.starts_with(folder + "/")) continue;
+    auto stored = read_stored(key);
+    if (!stored) return fail(stored.error());
+    if (stored->erased) continue;
+    if (entries.size() == kDirectoryEntriesMax) return fail(Errc::overloaded, concat(path_, ": ", folder, " has more than ", kDirectoryEntriesMax, " keys"));
+    entries.push_back({key, stored->entry()});
+  }
+  if (::fsync(directory_.get()) != 0) return fail(system_error(errno, "cannot sync " + path_));
+  std::sort(entries.begin(), entries.end(), [](const DirectoryEntry& a, const DirectoryEntry& b) { return a.key < b.key; });
+  return entries;
 }
 
 // may_be_there: from the rename on the outcome is unknown until the directory is synced.
-Result<void> RegisterDirectory::write_entry(const std::string& key, const CoordinatorEntry& entry, bool* may_be_there) {
+Result<void> RegisterDirectory::write_stored(const std::string& key, const Stored& stored, bool* may_be_there) {
   const std::string name = file_of(key), beside = name + ".new";
-  TRY(write_file(directory_.get(), beside, encode(entry)));
+  TRY(write_file(directory_.get(), beside, encode(stored)));
   *may_be_there = true;
   if (::renameat(directory_.get(), beside.c_str(), directory_.get(), name.c_str()) != 0)
     return fail(system_error(errno, "cannot replace " + name));
@@ -184,28 +235,42 @@ Result<void> RegisterDirectory::write_entry(const std::string& key, const Coordi
   return {};
 }
 
-CasOutcome RegisterDirectory::compare_and_swap(const std::string& key, std::uint64_t base_revision, const std::string& value) {
+// `next` gets its revision here.
+CasOutcome RegisterDirectory::change(const std::string& key, std::uint64_t base_revision, Stored next) {
   CasOutcome outcome;
-  if (!key_is_fine(key) || value.size() > kEntryBytesMax / 2) return outcome;
+  if (!coordinator_key_is_fine(key) || next.value.size() > kCoordinatorValueBytesMax) return outcome;
   const Locked locked(lock_.get(), LOCK_EX);
   if (!locked) return outcome;
-  auto now = read_entry(key);
+  const auto now = read_stored(key);
   if (!now) return outcome;
-  outcome.entry = std::move(*now);
-  outcome.status = CasStatus::conflict;
-  if (outcome.entry.revision != base_revision) {
+  outcome.entry = now->entry();
+  outcome.status = outcome.entry.revision == base_revision ? CasStatus::applied : CasStatus::conflict;
+  // Or there was nothing, and there is nothing. Either way what is told is a read, and stays so.
+  if (outcome.status == CasStatus::conflict || (next.erased && base_revision == 0)) {
     if (::fsync(directory_.get()) != 0) outcome.status = CasStatus::unknown;
     return outcome;
   }
-  const CoordinatorEntry next{base_revision + 1, value};
+  next.revision = now->revision + 1;
   bool may_be_there = false;
-  const auto written = write_entry(key, next, &may_be_there);
+  const auto written = write_stored(key, next, &may_be_there);
   if (!written) {
     outcome.status = CasStatus::unknown;
     return outcome;
   }
   seen_[key] = next.revision;
-  return CasOutcome{CasStatus::applied, next};
+  return CasOutcome{CasStatus::applied, next.entry()};
+}
+
+CasOutcome RegisterDirectory::compare_and_swap(const std::string& key, std::uint64_t base_revision, const std::string& value) {
+  Stored next;
+  next.value = value;
+  return change(key, base_revision, std::move(next));
+}
+
+CasOutcome RegisterDirectory::erase(const std::string& key, std::uint64_t base_revision) {
+  Stored next;
+  next.erased = true;
+  return change(key, base_revision, std::move(next));
 }
 
 }  // namespace holdfast::io

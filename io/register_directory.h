@@ -6,8 +6,9 @@
 
 #include <map>
 #include <string>
+#include <vector>
 
-#include "base/coordinator.h"
+#include "base/cluster_directory.h"
 #include "io/unique_fd.h"
 
 namespace holdfast::io {
@@ -20,12 +21,25 @@ class RegisterDirectory {
   // Errors: io_error, corrupt (the message names the file), foreign (emptied, or of before what was seen), invalid_argument (key).
   Result<CoordinatorEntry> get(const std::string& key);
   CasOutcome compare_and_swap(const std::string& key, std::uint64_t base_revision, const std::string& value);
+  // As base/cluster_directory.h has them. Of an erased key a file without a value stays, with the revision that it was erased at.
+  CasOutcome erase(const std::string& key, std::uint64_t base_revision);
+  Result<std::vector<DirectoryEntry>> list(const std::string& folder);
   const std::string& cluster_id() const { return cluster_id_; }
 
  private:
+  // What a key's file holds.
+  struct Stored {
+    std::uint64_t revision = 0;  // Zero: there is no file.
+    bool erased = false;
+    std::string value;
+    CoordinatorEntry entry() const;
+  };
   RegisterDirectory() = default;
-  Result<CoordinatorEntry> read_entry(const std::string& key);
-  Result<void> write_entry(const std::string& key, const CoordinatorEntry& entry, bool* may_be_there);
+  static std::string encode(const Stored& stored);
+  static Result<Stored> decode(std::string_view text, const std::string& name);
+  Result<Stored> read_stored(const std::string& key);
+  Result<void> write_stored(const std::string& key, const Stored& stored, bool* may_be_there);
+  CasOutcome change(const std::string& key, std::uint64_t base_revision, Stored next);
   Result<void> check_cluster();
 
   std::string path_;

@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <cstdlib>
 
+#include "base/scope.h"
 #include "io/reactor.h"
 #include "io/ring_call.h"
 #include "io/system_error.h"
@@ -42,9 +43,11 @@ SocketAddress address_of(int fd, int (*get)(int, sockaddr*, socklen_t*)) {
   return address;
 }
 
-// Every broken connection is the same to its owner: gone. Only a time-out says something more.
+// Every broken connection is the same to its owner: gone. Only a time-out says something more. The kernel names what it heard last
+// of the way (unreachable) instead, if it heard anything.
 Errc connection_errc(int error_number) {
-  return error_number == ETIMEDOUT ? Errc::timed_out : Errc::closed;
+  const bool silence = error_number == ETIMEDOUT || error_number == EHOSTUNREACH || error_number == ENETUNREACH;
+  return silence ? Errc::timed_out : Errc::closed;
 }
 
 std::size_t bytes_of(std::span<const iovec> segments) {
@@ -260,6 +263,40 @@ std::vector<int> inherited_listening_sockets() {
   return sockets;
 }
 
+namespace {
+
+// Takes the wait for a connection back when its time is over.
+Task<void> interrupt_after(Timer* timer, DurationNs limit, RingCall* call, bool* over) {
+  const Wake wake = co_await timer->after(limit);
+  if (wake == Wake::cancelled) co_return;
+  *over = true;
+  call->interrupt();
+}
+
+// Returns when the connection under way has been made or has failed: zero or an errno.
+Task<int> await_connection(Reactor* reactor, int fd, int limit_ms) {
+  RingCall connected(*reactor);
+  Timer timer(reactor->clock());
+  bool over = false;
+  Scope watch(*reactor);
+  connected.poll(fd, POLLOUT);
+  if (limit_ms > 0) watch.spawn(interrupt_after(&timer, milliseconds(limit_ms), &connected, &over));
+  auto answer = connected.answer();
+  co_await answer;
+  // The watch may not have begun yet, and then there is no timer to be cancelled.
+  while (watch.running() > 0) {
+    timer.cancel();
+    co_await Yield{*reactor};
+  }
+  if (over) co_return ETIMEDOUT;
+  int error_number = 0;
+  socklen_t length = sizeof error_number;
+  if (::getsockopt(fd, SOL_SOCKET, SO_ERROR, &error_number, &length) != 0) error_number = errno;
+  co_return error_number;
+}
+
+}  // namespace
+
 Task<Result<std::unique_ptr<Stream>>> connect_tcp(Reactor& reactor, Endpoint endpoint, TcpOptions options) {
   const auto address = resolve(endpoint);
   if (!address) co_return fail(address.error());
@@ -268,14 +305,7 @@ Task<Result<std::unique_ptr<Stream>>> connect_tcp(Reactor& reactor, Endpoint end
   prepare_connection(fd.get(), options);
   int error_number = 0;
   if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address->storage), address->length) != 0) error_number = errno;
-  if (error_number == EINPROGRESS) {
-    RingCall connected(reactor);
-    connected.poll(fd.get(), POLLOUT);
-    auto answer = connected.answer();
-    co_await answer;
-    socklen_t length = sizeof error_number;
-    if (::getsockopt(fd.get(), SOL_SOCKET, SO_ERROR, &error_number, &length) != 0) error_number = errno;
-  }
+  if (error_number == EINPROGRESS) error_number = co_await await_connection(&reactor, fd.get(), options.connect_timeout_ms);
   if (error_number != 0) co_return fail(system_error(error_number, "cannot connect to " + endpoint.text()));
   ::fcntl(fd.get(), F_SETFL, ::fcntl(fd.get(), F_GETFL) & ~O_NONBLOCK);
   std::unique_ptr<Stream> stream = std::make_unique<TcpStream>(reactor, std::move(fd));

@@ -19,6 +19,7 @@ struct TcpOptions {
   int keepalive_interval_s = 5;
   int keepalive_count = 3;
   int user_timeout_ms = 30'000;  // Zero: the kernel's default.
+  int connect_timeout_ms = 0;    // Zero: the kernel's default, which is minutes.
   int backlog = 128;
 };
 
@@ -39,6 +40,7 @@ Result<std::unique_ptr<TcpListener>> adopt_tcp_listener(Reactor& reactor, int fd
 // variables are unset, so that children do not take them for theirs.
 std::vector<int> inherited_listening_sockets();
 
+// Errors name the address: timed_out, closed and io_error (refused, unreachable), not_found (unknown host).
 Task<Result<std::unique_ptr<Stream>>> connect_tcp(Reactor& reactor, Endpoint endpoint, TcpOptions options = {});
 
 }  // namespace holdfast::io

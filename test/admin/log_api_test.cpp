@@ -5,7 +5,6 @@
 #include <boost/json.hpp>
 
 #include "admin/api.h"
-#include "admin/base64.h"
 #include "test/admin/fake_node.h"
 
 namespace holdfast::admin {
@@ -68,17 +67,6 @@ TEST_F(LogApiTest, BadRequests_AreRefusedWithTheirField) {
   for (const char* body : {R"({})", R"({"confirmed":-1})", R"({"confirmed":"1"})", R"({"confirmed":1,"durably":1})"})
     EXPECT_EQ(call("PUT", "/v1/volumes/pg/consumers/b", body).status, 400u) << body;
   EXPECT_EQ(call("GET", "/v1/volumes/none/consumers").status, 404u);
-}
-
-TEST(Base64, AllLengths_ThereAndBack) {
-  std::vector<std::byte> bytes;
-  for (int i = 0; i < 70; ++i) {
-    const auto back = from_base64(to_base64(bytes));
-    ASSERT_TRUE(back);
-    EXPECT_EQ(*back, bytes);
-    bytes.push_back(static_cast<std::byte>(i * 37));
-  }
-  for (const char* wrong : {"A", "AAA", "A=AA", "AA*A"}) EXPECT_FALSE(from_base64(wrong)) << wrong;
 }
 
 }  // namespace

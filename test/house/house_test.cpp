@@ -22,13 +22,14 @@ constexpr std::size_t kFileLinesMax = 700;
 const std::map<std::string, std::set<std::string>> kArrows{
     {"base", {}},
     {"io", {"base"}},
+    {"coord", {"base"}},
     {"wal", {"base"}},
     {"snapshot", {"wal", "base"}},
     {"rebuild", {"snapshot", "wal", "base"}},
     {"engine", {"rebuild", "snapshot", "wal", "base"}},
     {"scsi", {"engine", "base"}},
     {"admin", {"engine", "base"}},
-    {"tools", {"admin", "scsi", "engine", "io", "base"}}};
+    {"tools", {"admin", "scsi", "engine", "io", "coord", "base"}}};
 
 struct Line {
   fs::path file;

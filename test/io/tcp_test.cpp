@@ -1,6 +1,7 @@
 #include "io/tcp.h"
 
 #include <gtest/gtest.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -10,6 +11,7 @@
 
 #include "base/scope.h"
 #include "io/reactor_pool.h"
+#include "io/unique_fd.h"
 #include "test/io/support.h"
 
 namespace holdfast::io {
@@ -342,6 +344,37 @@ Task<void> connect_and_drop(Reactor* reactor, Endpoint endpoint) {
   EXPECT_TRUE(client.has_value());
 }
 
+Task<Result<std::unique_ptr<Stream>>> connect_limited(Reactor* reactor, Endpoint endpoint) {
+  auto client = co_await connect_tcp(*reactor, endpoint, {.connect_timeout_ms = 50});
+  co_return client;
+}
+
+// A full backlog answers nothing, like a machine that is gone.
+TEST(Tcp, Connect_WithoutAnAnswer_IsGivenUpInTime) {
+  const auto reactor = make_reactor();
+  UniqueFd full(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  ASSERT_EQ(0, ::bind(full.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address));
+  ASSERT_EQ(0, ::listen(full.get(), 0));
+  socklen_t length = sizeof address;
+  ASSERT_EQ(0, ::getsockname(full.get(), reinterpret_cast<sockaddr*>(&address), &length));
+  const Endpoint endpoint{"127.0.0.1", ntohs(address.sin_port)};
+  std::vector<std::unique_ptr<Stream>> waiting;
+  std::optional<Error> error;
+  const BootNs begin = reactor->clock().now();
+  for (int i = 0; i < 8 && !error; ++i) {
+    auto client = run_task(*reactor, connect_limited(reactor.get(), endpoint));
+    if (client) waiting.push_back(std::move(*client));
+    else error = client.error();
+  }
+  ASSERT_TRUE(error.has_value());
+  EXPECT_EQ(error->code, Errc::timed_out);
+  EXPECT_LT(reactor->clock().now() - begin, milliseconds(10'000));  // The kernel's patience is longer.
+  EXPECT_NE(error->message.find(endpoint.text()), std::string::npos) << error->text();
+}
+
 // systemd hands over a listening socket as descriptor 3 and says so in the environment.
 TEST(Tcp, InheritedSocket_IsAdoptedAndAccepts) {
   const auto reactor = make_reactor();
@@ -375,6 +408,19 @@ TEST(Endpoint, Parse_AcceptsWhatItPrints) {
     ASSERT_TRUE(endpoint) << text;
     EXPECT_EQ(endpoint->text(), text);
   }
+}
+
+TEST(Endpoint, Kinds_AreToldApart) {
+  for (const char* text : {"127.0.0.1:1", "127.8.9.10:1", "[::1]:1", "[::ffff:127.0.0.1]:1"}) {
+    EXPECT_TRUE(parse_endpoint(text)->is_loopback()) << text;
+    EXPECT_TRUE(parse_endpoint(text)->is_numeric()) << text;
+  }
+  for (const char* text : {"0.0.0.0:1", "[::]:1", "192.0.2.1:1", "128.0.0.1:1", "[fe80::1%eth0]:1", "[::ffff:192.0.2.1]:1"}) {
+    EXPECT_FALSE(parse_endpoint(text)->is_loopback()) << text;
+    EXPECT_TRUE(parse_endpoint(text)->is_numeric()) << text;
+  }
+  EXPECT_FALSE(parse_endpoint("localhost:1")->is_loopback());
+  EXPECT_FALSE(parse_endpoint("localhost:1")->is_numeric());
 }
 
 TEST(Endpoint, Parse_OfNonsense_NamesItAndSaysWhy) {

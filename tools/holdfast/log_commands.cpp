@@ -5,8 +5,8 @@
 
 #include <ostream>
 
-#include "admin/base64.h"
 #include "admin/size_text.h"
+#include "base/base64.h"
 #include "tools/holdfast/commands.h"
 #include "tools/holdfast/documents.h"
 #include "tools/holdfast/table.h"
@@ -70,7 +70,7 @@ Result<void> put_payload(json::object& record, const std::string& directory) {
   const std::string text = text_at(record, "payload");
   record.erase("payload");
   if (text.empty()) return {};
-  const auto bytes = admin::from_base64(text);
+  const auto bytes = from_base64(text);
   if (!bytes) return fail(Errc::protocol, "the payload is not base64");
   const std::string path = directory + "/" + std::to_string(number_at(record, "lsn"));
   TRY(write_file(path, *bytes));

@@ -8,10 +8,10 @@
 #include "base/bytes.h"
 #include "base/result.h"
 
-namespace holdfast::admin {
+namespace holdfast {
 
 std::string to_base64(Bytes bytes);
 // Errors: invalid_argument.
 Result<std::vector<std::byte>> from_base64(std::string_view text);
 
-}  // namespace holdfast::admin
+}  // namespace holdfast
