@@ -41,6 +41,7 @@ namespace holdfast {
   M(reign_over, "a write meets another reign than it began in")                                       \
   M(epoch_start_too_late, "an epoch is over before its start is logged")                              \
   M(ship_from_log, "a record is read back for another copy")                                          \
+  M(log_epoch_from_kept, "an epoch begins in the room that is kept back for that")                       \
   M(ship_superseded, "blocks of it were overwritten since")                                           \
   M(ship_window_full, "a copy has much to acknowledge")                                               \
   M(ship_fell_behind, "what a copy lacks is not in the log any more")                                 \

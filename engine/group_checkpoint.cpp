@@ -64,12 +64,18 @@ Task<void> GroupImpl::note_durable_end() {
     if (stopping_ || failed_) break;
     mark(Mark::durable_end_noted);
     const std::uint64_t lsn = log_.durable_lsn().value, position = log_.durable_position();
-    auto noted = co_await store_.update_superblock([=](snapshot::Superblock& next) {
+    (void)co_await update_superblock([=](snapshot::Superblock& next) {
       next.durable_lsn = std::max(next.durable_lsn, lsn);
       next.durable_position = std::max(next.durable_position, position);
     });
-    if (!noted && !failed_) store_failed(noted.error());
   }
+}
+
+// What it was to say is not known to be there, in either place: the next change would begin with the one that may be whole.
+Task<Result<void>> GroupImpl::update_superblock(std::function<void(snapshot::Superblock&)> change) {
+  auto done = co_await store_.update_superblock(std::move(change));
+  if (!done && !failed_) store_failed(done.error());
+  co_return done;
 }
 
 Task<Result<void>> GroupImpl::checkpoint() {

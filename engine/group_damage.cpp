@@ -75,7 +75,7 @@ Task<void> GroupImpl::give_up_maps() {
   unfit_because_ = "a page of its maps is unreadable or wrong; all of it is compared with the primary's copy";
   update_facts();
   auto noted = co_await note_maps_lost();
-  if (!noted) co_return store_failed(noted.error());
+  if (!noted) co_return;
   replica_->say_hello_again();
   progress_.notify_all();
   applier_.kick();
@@ -85,7 +85,7 @@ Task<void> GroupImpl::give_up_maps() {
 // From here on unreadable pages are empty: nothing of this copy is believed before all of it was compared.
 Task<Result<void>> GroupImpl::note_maps_lost() {
   const std::uint64_t generation = log_.generation();
-  CO_TRY(co_await store_.update_superblock([=](snapshot::Superblock& next) {
+  CO_TRY(co_await update_superblock([=](snapshot::Superblock& next) {
     next.flags |= snapshot::kFlagUnfit | snapshot::kFlagLogLost | snapshot::kFlagMapsLost;
     next.log_generation = std::max(next.log_generation, generation);
   }));

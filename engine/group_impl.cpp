@@ -58,7 +58,7 @@ Task<Result<void>> GroupImpl::await_admission(std::uint64_t reign, std::uint64_t
   }
   for (bool closed = false;;) {
     if (obstacle(reign) != Errc{}) co_return fail(obstacle(reign));
-    const bool tail_has_room = tail_.empty() || tail_.bytes() + tail_.size() * kBlockBytes + bytes <= tail_bytes_max();
+    const bool tail_has_room = tail_.claimed_bytes() == 0 || tail_.claimed_bytes() + bytes <= tail_bytes_max();
     if (!applier_.has_room()) {
       co_await applier_.wait_for_room();
     } else if (replica_->is_closed_for_joining()) {

@@ -224,6 +224,8 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
 
   Task<void> checkpoint_loop();
   Task<void> note_durable_end();
+  // A failure is final, whoever asked.
+  Task<Result<void>> update_superblock(std::function<void(snapshot::Superblock&)> change);
   static constexpr std::uint64_t kQuarantinedChunksMax = 2048;  // 128 MiB.
   bool checkpoint_is_due();
   bool nothing_to_checkpoint() const;

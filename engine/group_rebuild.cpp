@@ -237,7 +237,7 @@ Task<Result<void>> GroupImpl::adopt_image(const rebuild::Target::Done* done) {
   auto kept = co_await store_.checkpoint(point);
   if (kept && log_lost_) {
     constexpr std::uint32_t kLost = snapshot::kFlagLogLost | snapshot::kFlagMapsLost;
-    auto cleared = co_await store_.update_superblock([](snapshot::Superblock& next) { next.flags &= ~kLost; });
+    auto cleared = co_await update_superblock([](snapshot::Superblock& next) { next.flags &= ~kLost; });
     kept = std::move(cleared);
   }
   if (!kept) {

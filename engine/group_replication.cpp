@@ -41,7 +41,7 @@ void GroupImpl::end_serving() {
 Task<Result<void>> GroupImpl::bind(Bound bound, std::uint64_t seq) {
   if (planted(Bug::bound_epoch_not_durable)) co_return Result<void>{};
   const Uuid coordinator = coordinator_;
-  auto done = co_await store_.update_superblock([=](snapshot::Superblock& next) {
+  auto done = co_await update_superblock([=](snapshot::Superblock& next) {
     next.bound_epoch = bound.epoch.value;
     next.bound_claim = bound.claim;
     next.bound_as_primary = bound.as_primary ? 1 : 0;
@@ -62,7 +62,7 @@ Task<Result<void>> GroupImpl::cut_log(Lsn end) {
   wal::LogPoint last = commit_point();
   if (const TailRecord* record = tail_.find(end)) last = {end, record->chain_xxh3, record->written_blocks};
   const std::uint64_t generation = log_.generation() + 1, position = log_.durable_position();
-  if (!planted(Bug::cut_not_durable)) CO_TRY(co_await store_.update_superblock([=](snapshot::Superblock& next) {
+  if (!planted(Bug::cut_not_durable)) CO_TRY(co_await update_superblock([=](snapshot::Superblock& next) {
     next.log_generation = generation;
     next.cut_lsn = end.value + 1;
     next.durable_lsn = end.value;
@@ -83,8 +83,12 @@ Task<Result<void>> GroupImpl::cut_log(Lsn end) {
 Task<Result<Lsn>> GroupImpl::begin_epoch(Epoch epoch) {
   // A crash may have left the ring full to the last block: what a checkpoint frees is needed first.
   if (log_.claimed_blocks() == log_.geometry().blocks) CO_TRY(co_await checkpoint());
-  auto room = co_await log_.reserve(0, wal::record_bytes(0, 0));
-  if (!room) co_return fail(room.error());
+  std::optional<std::uint64_t> room = log_.reserve_epoch_start();
+  if (!room) {
+    auto waited = co_await log_.reserve(0, wal::record_bytes(0, 0));
+    if (!waited) co_return fail(waited.error());
+    room = *waited;
+  }
   const RoleMachine& machine = replica_->machine();
   if (machine.role() != Role::primary || machine.epoch() != epoch || facts_.history.last() >= epoch) {
     mark(Mark::epoch_start_too_late);
@@ -106,8 +110,7 @@ Task<Result<void>> GroupImpl::become_unfit(Lsn until) {
   mark(Mark::unfit);
   unfit_ = true;
   update_facts();
-  auto done = co_await store_.update_superblock([](snapshot::Superblock& next) { next.flags |= snapshot::kFlagUnfit; });
-  if (!done && !failed_) store_failed(done.error());  // The next one would believe that it is known.
+  auto done = co_await update_superblock([](snapshot::Superblock& next) { next.flags |= snapshot::kFlagUnfit; });
   co_return done;
 }
 
@@ -126,10 +129,10 @@ void GroupImpl::consider_fitness() {
 }
 
 Task<void> GroupImpl::become_fit() {
-  auto done = co_await store_.update_superblock([](snapshot::Superblock& next) { next.flags &= ~snapshot::kFlagUnfit; });
+  auto done = co_await update_superblock([](snapshot::Superblock& next) { next.flags &= ~snapshot::kFlagUnfit; });
   fitting_ = false;
   progress_.notify_all();
-  if (!done) co_return store_failed(done.error());
+  if (!done) co_return;
   mark(Mark::fit_again);
   unfit_ = false;
   unfit_because_.clear();

@@ -147,8 +147,12 @@ Task<Result<void>> Receiver::admit(Incoming* in) {
     if (!co_await pause(in->session, in->epoch)) co_return Result<void>{};
   }
   const std::size_t header = wal::record_bytes(record->data_blocks(), record->chunk_count);
+  const auto reserve = [&] {
+    wal::Log& log = group_->log();
+    return record->kind == RecordKind::epoch_start ? log.reserve_epoch_start() : log.try_reserve(record->logged_blocks(), header);
+  };
   std::optional<std::uint64_t> room;
-  while (!(room = group_->log().try_reserve(record->logged_blocks(), header))) {
+  while (!(room = reserve())) {
     mark(Mark::receive_no_room);
     if (!co_await pause(in->session, in->epoch)) co_return Result<void>{};
   }
@@ -255,6 +259,7 @@ void Receiver::append_ready() {
 }
 
 void Receiver::refuse(SessionId session, std::string why) {
+  if (replica_->machine().wants_to_give_up()) return replica_->cannot_take(session);
   mark(Mark::receive_refused);
   log_warning(concat("records of the primary are refused: ", why, "; the connection is made anew"));
   session_ = SessionId();

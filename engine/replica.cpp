@@ -240,6 +240,10 @@ void Replica::leave(RoleMachine::Leaves why) {
   event([&](RoleMachine& m) { m.leave(now(), why); });
 }
 
+void Replica::cannot_take(SessionId session) {
+  event([&](RoleMachine& m) { m.cannot_take(session); });
+}
+
 std::uint64_t Replica::least_free_chunks() const {
   std::uint64_t least = ~std::uint64_t{0};
   for (const Copy& copy : machine_.obligations())

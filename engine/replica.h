@@ -64,6 +64,7 @@ class Replica {
   void cancel_hand_over();
   bool hand_over(NodeId candidate);
   void leave(RoleMachine::Leaves why);
+  void cannot_take(SessionId session);
 
   std::vector<NodeId> connected() const;
   // Of the members whose acks are needed: what the one with the least can still reserve; all bits set: enough.

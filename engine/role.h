@@ -77,6 +77,8 @@ class RoleMachine {
   // up what it has, and takes nothing more; is_counted_on() tells when it may.
   enum class Leaves : std::uint8_t { stops, gives_up };
   void leave(BootNs now, Leaves why);
+  // Who wants to give up cannot take a record: the session goes on, for it is needed to get out, and nothing more is acknowledged in it.
+  void cannot_take(SessionId session);
   // Primary: what the member still lacks is not in the log any more.
   void fell_behind(NodeId node, SessionId session);
   // Primary: the same, and nobody has it: what is not committed cannot be read here any more.
@@ -128,6 +130,8 @@ class RoleMachine {
   // May the register, or its primary, count on this copy? What is known here of the register may be of any age: no longer only when
   // the primary has said so in this session, after it was told that this copy leaves and is not to join.
   bool is_counted_on() const { return out_in_ == SessionId() || out_in_ != leader_session_; }
+  // It waits to be out, and then for a rebuild.
+  bool wants_to_give_up() const { return takes_nothing_; }
   // Blocks of the smallest log of O, as far as it is known: what is not committed has to fit into each.
   std::uint64_t least_ring_blocks() const;
   // A follower that has heard its primary a moment ago, and claims nothing: whatever becomes of this copy, somebody else has
@@ -180,6 +184,8 @@ class RoleMachine {
     BootNs since{};
   };
 
+  // It wants out, and nobody counts on it any more: it neither takes nor acknowledges anything.
+  bool gives_up_now() const { return takes_nothing_ && !is_counted_on(); }
   Peer& peer(NodeId node);
   const Peer* find_peer(NodeId node) const;
   void send(Peer& to, Message message);
@@ -237,6 +243,7 @@ class RoleMachine {
   bool release_to_somebody(BootNs now, Stays stays);
   bool serves_somebody(BootNs now) const;
   void release_if_helpless(BootNs now);
+  bool waits_for_a_removal() const;
   void consider_joins(BootNs now);
   bool ready_to_join(const Peer& learner, BootNs now) const;
   bool fit_to_join(const Peer& learner, BootNs now) const;
@@ -270,7 +277,7 @@ class RoleMachine {
   bool cutting_ = false;
   Lsn acked_;
   bool wants_out_ = false;
-  bool takes_nothing_ = false;        // The same, and what it has is about to go.
+  bool takes_nothing_ = false;        // The same, and what it has is about to go. See gives_up_now().
   SessionId out_said_in_;             // The session in which it was said that this copy leaves …
   BootNs out_said_{};                 // … and when.
   SessionId out_in_;                  // The session in which the primary knew that, and needed this copy no more.

@@ -34,6 +34,8 @@ void RoleMachine::follow(BootNs now, Peer& leader, const Beat& beat) {
   if (wants_out_) {
     const bool known = out_said_in_ == leader.session && beat.echo > out_said_;
     if (known && !beat.needed) out_in_ = leader.session;
+    // Until then nothing may be committed without its acks: its primary cannot take it out, perhaps, for want of a coordinator.
+    if (gives_up_now()) matched_ = false;
     say_leaving(now, leader);  // In the next session anew.
   }
   if (lagging_ && role_ == Role::follower) on_lagging(leader, *lagging_);
@@ -89,7 +91,7 @@ void RoleMachine::on_match(Peer& leader, const MatchAt& match) {
     wants_out_ = takes_nothing_ = true;  // All of it is to be compared; not before it is out.
     return ask(RebuildFrom{leader.session, true});
   }
-  if (takes_nothing_) return;
+  if (gives_up_now()) return;
   cutting_ = true;
   ask(CutTo{leader.session, match.lsn, match.end});
 }
@@ -111,8 +113,11 @@ void RoleMachine::leave(BootNs now, Leaves why) {
   if (role_ == Role::primary) return;
   wants_out_ = true;
   takes_nothing_ = takes_nothing_ || why == Leaves::gives_up;
-  if (takes_nothing_) matched_ = false;
   if (leader_session_ != SessionId()) say_leaving(now, peer(leader_));
+}
+
+void RoleMachine::cannot_take(SessionId session) {
+  if (takes_nothing_ && session == leader_session_ && role_ != Role::primary) matched_ = false;
 }
 
 void RoleMachine::say_leaving(BootNs now, Peer& leader) {
@@ -130,7 +135,7 @@ void RoleMachine::cut_done(BootNs, SessionId session) {
   if (!cutting_ || session != leader_session_) return;
   cutting_ = false;
   if (lagging_) return on_lagging(peer(leader_), Lagging(*lagging_));
-  if (takes_nothing_) return;
+  if (gives_up_now()) return;
   matched_ = true;
   send(peer(leader_), Ack{bound_.epoch, log_->durable, Ack{}.free_chunks, log_->promotable});
   acked_ = log_->durable;

@@ -331,10 +331,19 @@ bool RoleMachine::serves_somebody(BootNs now) const {
   return now - initiator_heard_ < timeout && initiator_heard_ - others > DurationNs{timeout.value / 2};
 }
 
-// Without the lease, and without the coordinator that could end that: somebody else has both within reach. To release is to
-// cease for good (8).
+// Nothing is committed as long as a member of O is stuck, or wants out and takes nothing; it may well go on promising.
+bool RoleMachine::waits_for_a_removal() const {
+  return std::any_of(view_.in_sync.begin(), view_.in_sync.end(), [&](const Copy& copy) {
+    const Peer* p = copy.node == self().node ? nullptr : find_peer(copy.node);
+    return p && (p->leaving || is_stuck(p->progress));
+  });
+}
+
+// Without the lease, or without a member that has to go, and without the coordinator that could end that: somebody else has both
+// within reach. To release is to cease for good (8).
 void RoleMachine::release_if_helpless(BootNs now) {
-  if (holds_lease(now) || reaches_coordinator(now) || handing_over_) helpless_since_ = now;
+  const bool well = holds_lease(now) && !waits_for_a_removal();
+  if (well || reaches_coordinator(now) || handing_over_) helpless_since_ = now;
   if (now - helpless_since_ <= milliseconds(start_.timing.replica_timeout_ms)) return;
   if (release_to_somebody(now, Stays::yes)) mark(Mark::role_released_helpless);
 }
@@ -346,7 +355,8 @@ bool RoleMachine::release_to_somebody(BootNs now, Stays stays) {
     const Peer* p = find_peer(copy.node);
     const bool has_everything = begun ? durable_on(copy) >= commit_ : p && p->hello && p->hello->copy == copy;
     const bool fit = copy.node != self().node && p && p->coordinator_reached && !is_silent(*p, now) && has_everything;
-    if (!fit) continue;
+    // It could not claim, or would be no better off.
+    if (!fit || p->leaving || is_stuck(p->progress) || (begun ? !p->fit : p->hello->unfit)) continue;
     const Epoch ceased = bound_.epoch;
     no_claim_before_ = now + milliseconds(start_.timing.takeover_patience_ms);
     demote(now);
@@ -374,7 +384,7 @@ bool RoleMachine::fit_to_join(const Peer& learner, BootNs now) const {
 bool RoleMachine::only_lacks_records(NodeId node, BootNs now) const {
   const Peer* p = find_peer(node);
   if (!is_open() || pending_ || handing_over_ || !p || !p->hello || !p->matched || p->rebuild_asked || p->leaving) return false;
-  return view_.is_member(node) && !view_.find_in_sync(node) && fit_to_join(*p, now);
+  return view_.is_member(node) && !view_.find_in_sync(node) && p->fit && fit_to_join(*p, now);
 }
 
 void RoleMachine::consider_joins(BootNs now) {

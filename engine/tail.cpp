@@ -8,7 +8,20 @@ Tail::~Tail() {
   while (size_ > 0) pop_back();
 }
 
+Tail::Handle Tail::make_admitted(std::uint64_t bytes) {
+  Handle record = make();
+  record->admitted_bytes = bytes + kBlockBytes;
+  admitted_bytes_ += record->admitted_bytes;
+  return record;
+}
+
+void Tail::end_admission(TailRecord& record) {
+  admitted_bytes_ -= record.admitted_bytes;
+  record.admitted_bytes = 0;
+}
+
 void Tail::push(Handle record) {
+  end_admission(*record);
   ENSURE(empty() || record->lsn.value == back().lsn.value + 1);
   if (size_ == ring_.size()) grow();
   bytes_ += record->bytes();
@@ -38,6 +51,7 @@ TailRecord* Tail::find(Lsn lsn) {
 }
 
 void Tail::release(TailRecord* record) {
+  end_admission(*record);
   while (record->page_count > 0) --record->pages[--record->page_count]->pins;
   while (record->intent_count > 0) {
     PendingChunk* chunk = record->intents[--record->intent_count];

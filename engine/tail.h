@@ -38,6 +38,7 @@ struct TailRecord : wal::LogRecord {
   std::size_t page_count = 0;
   std::uint64_t first_whole = 0;      // Chunk of the volume.
   std::uint64_t reserved_chunks = 0;
+  std::uint64_t admitted_bytes = 0;   // Claimed of the tail, until it is in it.
   bool superseded = false;            // Received without some of its blocks: the log cannot hold it, only fresh chunks can.
   bool committed = false;             // Its chunks belong to the map now, or to what is pending for it.
 
@@ -68,6 +69,8 @@ class Tail {
   };
   using Handle = std::unique_ptr<TailRecord, Release>;
   Handle make() { return Handle(pool_.make(), Release{this}); }
+  // Of a write that was admitted, with so many bytes: they count from now on, for others are admitted before this one has its LSN.
+  Handle make_admitted(std::uint64_t bytes);
 
   // The next one: it has its LSN.
   void push(Handle record);
@@ -78,9 +81,12 @@ class Tail {
   Handle pop_front();
   Handle pop_back();
   TailRecord* find(Lsn lsn);
-  std::uint64_t bytes() const { return bytes_; }
+  std::uint64_t bytes() const { return bytes_; }  // Payload of what is in the log.
+  // Payload, and a block for each record's header; of records that are in the log, and of those that were admitted to it.
+  std::uint64_t claimed_bytes() const { return bytes_ + size_ * kBlockBytes + admitted_bytes_; }
 
  private:
+  void end_admission(TailRecord& record);
   void release(TailRecord* record);
   void grow();
 
@@ -89,7 +95,7 @@ class Tail {
   ObjectPool<TailRecord> pool_;
   std::vector<TailRecord*> ring_ = std::vector<TailRecord*>(64);  // Power of two.
   std::size_t head_ = 0, size_ = 0;
-  std::uint64_t bytes_ = 0;
+  std::uint64_t bytes_ = 0, admitted_bytes_ = 0;
 };
 
 }  // namespace holdfast::engine

@@ -230,10 +230,10 @@ Task<Result<void>> VolumeImpl::store_reservations(std::vector<std::byte> state) 
   if (state.size() > kReservationBytesMax) co_return fail(Errc::overloaded);
   VolumeOperation operation(*this);
   const std::uint64_t reign = group_->reign();
-  CO_TRY(co_await group_->await_admission(reign, 0));
-  CO_TRY(co_await group_->store().prepare_reservations(stored_));
   const std::size_t blocks = divide_up(state.size(), kBlockBytes);
-  Tail::Handle record = group_->tail().make();
+  CO_TRY(co_await group_->await_admission(reign, blocks * kBlockBytes));
+  Tail::Handle record = group_->tail().make_admitted(blocks * kBlockBytes);
+  CO_TRY(co_await group_->store().prepare_reservations(stored_));
   record->kind = RecordKind::reservations;
   record->volume = stored_->id();
   record->target = stored_;

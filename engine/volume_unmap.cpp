@@ -38,7 +38,7 @@ Task<Result<void>> VolumeImpl::unmap_pieces(BlockRange range, std::uint64_t reig
 
 Task<Result<void>> VolumeImpl::unmap_piece(BlockRange range, std::uint64_t reign) {
   CO_TRY(co_await group_->await_admission(reign, 0));
-  Tail::Handle record = group_->tail().make();
+  Tail::Handle record = group_->tail().make_admitted(0);
   record->kind = RecordKind::unmap;
   record->volume = stored_->id();
   record->first = range.first;

@@ -32,7 +32,7 @@ Task<Result<void>> VolumeImpl::write(BlockRange range, Buffer from) {
 
 Task<Result<void>> VolumeImpl::write_admitted(BlockRange range, Buffer from, std::uint64_t reign) {
   CO_TRY(co_await group_->await_admission(reign, range.count.value * kBlockBytes));
-  Tail::Handle record = group_->tail().make();
+  Tail::Handle record = group_->tail().make_admitted(range.count.value * kBlockBytes);
   record->kind = RecordKind::write;
   record->volume = stored_->id();
   record->first = range.first;

@@ -39,7 +39,7 @@ void Log::start(LogCursor tail, LogCursor head, Uuid store_id, std::uint64_t gen
   written_blocks_ = sealed_written_blocks_ = head.written_blocks;
   std::copy(batches.begin(), batches.end(), starts_.begin());
   starts_size_ = batches.size();
-  room_.release(geometry_.blocks - used_blocks());
+  give_room(geometry_.blocks - used_blocks());
 }
 
 Task<Result<std::uint64_t>> Log::reserve(std::size_t logged_blocks, std::size_t header_bytes) {
@@ -63,7 +63,22 @@ std::optional<std::uint64_t> Log::try_reserve(std::size_t logged_blocks, std::si
   return std::nullopt;
 }
 
-void Log::give_back(std::uint64_t reserved_blocks) { room_.release(reserved_blocks); }
+std::optional<std::uint64_t> Log::reserve_epoch_start() {
+  constexpr std::uint64_t kBlocks = 1;
+  ENSURE(header_blocks_for(record_bytes(0, 0)) == kBlocks);
+  if (failure_ != Errc{} || closed_) return std::nullopt;
+  if (room_.try_acquire(kBlocks)) return kBlocks;
+  if (kept_back_ < kBlocks) return std::nullopt;
+  mark(Mark::log_epoch_from_kept);
+  kept_back_ -= kBlocks;
+  return kBlocks;
+}
+
+void Log::give_room(std::uint64_t blocks) {
+  const std::uint64_t kept = std::min(kKeptBackBlocks - kept_back_, blocks);
+  kept_back_ += kept;
+  room_.release(blocks - kept);
+}
 
 std::uint64_t Log::next_chain(const LogRecord& record) const {
   RecordHeader identity{};
@@ -144,7 +159,7 @@ bool Log::seal(Batch& batch) {
   head_.first_lsn = batch.last_lsn + 1;
   head_.chain_xxh3 = sealed_chain_xxh3_;
   head_.written_blocks = sealed_written_blocks_;
-  room_.release(reserved - used);
+  give_room(reserved - used);
   return true;
 }
 
@@ -308,7 +323,7 @@ void Log::cut(const LogPoint& last_kept, std::uint64_t generation) {
 void Log::restart(const LogCursor& at) {
   ENSURE(in_flight_ == 0 && queued_.empty() && at.position == head_.position);
   mark(Mark::log_restart);
-  room_.release(used_blocks());
+  give_room(used_blocks());
   tail_ = head_ = at;
   starts_size_ = 0;
   next_lsn_ = at.first_lsn;
@@ -328,7 +343,7 @@ void Log::release_until(const LogCursor& tail) {
   ENSURE(tail.position >= tail_.position && tail.position <= head_.position);
   const std::uint64_t freed = tail.position - tail_.position;
   tail_ = tail;
-  room_.release(freed);
+  give_room(freed);
 }
 
 void Log::fail(Errc code) {

@@ -57,6 +57,8 @@ class LogListener {
 
 class Log {
  public:
+  static constexpr std::uint64_t kKeptBackBlocks = 32;  // For starts of epochs alone.
+
   Log(Disk& disk, BufferPool& buffers, LogGeometry geometry, LogOptions options, LogListener& listener);
 
   // Takes the memory for headers. Comes first.
@@ -71,7 +73,10 @@ class Log {
   Task<Result<std::uint64_t>> reserve(std::size_t logged_blocks, std::size_t header_bytes);
   // The same without waiting: nothing when there is no room now.
   std::optional<std::uint64_t> try_reserve(std::size_t logged_blocks, std::size_t header_bytes);
-  void give_back(std::uint64_t reserved_blocks);
+  // One block, for the start of an epoch: also of what is kept back for that, because who leads alone with a log that is full of what is
+  // not committed gets room by committing it, and can commit nothing before its epoch has begun. Each failed epoch costs one.
+  std::optional<std::uint64_t> reserve_epoch_start();
+  void give_back(std::uint64_t reserved_blocks) { give_room(reserved_blocks); }
 
   // Names the record and queues it; `reserved` is what reserve() gave. Never suspends, so whoever checked epoch and lease
   // just before still holds them.
@@ -141,6 +146,7 @@ class Log {
     std::vector<iovec> wrapped;      // What lies beyond the ring's end.
   };
 
+  void give_room(std::uint64_t blocks);
   std::size_t start_index(std::uint64_t lsn) const;
   void forget_overwritten();
   void schedule();
@@ -182,7 +188,8 @@ class Log {
   std::size_t starts_head_ = 0;
   std::size_t starts_size_ = 0;
 
-  Semaphore room_;   // Permits are free blocks of the ring.
+  Semaphore room_;   // Permits are free blocks of the ring, …
+  std::uint64_t kept_back_ = 0;  // … but for these.
   WaitList idle_;
   Scope scope_;
 };

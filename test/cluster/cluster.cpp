@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "engine/group_impl.h"
 #include "test/sim/text.h"
 
 namespace holdfast::cluster {
@@ -62,6 +63,12 @@ void Cluster::unavailable(std::string what) {
   if (!beyond_promise_) return violation(std::move(what));
   gave_up_ = true;
   note("given up, the last copy in sync had the bad disk: " + what);
+}
+
+void Cluster::hangs(std::string what) {
+  const bool by_the_bad_copy = bad_copy_ && truth().has_in_sync(*bad_copy_) && !others_have_everything(bad_copy_->node);
+  if (by_the_bad_copy) unavailable(std::move(what));
+  else violation(std::move(what));
 }
 
 void Cluster::wrong_content(std::string what) {
@@ -326,7 +333,7 @@ void Cluster::answered(const Exchange& exchange, const ClientOp& op) {
   const bool looked_elsewhere = exchange.answered && (exchange.outcome == Outcome::refused || moved);
   if (op.outcome != Outcome::done && !looked_elsewhere) unavailable("an operation fails in a healthy cluster: " + history_.line(exchange.id));
   if (op.outcome == Outcome::done && (op.responded_at - op.invoked_at).value > kSoon.value)
-    unavailable("an operation takes too long in a healthy cluster: " + history_.line(exchange.id));
+    hangs("an operation takes too long in a healthy cluster: " + history_.line(exchange.id));
 }
 
 // ---- As it should be.
@@ -356,6 +363,16 @@ bool Cluster::is_well() const {
     if (!truth().has_in_sync(engine::Copy{each->id(), each->incarnation()})) return false;
   }
   return serve == 1;
+}
+
+std::optional<std::string> Cluster::unnoted_end() const {
+  for (const auto& each : nodes_) {
+    if (!each->is_open()) continue;
+    auto* group = static_cast<engine::GroupImpl*>(each->group());
+    const std::uint64_t noted = group->store().superblock().durable_lsn, durable = group->replica_status().durable.value;
+    if (noted < durable) return sim::format("node {} notes that its log ends at {}, and it ends at {}", each->id().value, noted, durable);
+  }
+  return std::nullopt;
 }
 
 }  // namespace holdfast::cluster

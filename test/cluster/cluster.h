@@ -66,6 +66,8 @@ class Cluster final : private DoorOwner, private ClientNetwork {
   bool is_well() const;
   bool run_until_well(DurationNs within);
   std::string describe() const;
+  // At rest every superblock says where its log ends; the excuse for rotten tails counts on that.
+  std::optional<std::string> unnoted_end() const;
   bool replicas_are_equal();  // Reads every block of every copy. False: see violation().
   bool read_everything();     // Through the clients' door; judged with the history.
 
@@ -99,6 +101,8 @@ class Cluster final : private DoorOwner, private ClientNetwork {
   bool beyond_promise() const { return beyond_promise_; }
   // A violation, unless it is excused so; then nothing more is asked of this life.
   void unavailable(std::string what);
+  // The same for what no longer is so once another copy is in sync.
+  void hangs(std::string what);
   // Something acknowledged is gone. Only what was the end of the log of the last copy in sync, when that rotted in the moment before a crash
   // in which nothing could prove yet that it had been there, is beyond the promise.
   void wrong_content(std::string what);

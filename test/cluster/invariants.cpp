@@ -1,5 +1,7 @@
 #include "test/cluster/invariants.h"
 
+#include <algorithm>
+
 #include "engine/group_impl.h"
 #include "test/sim/text.h"
 
@@ -47,11 +49,20 @@ void Invariants::check_node(const ClusterNode& node, const GroupStatus& status, 
   if (replica.durable > replica.end) fail_(sim::format("node {} has {} durable, and its log ends at {}", n, replica.durable.value, replica.end.value));
   if (copies_agree && status.scrub.divergent_blocks > 0) fail_(sim::format("node {} finds that copies differ: {}", n, status.scrub.divergent_blocks));
   const bool lost_tail = seen.life != node.lives() && replica.durable < seen.durable && seen.noted <= replica.durable;
-  if (lost_tail && rotten == engine::Copy{node.id(), node.incarnation()}) rotten_tail = true;
+  if (rotten == engine::Copy{node.id(), node.incarnation()}) check_rotten(replica, lost_tail ? seen.durable : Lsn());
   const Lsn noted(static_cast<engine::GroupImpl*>(node.group())->store().superblock().durable_lsn);
   const bool news = seen.life != node.lives() || seen.role != replica.role || seen.serving != replica.serving || seen.epoch != status.epoch;
   seen = Seen{node.lives(), status.epoch, replica.commit, replica.durable, noted, replica.role, replica.serving};
   if (news && on_role) on_role(node.id(), replica, status.epoch);
+}
+
+// It came back with less than it had made durable. That others have it, too, is no excuse for anything; once it is the last one in
+// sync without having got it back, what it lost is lost.
+void Invariants::check_rotten(const ReplicaStatus& replica, Lsn lost) {
+  if (lost > lacks_) lacks_ = lost;
+  if (replica.role == GroupRole::follower && replica.durable >= lacks_) lacks_ = Lsn();
+  const auto has_it = [&](const engine::Copy& copy) { return copy != *rotten && (*nodes_)[copy.node.value - 1]->incarnation() == copy.incarnation; };
+  if (lacks_ != Lsn() && std::none_of(truth_.in_sync.begin(), truth_.in_sync.end(), has_it)) rotten_tail = true;
 }
 
 void Invariants::check_in_sync(const ClusterNode& node, const ReplicaStatus& replica) {

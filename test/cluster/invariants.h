@@ -36,8 +36,10 @@ class Invariants {
   void forget(NodeId node) { seen_.erase(node); }
   // Then a scrub that finds a difference between copies is a violation.
   bool copies_agree = false;
-  bool rotten_tail = false;            // It has come back with less than it had made durable, and nothing on it had said that there was more.
-  bool in_sync_is_fit = false;         // No disk is damaged but the one that rots.
+  // The copy on the bad disk came back with less than it had made durable, nothing on it had said that there was more, and it was the
+  // last one in sync then.
+  bool rotten_tail = false;
+  bool in_sync_is_fit = true;          // No disk is damaged but the one that rots.
   std::optional<engine::Copy> rotten;  // Whose disk rots.
   // Told what a node's role has become, for the story.
   std::function<void(NodeId, const ReplicaStatus&, Epoch)> on_role;
@@ -52,6 +54,7 @@ class Invariants {
     bool serving = false;
   };
   void check_node(const ClusterNode& node, const GroupStatus& status, const ReplicaStatus& replica);
+  void check_rotten(const ReplicaStatus& replica, Lsn lost);
   void check_in_sync(const ClusterNode& node, const ReplicaStatus& replica);
 
   const Nodes* nodes_;
@@ -59,6 +62,7 @@ class Invariants {
   std::map<NodeId, Seen> seen_;
   engine::Register truth_;
   std::optional<NodeId> serving_;
+  Lsn lacks_;                   // Of the copy on the bad disk: up to there it had more, in an earlier life.
   bool forced_ = false;         // An operator accepted that data is lost.
   Lsn committed_;               // The highest that any node knew to be committed.
   Epoch acknowledged_epoch_;    // The highest in which a node has acknowledged.

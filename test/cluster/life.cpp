@@ -9,6 +9,7 @@ namespace {
 constexpr DurationNs kHealing = milliseconds(20'000);
 constexpr DurationNs kLastSlowRequest = milliseconds(1'000);
 constexpr DurationNs kPeace = milliseconds(300);
+constexpr DurationNs kEndIsNoted = milliseconds(300);  // 50 ms without writes, and the writing of it.
 constexpr DurationNs kEnding = milliseconds(10'000);
 constexpr std::uint64_t kOperationsInPeace = 5;
 
@@ -46,7 +47,7 @@ class Life {
     swarm_.heal();
     const BootNs begin = cluster_.now();
     if (!cluster_.run_until_well(kHealing)) {
-      cluster_.unavailable(sim::format("not well {} ms after the last fault: {}", kHealing.value / 1'000'000, cluster_.describe()));
+      cluster_.hangs(sim::format("not well {} ms after the last fault: {}", kHealing.value / 1'000'000, cluster_.describe()));
       return false;
     }
     healed_ms_ = (cluster_.now() - begin).value / 1'000'000;
@@ -64,7 +65,7 @@ class Life {
     cluster_.expects_answers = true;
     cluster_.run_for(kPeace);
     if (!cluster_.violation() && cluster_.clients().counters().done < before + kOperationsInPeace)
-      cluster_.unavailable("a healthy cluster answers nobody: " + cluster_.describe());
+      cluster_.hangs("a healthy cluster answers nobody: " + cluster_.describe());
     cluster_.clients().stop();
     const auto at_rest = [this] { return cluster_.clients().stopped(); };
     if (!cluster_.run_until(at_rest, kEnding)) cluster_.violation("the clients do not come to rest");
@@ -73,10 +74,12 @@ class Life {
 
   void judgement() {
     if (!cluster_.run_until_well(kEnding)) {
-      cluster_.unavailable("not at rest without load: " + cluster_.describe());
+      cluster_.hangs("not at rest without load: " + cluster_.describe());
       return;
     }
     cluster_.invariants().check();
+    cluster_.run_for(kEndIsNoted);
+    if (const auto wrong = cluster_.unnoted_end()) return cluster_.violation(*wrong);
     if (!cluster_.read_everything() || !cluster_.replicas_are_equal()) return;
     for (const auto& each : cluster_.nodes())
       if (const auto wrong = wrong_owner(each->group())) return cluster_.violation(sim::format("node {}: {}", each->id().value, *wrong));

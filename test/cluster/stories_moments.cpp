@@ -6,6 +6,7 @@
 #include "test/cluster/disk_look.h"
 #include "test/cluster/story.h"
 #include "test/sim/text.h"
+#include "wal/log.h"
 
 namespace holdfast::cluster {
 namespace {
@@ -119,7 +120,7 @@ void nothing_is_written(Plan& plan) {
 
 // Its log fills up, for what is logged is in the map much later. All wait for it, and nothing fails.
 void log_is_full(Story& s, NodeId slow) {
-  constexpr std::uint64_t kNearlyFull = 64 << 10;
+  constexpr std::uint64_t kNearlyFull = (64 << 10) + wal::Log::kKeptBackBlocks * kBlockBytes;
   const std::uint64_t revision = s.revision();
   s.tell("Its disk takes seconds for what need not be durable at once");
   s.disk(slow).latency.write_us = 3'000'000;
@@ -251,6 +252,7 @@ void log_cannot_be_read(Story& s) {
   s.run_for(300);
   s.tell("A standby dies, and a sector in the middle of its log cannot be read any more");
   if (!s.goes_on()) return;
+  c.invariants().in_sync_is_fit = false;  // Its primary learns of it after its start.
   c.die(away, Death::killed);
   sim::SimDisk& disk = s.disk(away);
   const LogOnDisk log = log_of(disk);

@@ -32,7 +32,6 @@ Swarm::Swarm(Cluster& cluster, const Enabled& enabled) : cluster_(&cluster), hos
   const auto may = [&](Fault fault) { return enabled_[index(fault)]; };
   cluster.tolerance.failed_stores = may(Fault::read_error) || may(Fault::write_error) || may(Fault::sync_error) || may(Fault::bit_rot) || may(Fault::bad_sector) ||
                                     may(Fault::lost_write) || may(Fault::misdirected_write);
-  cluster.invariants().in_sync_is_fit = true;  // But for the one bad disk's.
   cluster.invariants().copies_agree = !may(Fault::lost_write) && !may(Fault::misdirected_write);
   cluster.tolerance.rot = may(Fault::bit_rot) || may(Fault::bad_sector) || may(Fault::lost_write) || may(Fault::misdirected_write);
   cluster.tolerance.no_space = may(Fault::disk_full);

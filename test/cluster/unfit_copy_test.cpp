@@ -107,5 +107,60 @@ TEST_F(UnfitCopy, OldViewOfTheRegister_MapsAreKeptWhileItIsCountedOn) {
   EXPECT_FALSE(in_sync(away)) << "the register counts on it";
 }
 
+// As SmallerLog_…, but the writers come at once, as they do after any wait: each looks at a tail in which the others are not yet. And
+// nobody else is left: the copy has everything, and is in sync.
+class ManyAtOnce : public UnfitCopy, public testing::WithParamInterface<bool> {};
+
+TEST_P(ManyAtOnce, SmallerLog_IsAllThatIsLeft_ItClaimsAndOpens) {
+  cluster.set_log_bytes(640 * kBlockBytes);
+  cluster.wipe(away);
+  ASSERT_TRUE(cluster.run_until_well(milliseconds(20'000))) << story();
+  ASSERT_TRUE(mapped(away));
+  cluster.network().cut_both(source, third());
+  cluster.coordinator().set_reachable(third(), false);
+  for (int i = 0; i < 170; ++i) {
+    // Each has a whole chunk to write before it is logged; the first ones log 15 blocks before it and 15 behind it.
+    if (i < 21) (void)begin_write(80 * kChunkBlocks + 1, 15 + kChunkBlocks + 15);
+    else (void)begin_write(84 * kChunkBlocks, kChunkBlocks);
+    if (GetParam()) cluster.run_for(microseconds(2'000));
+  }
+  cluster.run_for(milliseconds(200));
+  std::printf("log of the small copy: %llu of %llu KiB\n", static_cast<unsigned long long>(cluster.node(away).group()->status().log_used_bytes >> 10),
+              static_cast<unsigned long long>(cluster.node(away).group()->status().log_bytes >> 10));
+  cluster.die(source, Death::power_loss);
+  cluster.die(third(), Death::power_loss);
+  EXPECT_TRUE(wait_until([&] { return cluster.serving() == away; }, 60'000)) << story();
+}
+
+INSTANTIATE_TEST_SUITE_P(OneAfterTheOther, ManyAtOnce, testing::Values(true));
+INSTANTIATE_TEST_SUITE_P(AtOnce, ManyAtOnce, testing::Values(false));
+
+// The coordinator is away, and all is well: nobody needs it. A follower meets a page that it cannot read, far from where hosts write.
+TEST_F(UnfitCopy, UnreadablePageWhileTheCoordinatorIsAway_WritesElsewhereGoOn) {
+  ASSERT_TRUE(cluster.run_until_well(milliseconds(20'000))) << story();
+  for (const auto& each : cluster.nodes()) cluster.coordinator().set_reachable(each->id(), false);
+  cluster.run_for(milliseconds(3'000));
+  ASSERT_TRUE(write("bulk", 100 * kChunkBlocks, 1, 5)) << story();
+  static_cast<engine::GroupImpl*>(cluster.node(away).group())->distrust_own_copy();  // As a scrub there does that meets such a page.
+  cluster.run_for(milliseconds(100));
+  const auto written = begin_write(100 * kChunkBlocks, 1);
+  EXPECT_TRUE(wait_until([&] { return written->has_value(); }, 120'000)) << "writes hang for as long as the coordinator is away: " << story();
+}
+
+// "A failed write is final": what a superblock was to say is not known to be there, on either of its places. The next one would begin with
+// the one place that may be whole.
+TEST_F(UnfitCopy, SuperblockOfACopyThatIsToBeRebuiltFails_StoreIsOutOfService) {
+  ASSERT_TRUE(cluster.run_until_well(milliseconds(20'000))) << story();
+  cluster.run_for(milliseconds(500));
+  cluster.tolerance.failed_stores = true;
+  static_cast<engine::GroupImpl*>(cluster.node(source).group())->distrust(away);
+  cluster.node(away).disk().faults.write_error_ppm = 1'000'000;
+  const std::uint64_t errors = cluster.node(away).disk().counters().write_errors;
+  ASSERT_TRUE(wait_until([&] { return cluster.node(away).disk().counters().write_errors > errors; })) << story();
+  cluster.node(away).disk().faults.write_error_ppm = 0;
+  cluster.run_for(milliseconds(20));
+  EXPECT_TRUE(cluster.node(away).group()->status().failed) << "it goes on: " << story();
+}
+
 }  // namespace
 }  // namespace holdfast::cluster

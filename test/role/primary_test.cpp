@@ -410,5 +410,34 @@ TEST(Primary, ManyNodesOneAfterTheOther_AreForgottenWhenTheyAreGone) {
   EXPECT_TRUE(bench.machine->is_open());
 }
 
+// A primary that is cut off from the coordinator alone, and has to do without a member: it leaves (or its disk hangs), though it beats
+// and promises on. Nothing commits any more, and the third has everything and reaches the coordinator.
+class CannotRemove : public testing::TestWithParam<bool> {};
+
+TEST_P(CannotRemove, MemberThatLeavesOrIsStuck_PrimaryWithoutTheCoordinator_ReleasesToTheOther) {
+  MachineBench bench;
+  bench.lead(5, {kMe, kOther, kThird});
+  bench.bring_up();
+  bench.bring_up(kThird, kThirdSession);
+  bench.machine->initiators_attached(1);
+  if (GetParam()) bench.receive(Leaving{Epoch(5)});
+  bench.append(5, 2);
+  for (int i = 0; i < 1'200 && bench.machine->role() == Role::primary; ++i) {
+    bench.pass_ms(50);
+    bench.machine->initiator_heard(bench.now);
+    bench.machine->register_unreadable(bench.now);
+    if (bench.asked<SwapRegister>()) bench.machine->swap_done(bench.now, RoleMachine::SwapResult::unknown, 0, Register{});
+    bench.forget();
+    bench.promise();
+    bench.promise(kThird, kThirdSession);
+    bench.receive(Ack{Epoch(5), bench.log.end}, kThird, kThirdSession);
+  }
+  EXPECT_EQ(bench.machine->commit(), Lsn(1)) << "nothing is committed";
+  EXPECT_EQ(bench.machine->role(), Role::follower) << "leads for ever, and commits nothing";
+}
+
+INSTANTIATE_TEST_SUITE_P(Leaves, CannotRemove, testing::Values(true));
+INSTANTIATE_TEST_SUITE_P(IsStuck, CannotRemove, testing::Values(false));
+
 }  // namespace
 }  // namespace holdfast::role_test
