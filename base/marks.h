@@ -42,6 +42,7 @@ namespace holdfast {
   M(epoch_start_too_late, "an epoch is over before its start is logged")                              \
   M(ship_from_log, "a record is read back for another copy")                                          \
   M(log_epoch_from_kept, "an epoch begins in the room that is kept back for that")                       \
+  M(role_gave_way_to_longer, "a claimant lets a copy with a longer log go first")                        \
   M(ship_superseded, "blocks of it were overwritten since")                                           \
   M(ship_window_full, "a copy has much to acknowledge")                                               \
   M(ship_fell_behind, "what a copy lacks is not in the log any more")                                 \

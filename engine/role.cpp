@@ -92,6 +92,7 @@ void RoleMachine::disconnected(BootNs, NodeId node, SessionId session, LinkEnd h
   p.hello.reset();
   p.lagging_at.reset();
   p.match_sent = p.matched = p.fit = false;
+  p.goes_first_since.reset();
   p.acked = Lsn();
   p.was_reset = how == LinkEnd::reset;
   if (leader_session_ == session) {
@@ -118,6 +119,7 @@ void RoleMachine::received(BootNs now, NodeId node, SessionId session, const Mes
     if (beat->leads) follow(now, from, *beat);
     else if (role_ == Role::primary) on_promise(from, *beat);
     if (role_ == Role::primary && beat->epoch > bound_.epoch) demote(now);
+    if (from.goes_first_since && from.hello && !from.match_sent && !from.rebuild_asked) on_hello(now, from);
   } else if (const auto* match = std::get_if<MatchAt>(&message)) {
     on_match(from, *match);
   } else if (const auto* ack = std::get_if<Ack>(&message)) {

@@ -160,6 +160,7 @@ class RoleMachine {
     bool was_reset = false;          // The last connection was reset: a hint at a dead process.
     bool coordinator_reached = false;
     // As primary, for this epoch.
+    std::optional<BootNs> goes_first_since;  // In this session: its log is longer than mine was at my claim.
     bool match_sent = false;         // In this session.
     bool matched = false;            // It has cut its log accordingly, and said so.
     Lsn acked;                       // In this session; valid when matched.
@@ -244,6 +245,7 @@ class RoleMachine {
   bool serves_somebody(BootNs now) const;
   void release_if_helpless(BootNs now);
   bool waits_for_a_removal() const;
+  bool gives_way_to(BootNs now, Peer& from);
   void consider_joins(BootNs now);
   bool ready_to_join(const Peer& learner, BootNs now) const;
   bool fit_to_join(const Peer& learner, BootNs now) const;
@@ -287,6 +289,7 @@ class RoleMachine {
   Epoch released_;                    // Its primary has ceased.
   BootNs no_claim_before_{};          // I gave way: others first.
   std::optional<BootNs> deferring_since_;
+  bool lets_nobody_first_ = false;    // Somebody with a longer log was let first by me, or I was: once is enough.
 
   // Primary.
   std::vector<Copy> obligations_;     // O, myself included.

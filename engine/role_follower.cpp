@@ -25,6 +25,7 @@ void RoleMachine::follow(BootNs now, Peer& leader, const Beat& beat) {
     lagging_.reset();
   }
   deferring_since_.reset();
+  lets_nobody_first_ = false;
   released_ = Epoch();
   leader.leaving = false;
   leader_heard_ = now;
@@ -198,6 +199,8 @@ bool RoleMachine::may_claim(BootNs now) const {
 
 // The decision falls on a fresh view: when one seems due by the known view, the register is read (register_read).
 void RoleMachine::consider_claim(BootNs now) {
+  // Without the coordinator nobody can go first: such a time is not counted.
+  if (deferring_since_ && !reaches_coordinator(now)) deferring_since_ = now;
   if (role_ != Role::follower || pending_ || binding_to_ || read_in_flight_) return;
   if (view_revision_ == 0) return;
   if (!has_reason_to_claim(now) || !may_claim(now)) return;
@@ -242,7 +245,9 @@ bool RoleMachine::lets_a_longer_log_go_first(BootNs now) {
     mark(Mark::role_longer_log_first);
     deferring_since_ = now;
   }
-  return now - *deferring_since_ < milliseconds(start_.timing.takeover_patience_ms);
+  // It may have to wait for the end of a promise that it does not remember, where I, who led, have none to wait for.
+  const DurationNs promise = lease_granted(std::max(view_.lease_ms, view_.previous_lease_ms), start_.timing);
+  return now - *deferring_since_ < DurationNs{milliseconds(start_.timing.takeover_patience_ms).value + promise.value};
 }
 
 void RoleMachine::claim(BootNs now) {
@@ -255,6 +260,7 @@ void RoleMachine::claim(BootNs now) {
   // Without the one that is gone; with it when it handed over and stays; as it is when I claim anew (12).
   const Peer* before = find_peer(view_.primary);
   const bool handed_over = released_ != Epoch() && released_ == view_.epoch && !(before && before->leaving);
+  if (released_ != Epoch() && released_ == view_.epoch) lets_nobody_first_ = true;  // I am the one who was let first.
   if (view_.primary != self().node && !handed_over) next.remove_in_sync(view_.primary);
   if (planted(Bug::promoted_outside_in_sync) || planted(Bug::wiped_disk_keeps_membership)) next.add_in_sync(self());
   ENSURE(next.has_in_sync(self()));

@@ -29,6 +29,7 @@ void RoleMachine::become_primary(BootNs now) {
   obligations_ = promised_ = view_.in_sync;
   for (Peer& p : peers_) {
     p.match_sent = p.matched = p.rebuild_asked = p.fit = false;
+    p.goes_first_since.reset();
     p.lagging_at.reset();
     p.acked = p.ever_acked = Lsn();
     p.promise_until = BootNs{};
@@ -85,6 +86,28 @@ void RoleMachine::demote(BootNs now) {
   next_read_ = now;
 }
 
+// The end of a log may go without a trace; what it held was acknowledged, perhaps. A copy in sync that still has it, and is heard only
+// now, goes first: once, and as long as nothing is open, for until then nobody was told anything in this epoch. True: not matched yet.
+bool RoleMachine::gives_way_to(BootNs now, Peer& from) {
+  const Hello& hello = *from.hello;
+  const Lsn mine(epoch_start_.value - 1);
+  const auto end_of = [](const wal::EpochHistory& history, Lsn end) { return std::pair(history.at(end), end); };
+  const bool fit = view_.has_in_sync(hello.copy) && view_.is_member(from.node) && !hello.needs_rebuild && !hello.unfit && !from.leaving;
+  const bool of_mine = hello.history.at(hello.end) >= bound_.epoch;  // It followed me before.
+  const bool longer = fit && !of_mine && end_of(hello.history, hello.end) > end_of(log_->history, mine);
+  if (!longer || open_ || handing_over_ || lets_nobody_first_) return false;
+  if (!from.goes_first_since) from.goes_first_since = now;
+  if (now - *from.goes_first_since > milliseconds(start_.timing.hello_wait_ms)) return false;
+  if (!from.coordinator_reached) return true;  // Who has just started will say so in a moment.
+  mark(Mark::role_gave_way_to_longer);
+  lets_nobody_first_ = true;
+  const Epoch ceased = bound_.epoch;
+  no_claim_before_ = now + milliseconds(start_.timing.takeover_patience_ms);
+  demote(now);
+  send(from, Release{ceased});
+  return true;
+}
+
 // A follower's log meets mine: cut it to what we share, then ship the rest.
 void RoleMachine::on_hello(BootNs now, Peer& from) {
   if (role_ != Role::primary) return;
@@ -92,6 +115,7 @@ void RoleMachine::on_hello(BootNs now, Peer& from) {
   if (hello.bound.epoch > bound_.epoch) return demote(now);
   if (hello.bound.epoch < bound_.epoch || hello.bound.claim != bound_.claim) return beat_to(now, from);
   if (from.match_sent || epoch_start_ == Lsn()) return;
+  if (gives_way_to(now, from)) return;
   auto shared = wal::common_end(log_->history, log_->end, hello.history, hello.end);
   if (planted(Bug::matched_by_lsn)) shared = std::min(log_->end, hello.end);
   const bool went_back = from.promise_of == hello.copy.incarnation && hello.end < from.ever_acked;
@@ -234,6 +258,7 @@ void RoleMachine::update_commit() {
   }
   if (open_ || commit_ < epoch_start_) return;
   open_ = true;
+  lets_nobody_first_ = false;
   ask(Open{});
 }
 

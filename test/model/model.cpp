@@ -349,7 +349,8 @@ void Model::change_set(const State& s, int i, int j, const Emit& emit) const {
     const bool new_disk = q.replaced && !has(p.old, j);
     swap(join, static_cast<u8>(j | (new_disk ? 8 : 0)), s.in_sync | one(j), Step::send_join);
   }
-  if (p.open && has(p.owed, j) && q.up && !q.released) {
+  // Also before it is open: somebody with a longer log is heard only now.
+  if (has(p.owed, j) && q.up && !q.released) {
     State t = s;
     t.nodes[j].released = p.bound;
     if (!broken(Broken::release_resume)) {

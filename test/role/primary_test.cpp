@@ -410,6 +410,79 @@ TEST(Primary, ManyNodesOneAfterTheOther_AreForgottenWhenTheyAreGone) {
   EXPECT_TRUE(bench.machine->is_open());
 }
 
+// Of the epoch before; mine lost its end without a trace, perhaps.
+void hello_with_more(MachineBench& bench, SessionId session = kSession) {
+  bench.connect(kOther, session);
+  const Bound bound = bench.machine->bound();
+  bench.receive(MachineBench::hello_of(copy_of(kOther), Bound{bound.epoch, bound.claim, false}, 6, {{Epoch(4), Lsn(1)}}), kOther, session);
+}
+
+TEST(Primary, Opening_AnInSyncCopyIsHeardThatHasMore_ItGoesFirst) {
+  MachineBench bench;
+  bench.append(4, 3);
+  bench.lead(5);
+  hello_with_more(bench);
+  EXPECT_EQ(bench.sent<MatchAt>(), nullptr) << "cut before it was asked whether it can lead";
+  bench.promise();
+  ASSERT_NE(bench.sent<Release>(), nullptr);
+  EXPECT_EQ(bench.machine->role(), Role::follower);
+}
+
+TEST(Primary, Opening_WhoHasMoreCannotReachTheCoordinator_IsMatchedInTheEnd) {
+  MachineBench bench;
+  bench.append(4, 3);
+  bench.lead(5);
+  hello_with_more(bench);
+  Beat sign = bench.beat_of(5, bench.machine->bound().claim);
+  sign.leads = false;
+  bench.receive(sign);
+  EXPECT_EQ(bench.sent<MatchAt>(), nullptr);
+  bench.pass_ms(Timing().hello_wait_ms + 50);
+  bench.receive(sign);
+  EXPECT_NE(bench.sent<MatchAt>(), nullptr);
+}
+
+TEST(Primary, Open_WhoHasMoreIsHeardTooLate_IsMatched) {
+  MachineBench bench;
+  bench.append(4, 3);
+  bench.lead(5);
+  bench.bring_up();
+  ASSERT_TRUE(bench.machine->is_open());
+  hello_with_more(bench, SessionId{77});
+  bench.promise(kOther, SessionId{77});
+  EXPECT_EQ(bench.sent<Release>(), nullptr);
+  EXPECT_EQ(bench.machine->role(), Role::primary);
+}
+
+// Or the two would let each other first for ever.
+TEST(Primary, LetFirst_ClaimsAndKeepsTheLead_ThoughTheOtherBeganALaterEpoch) {
+  MachineBench bench;
+  bench.append(4, 5);
+  const Register reg = MachineBench::register_of(5, kOther, 9);
+  bench.boot(Bound{Epoch(5), 9, false});
+  bench.read(1, reg);
+  bench.connect();
+  bench.receive(MachineBench::hello_of(copy_of(kOther), Bound{Epoch(5), 9, true}, 4, {{Epoch(4), Lsn(1)}, {Epoch(5), Lsn(4)}}));
+  bench.receive(Release{Epoch(5)});
+  bench.read(1, reg);
+  const SwapRegister* swap = bench.asked<SwapRegister>();
+  ASSERT_NE(swap, nullptr);
+  bench.view = swap->value;
+  bench.machine->swap_done(bench.now, RoleMachine::SwapResult::applied, 2, bench.view);
+  const BindTo* bind = bench.asked<BindTo>();
+  ASSERT_NE(bind, nullptr);
+  bench.machine->bound_done(bench.now, bind->bound);
+  bench.append(6);
+  bench.machine->epoch_begun(bench.now, bench.log.end);
+  bench.forget();
+  bench.connect(kOther, SessionId{78});
+  const Bound bound = bench.machine->bound();
+  bench.receive(MachineBench::hello_of(copy_of(kOther), Bound{bound.epoch, bound.claim, false}, 4, {{Epoch(4), Lsn(1)}, {Epoch(5), Lsn(4)}}), kOther, SessionId{78});
+  bench.promise(kOther, SessionId{78});
+  EXPECT_EQ(bench.sent<Release>(), nullptr);
+  EXPECT_NE(bench.sent<MatchAt>(), nullptr);
+}
+
 // A primary that is cut off from the coordinator alone, and has to do without a member: it leaves (or its disk hangs), though it beats
 // and promises on. Nothing commits any more, and the third has everything and reaches the coordinator.
 class CannotRemove : public testing::TestWithParam<bool> {};
