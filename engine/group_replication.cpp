@@ -81,10 +81,10 @@ Task<Result<void>> GroupImpl::cut_log(Lsn end) {
 }
 
 Task<Result<Lsn>> GroupImpl::begin_epoch(Epoch epoch) {
-  // A crash may have left the ring full to the last block: what a checkpoint frees is needed first.
-  if (log_.claimed_blocks() == log_.geometry().blocks) CO_TRY(co_await checkpoint());
   std::optional<std::uint64_t> room = log_.reserve_epoch_start();
   if (!room) {
+    // Crashes may have left the ring full to the last block: what a checkpoint frees is needed first.
+    CO_TRY(co_await checkpoint());
     auto waited = co_await log_.reserve(0, wal::record_bytes(0, 0));
     if (!waited) co_return fail(waited.error());
     room = *waited;

@@ -75,7 +75,7 @@ std::optional<std::uint64_t> Log::reserve_epoch_start() {
 }
 
 void Log::give_room(std::uint64_t blocks) {
-  const std::uint64_t kept = std::min(kKeptBackBlocks - kept_back_, blocks);
+  const std::uint64_t kept = std::min(options_.kept_back_blocks - kept_back_, blocks);
   kept_back_ += kept;
   room_.release(blocks - kept);
 }

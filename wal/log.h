@@ -39,7 +39,9 @@ struct LogPoint {
 struct LogOptions {
   std::uint32_t batches_in_flight = 2;
   std::uint32_t batch_bytes_max = 1u << 20;
+  std::uint64_t kept_back_blocks = 0;  // For starts of epochs alone.
 };
+inline constexpr std::uint64_t kKeptBackBlocks = 32;  // Of a copy among others. A lone one commits whatever is durable.
 
 class LogListener {
  public:
@@ -57,8 +59,6 @@ class LogListener {
 
 class Log {
  public:
-  static constexpr std::uint64_t kKeptBackBlocks = 32;  // For starts of epochs alone.
-
   Log(Disk& disk, BufferPool& buffers, LogGeometry geometry, LogOptions options, LogListener& listener);
 
   // Takes the memory for headers. Comes first.

@@ -120,7 +120,7 @@ void nothing_is_written(Plan& plan) {
 
 // Its log fills up, for what is logged is in the map much later. All wait for it, and nothing fails.
 void log_is_full(Story& s, NodeId slow) {
-  constexpr std::uint64_t kNearlyFull = (64 << 10) + wal::Log::kKeptBackBlocks * kBlockBytes;
+  constexpr std::uint64_t kNearlyFull = (64 << 10) + wal::kKeptBackBlocks * kBlockBytes;
   const std::uint64_t revision = s.revision();
   s.tell("Its disk takes seconds for what need not be durable at once");
   s.disk(slow).latency.write_us = 3'000'000;
