@@ -94,7 +94,8 @@ class Disk {
     return Awaiter(this, DiskOp::write, offset, length, from, durability);
   }
   Awaiter sync() { return Awaiter(this, DiskOp::sync, 0, 0, {}, Durability::cached); }
-  // Backs a range with real space: a later write there cannot fail for lack of it. Idempotent; contents stay or are zeros.
+  // Backs a range with real space: a later write there cannot fail for lack of it. Idempotent; contents stay or are zeros. The
+  // range may lie beyond a file's end: for the growth that follows.
   Awaiter allocate(std::uint64_t offset, std::uint64_t length) {
     return Awaiter(this, DiskOp::allocate, offset, length, {}, Durability::cached);
   }

@@ -90,7 +90,7 @@ std::uint64_t PowerLossDisk::next_random() {
 
 void PowerLossDisk::submit(DiskRequest& request) {
   const bool in_range = request.offset <= size_bytes() && request.length <= size_bytes() - request.offset;
-  if (request.op != DiskOp::grow && !in_range) return finish(request, EINVAL);
+  if (request.op != DiskOp::grow && request.op != DiskOp::allocate && !in_range) return finish(request, EINVAL);
   switch (request.op) {
     case DiskOp::read: return flows_.spawn(serve_read(this, &request));
     case DiskOp::sync: return flows_.spawn(serve_sync(this, &request));

@@ -269,12 +269,10 @@ Task<Result<void>> Space::extend(std::uint64_t wanted) {
     ~Turn() { semaphore->release(); }
   } turn{&extending_};
   if (backed_count_ - reserved_ >= wanted) co_return Result<void>{};
-  std::uint64_t begin = unbacked_.next(first_data_);
+  const std::uint64_t begin = unbacked_.next(first_data_);
   if (begin == Bitmap::kNone) {
     auto grown = co_await grow();
-    if (!grown) co_return grown;
-    begin = unbacked_.next(first_data_);
-    ENSURE(begin != Bitmap::kNone);
+    co_return grown;
   }
   std::uint64_t length = 0;
   while (length < kExtendChunks && begin + length < capacity_ && unbacked_.test(begin + length)) ++length;
@@ -321,9 +319,19 @@ Task<Result<void>> Space::find_backed(std::uint64_t wanted) {
   co_return fail(Errc::no_space);
 }
 
+// A larger file has a larger space tree. Its space comes before its size: that of a file that only got longer would be taken from
+// what others have been promised.
 Task<Result<void>> Space::grow() {
   if (!disk_->is_file() || capacity_ >= kStoreChunksMax) co_return fail(Errc::no_space);
   const std::uint64_t next = std::min(capacity_ + kGrowChunks, kStoreChunksMax);
+  const std::uint64_t pages = space_tree_pages(next) - space_tree_pages(capacity_);
+  std::uint64_t length = std::min(kExtendChunks, next - capacity_);
+  for (;; length /= 2) {
+    if (length <= divide_up(2 * pages, kPagesPerChunk)) co_return fail(Errc::no_space);  // Not more than it costs.
+    auto allocated = co_await disk_->allocate(capacity_ * kChunkBytes, length * kChunkBytes);
+    if (allocated) break;
+    if (allocated.error().code != Errc::no_space) co_return allocated;
+  }
   auto grown = co_await disk_->grow(next * kChunkBytes);
   if (!grown) lost_sync_ = lost_sync_ || grown.error().code == Errc::sync_failed;
   if (!grown) co_return grown;
@@ -331,10 +339,11 @@ Task<Result<void>> Space::grow() {
   backed_.resize(next);
   written_.resize(next);
   unbacked_.resize(next);
-  for (std::uint64_t chunk = capacity_; chunk < next; ++chunk) unbacked_.set(chunk);
-  unbacked_count_ += next - capacity_;
-  pages_planned_ += space_tree_pages(next) - space_tree_pages(capacity_);
+  for (std::uint64_t chunk = capacity_; chunk < capacity_ + length; ++chunk) back(chunk, false);
+  for (std::uint64_t chunk = capacity_ + length; chunk < next; ++chunk) unbacked_.set(chunk);
+  unbacked_count_ += next - capacity_ - length;
   capacity_ = next;
+  commit_reservation(0, pages, meta_chunks_missing(pages) - meta_chunks_missing(0));
   co_return Result<void>{};
 }
 

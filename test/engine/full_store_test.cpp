@@ -47,6 +47,28 @@ TEST_P(FullStoreRestart, PowerLoss_WhatWasAcknowledgedIsApplied) {
     EXPECT_EQ(node.value_at(node.volume(), last * kChunkBlocks), GetParam() == Last::whole_chunk_unmapped_and_written ? 9 : 1);
   }
 }
+
+// How much of the log waits for its chunks when the power goes depends on the log's size. The last write that was refused had tried
+// to grow the file, and a larger file has a larger space tree, for which there was no room either.
+TEST_P(FullStoreRestart, PowerLossAtOtherLogSizes_WhatWasAcknowledgedIsApplied) {
+  for (const std::uint64_t fewer : {8, 16, 24, 32, 40, 48, 56, 64, 128}) {
+    OneNode node(3);
+    ASSERT_TRUE(node.format(kLogBytes - fewer * kBlockBytes));
+    const bool small = fewer % 16 == 0;  // Or else the file has all of its space before there is less.
+    if (small) node.disk.set_capacity(40 * kMiB + fewer * kBlockBytes);
+    ASSERT_TRUE(node.open());
+    Volume* volume = node.create("pg", 512 * kMiB);
+    if (!small) node.disk.set_capacity(12 * kMiB);
+    fill(node, volume, GetParam());
+    node.power_loss();
+    ASSERT_TRUE(node.open());
+    std::optional<Result<void>> done;
+    node.begin(node.group->checkpoint(), &done);
+    const auto settled = [&] { return done && node.group->status().applied_lsn == node.group->status().commit_lsn; };
+    ASSERT_TRUE(node.run_until_within(60'000, settled)) << fewer << " blocks fewer";
+  }
+}
+
 // Whoever writes right after the start gets what is free, and not what was promised before it.
 TEST_P(FullStoreRestart, NewWritesAtOnce_DoNotTakeWhatWasPromised) {
   for (std::uint64_t mib = 12; mib < 44; mib += 3) {
