@@ -135,6 +135,29 @@ void log_is_full(Story& s, NodeId slow) {
 }
 void log_of_a_standby_is_full(Story& s) { log_is_full(s, s.standby()); }
 void log_of_the_primary_is_full(Story& s) { log_is_full(s, s.primary()); }
+// And then it is all that is left: its epoch begins in the room that is kept back for that, without waiting for its disk.
+void begins_in_a_full_log(Story& s) {
+  constexpr std::uint64_t kFull = wal::kKeptBackBlocks * kBlockBytes;
+  Cluster& c = s.cluster();
+  const NodeId old = s.primary(), left = s.standby();
+  s.tell("The standby's disk takes seconds for what need not be durable at once");
+  s.disk(left).latency.write_us = 3'000'000;
+  s.until(60'000, "its log is full", [&] { return s.status(left).log_used_bytes + kFull >= s.status(left).log_bytes; });
+  s.tell("The primary loses power");
+  if (!s.goes_on()) return;
+  c.die(old, Death::power_loss);
+  const Epoch before = s.bound_epoch(left);
+  s.until(kKilledTakeOverMs, "the standby is the primary of an epoch that has begun", [&] {
+    return s.bound_epoch(left) > before && s.replica(left).role == GroupRole::primary;
+  });
+  s.fault_happened(s.status(left).log_used_bytes + kFull > s.status(left).log_bytes, "its log is full still, and of what is kept back something is gone");
+  s.tell("Its disk is well again, and the old primary comes back");
+  s.disk(left).latency = c.plan().disk_latency;
+  if (!s.goes_on()) return;
+  c.start(old);
+  s.until(120'000, "both are in sync", [&] { return s.in_step(old); });
+  s.end();
+}
 void smallest_log(Plan& plan) {
   plan.log_bytes = wal::kLogBlocksMin * kBlockBytes;
   plan.clients.large_one_in = 1'000'000;  // Whole chunks would not go through the log.
@@ -142,6 +165,14 @@ void smallest_log(Plan& plan) {
   plan.clients.read = 5;
   plan.clients.patience_min = milliseconds(8'000);
   plan.clients.patience_max = milliseconds(9'000);
+}
+
+// What is unmapped takes one block of the log, or shares it: the last one is used, too.
+void smallest_log_of_two(Plan& plan) {
+  smallest_log(plan);
+  plan.clients.write = plan.clients.write_same = plan.clients.compare_and_write = 0;
+  plan.nodes = 2;
+  plan.min_in_sync = 1;
 }
 
 // A block that its own map calls right, and that is another one than the others have: no checksum tells, only the comparison.
@@ -300,6 +331,7 @@ constexpr Scenario kMomentStories[] = {
     {"K8", "the log of the primary is full", log_of_the_primary_is_full, smallest_log},
     {"K9", "a deposed primary comes back with more than was ever committed", deposed_with_a_long_tail, written_at_the_beginning},
     {"K10", "a primary is cut off while it hands over", cut_off_while_it_hands_over, members_are_dropped_early},
+    {"K16", "an epoch begins in a full log", begins_in_a_full_log, smallest_log_of_two},
 };
 
 }  // namespace
