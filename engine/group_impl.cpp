@@ -24,7 +24,7 @@ GroupImpl::GroupImpl(GroupPorts ports, GroupOptions options, wal::LogGeometry ge
       store_(ports.disk, ports.buffers, options_.map_cache_bytes),
       pending_(store_), log_(ports.disk, ports.buffers, geometry,
                              wal::LogOptions{options_.log_batches_in_flight, options_.log_batch_bytes_max, ports.coordinator ? wal::kKeptBackBlocks : 0}, *this),
-      applier_(store_, pending_, ports.clock, *this, options_.apply_backlog_bytes), tail_(pending_, store_.space()),
+      applier_(store_, pending_, ports.clock, *this, options_.apply_backlog_bytes), tail_(pending_, store_.space(), progress_),
       checkpoint_timer_(ports.clock), quiet_timer_(ports.clock), log_service_(*this), scope_(ports.executor) {
   mender_ = std::make_unique<Mender>(*this);
   scrubber_ = std::make_unique<Scrubber>(*this);

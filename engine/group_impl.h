@@ -244,7 +244,7 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   GroupPorts ports_;
   GroupOptions options_;
   // What flows wait for and give back outlives all that owns flows.
-  WaitList progress_;            // Commits, and changes of role and lease.
+  WaitList progress_;            // Commits, changes of role and lease, admitted records that did not come.
   WaitList idle_;
   Semaphore checkpoint_turn_;
   Semaphore scratch_turn_;

@@ -255,6 +255,8 @@ void RoleMachine::bound_done(BootNs now, Bound bound) {
   leader_heard_.reset();
   matched_ = cutting_ = false;
   out_in_ = out_said_in_ = SessionId();  // What another primary said.
+  wants_out_ = told_to_leave_.has_value();  // Not for what another primary lacked.
+  takes_nothing_ = told_to_leave_ == Leaves::gives_up;
   acked_ = Lsn();
   if (bind_next_) {
     const Bound next = *std::exchange(bind_next_, std::nullopt);

@@ -280,6 +280,7 @@ class RoleMachine {
   Lsn acked_;
   bool wants_out_ = false;
   bool takes_nothing_ = false;        // The same, and what it has is about to go. See gives_up_now().
+  std::optional<Leaves> told_to_leave_;  // By the owner: that holds for every primary.
   SessionId out_said_in_;             // The session in which it was said that this copy leaves …
   BootNs out_said_{};                 // … and when.
   SessionId out_in_;                  // The session in which the primary knew that, and needed this copy no more.

@@ -106,6 +106,7 @@ void RoleMachine::on_lagging(Peer& leader, const Lagging& lagging) {
   if (cutting_ || role_ != Role::follower) return;  // A claim may still land. It is said once, and heeded when the claim is given up.
   lagging_.reset();
   wants_out_ = takes_nothing_ = false;
+  told_to_leave_.reset();
   out_in_ = leader.session;  // Nobody is told so before it is out, and it does not join in this session.
   ask(RebuildFrom{leader.session, lagging.shared < log_->applied});
 }
@@ -114,6 +115,7 @@ void RoleMachine::leave(BootNs now, Leaves why) {
   if (role_ == Role::primary) return;
   wants_out_ = true;
   takes_nothing_ = takes_nothing_ || why == Leaves::gives_up;
+  if (!told_to_leave_ || why == Leaves::gives_up) told_to_leave_ = why;
   if (leader_session_ != SessionId()) say_leaving(now, peer(leader_));
 }
 
@@ -220,7 +222,6 @@ bool RoleMachine::waits_for_hellos(BootNs now) const {
 // was so at the time of the hello.
 bool RoleMachine::lets_a_longer_log_go_first(BootNs now) {
   if (released_ != Epoch() && released_ == view_.epoch) return false;  // I am the one who is to go first.
-  const auto end_of = [](const wal::EpochHistory& history, Lsn end) { return std::pair(history.at(end), end); };
   const bool early = waits_for_hellos(now);
   const bool known_early = early || deferring_since_.has_value();  // What was heard in time counts for all of the patience.
   bool unheard = false;
@@ -234,7 +235,7 @@ bool RoleMachine::lets_a_longer_log_go_first(BootNs now) {
     }
     const Hello& hello = *p->hello;
     longer = longer || ((p->coordinator_reached || known_early) && hello.copy == copy && !hello.needs_rebuild && !hello.unfit &&
-                        end_of(hello.history, hello.end) > end_of(log_->history, log_->end));
+                        hello.history.content(hello.end) > log_->history.content(log_->end));
   }
   if (!longer) {
     deferring_since_.reset();

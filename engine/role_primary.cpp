@@ -91,10 +91,9 @@ void RoleMachine::demote(BootNs now) {
 bool RoleMachine::gives_way_to(BootNs now, Peer& from) {
   const Hello& hello = *from.hello;
   const Lsn mine(epoch_start_.value - 1);
-  const auto end_of = [](const wal::EpochHistory& history, Lsn end) { return std::pair(history.at(end), end); };
   const bool fit = view_.has_in_sync(hello.copy) && view_.is_member(from.node) && !hello.needs_rebuild && !hello.unfit && !from.leaving;
   const bool of_mine = hello.history.at(hello.end) >= bound_.epoch;  // It followed me before.
-  const bool longer = fit && !of_mine && end_of(hello.history, hello.end) > end_of(log_->history, mine);
+  const bool longer = fit && !of_mine && hello.history.content(hello.end) > log_->history.content(mine);
   if (!longer || open_ || handing_over_ || lets_nobody_first_) return false;
   if (!from.goes_first_since) from.goes_first_since = now;
   if (now - *from.goes_first_since > milliseconds(start_.timing.hello_wait_ms)) return false;
@@ -360,7 +359,9 @@ bool RoleMachine::serves_somebody(BootNs now) const {
 bool RoleMachine::waits_for_a_removal() const {
   return std::any_of(view_.in_sync.begin(), view_.in_sync.end(), [&](const Copy& copy) {
     const Peer* p = copy.node == self().node ? nullptr : find_peer(copy.node);
-    return p && (p->leaving || is_stuck(p->progress));
+    // Who leaves goes on acknowledging for as long as it can.
+    const bool holds_up = p && p->leaving && (!p->matched || p->progress.standing > DurationNs{});
+    return holds_up || (p && is_stuck(p->progress));
   });
 }
 

@@ -51,6 +51,8 @@ TailRecord* Tail::find(Lsn lsn) {
 }
 
 void Tail::release(TailRecord* record) {
+  // Others may have waited for it alone: then nothing else will wake them.
+  if (record->admitted_bytes > 0) room_->notify_all();
   end_admission(*record);
   while (record->page_count > 0) --record->pages[--record->page_count]->pins;
   while (record->intent_count > 0) {

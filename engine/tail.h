@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/object_pool.h"
+#include "base/sync.h"
 #include "engine/pending.h"
 #include "wal/record.h"
 
@@ -60,7 +61,8 @@ struct TailRecord : wal::LogRecord {
 
 class Tail {
  public:
-  Tail(PendingIndex& pending, snapshot::Space& space) : pending_(&pending), space_(&space) {}
+  // room: told when what was admitted does not come.
+  Tail(PendingIndex& pending, snapshot::Space& space, WaitList& room) : pending_(&pending), space_(&space), room_(&room) {}
   ~Tail();
 
   struct Release {
@@ -92,6 +94,7 @@ class Tail {
 
   PendingIndex* pending_;
   snapshot::Space* space_;
+  WaitList* room_;
   ObjectPool<TailRecord> pool_;
   std::vector<TailRecord*> ring_ = std::vector<TailRecord*>(64);  // Power of two.
   std::size_t head_ = 0, size_ = 0;

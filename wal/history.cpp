@@ -26,6 +26,12 @@ Epoch EpochHistory::at(Lsn lsn) const {
   return found;
 }
 
+EpochHistory::Content EpochHistory::content(Lsn end) const {
+  for (std::size_t i = epochs_.size(); i-- > 0;)
+    if (epochs_[i].first == end) end = Lsn(end.value - 1);
+  return {at(end), end};
+}
+
 void EpochHistory::keep_newest(std::size_t count) {
   if (epochs_.size() > count) epochs_.erase(epochs_.begin(), epochs_.end() - static_cast<std::ptrdiff_t>(count));
 }

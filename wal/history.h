@@ -29,6 +29,14 @@ class EpochHistory {
   void cut(Lsn last_kept);
   // The epoch of the record at the LSN; zero when the LSN is zero or older than what is kept.
   Epoch at(Lsn lsn) const;
+  // What a log that ends there has, to be compared with another one. The starts of epochs at its end, with nothing behind them, do not
+  // count: who claims writes one before anybody follows.
+  struct Content {
+    Epoch epoch;
+    Lsn end;
+    friend auto operator<=>(const Content&, const Content&) = default;
+  };
+  Content content(Lsn end) const;
   Epoch last() const { return epochs_.empty() ? Epoch() : epochs_.back().epoch; }
   bool empty() const { return epochs_.empty(); }
   std::span<const EpochBegin> epochs() const { return epochs_; }

@@ -72,6 +72,23 @@ TEST_F(LongerLog, EndOfOneLogRotsWhileAllAreDown_WhoStillHasItLeads) {
   expect_all_well();
 }
 
+// Who lost its end claims while it is alone, and loses power again before its epoch is open. Then all come back at once.
+TEST_F(LongerLog, EndOfOneLogRots_ItClaimsAloneAndIsRestarted_WhoStillHasItLeads) {
+  lose_power_and_the_end();
+  cluster.start(rotten);
+  const Epoch before = cluster.truth().epoch;
+  ASSERT_TRUE(cluster.run_until([&] { return cluster.truth().epoch > before && cluster.truth().primary == rotten; }, milliseconds(5'000))) << story();
+  cluster.run_for(milliseconds(100));
+  ASSERT_FALSE(cluster.serving());
+  ASSERT_EQ(cluster.truth().in_sync.size(), 2u) << "another one in sync has everything";
+  cluster.die(rotten, Death::power_loss);
+  for (const auto& each : cluster.nodes()) cluster.start(each->id());
+  ASSERT_TRUE(cluster.run_until([&] { return cluster.serving().has_value(); }, milliseconds(10'000))) << story();
+  EXPECT_NE(*cluster.serving(), rotten);
+  rest();
+  expect_all_well();
+}
+
 // Writes had paused before, so that the superblock knows where the log ends: what is left leads nobody, however long it is alone.
 TEST_F(LongerLog, EndOfOneLogRotsAfterAPause_ItsCopyDoesNotLeadWithoutIt) {
   rest();

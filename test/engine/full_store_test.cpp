@@ -1,6 +1,7 @@
 // A file system without room, across restarts: what was acknowledged is applied, and nobody who waits for space stops others.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "test/engine/one_node.h"
@@ -109,6 +110,23 @@ TEST(FullStore, OverwriteWhileTheChunkGetsItsPlace_Succeeds) {
     ASSERT_TRUE(node.write(volume, last * kChunkBlocks, 1, 2)) << "overwrite " << i;
   }
   EXPECT_EQ(node.value_at(volume, last * kChunkBlocks), 2);
+}
+
+// Those that wait for room in the tail are told, too, when those before them are refused for lack of space.
+TEST(FullStore, ManyWritesAtOnceAreRefused_NobodyWaitsForEver) {
+  OneNode node(5);
+  Volume* volume = node.serve(512 * kMiB);
+  node.disk.set_capacity(24 * kMiB);
+  const std::uint64_t last = fill(node, volume, Last::single_blocks);
+  ASSERT_TRUE(node.run(node.group->checkpoint()));
+  std::uint64_t next = last + 1;
+  while (node.write(volume, next * kChunkBlocks, 1, 1)) ++next;
+  std::vector<std::optional<Result<void>>> done(60);
+  for (std::size_t i = 0; i < done.size(); ++i)
+    node.begin(volume->write(BlockRange{Lba((next + 100 + i * 4) * kChunkBlocks + 1), BlockCount(14)}, node.filled(14, 2)), &done[i]);
+  const auto answered = [&] { return std::count_if(done.begin(), done.end(), [](const auto& d) { return d.has_value(); }); };
+  node.run_until_within(60'000, [&] { return answered() == 60; });
+  EXPECT_EQ(answered(), 60) << "of 60 in a minute";
 }
 
 constexpr std::uint64_t kAdmitted = 100;  // Chunks that had their space when it was promised.

@@ -282,6 +282,47 @@ TEST(Follower, WhoIsNotFit_NeverClaims) {
   }
 }
 
+// As below, but I have claimed once since, and crashed before anybody followed: my log is no longer for a start of an epoch that was
+// never committed. (Had it been, who is in sync would have it.)
+TEST(Follower, AnInSyncCopyHasALongerLog_MineOnlyHasAnEpochsStart_ItGoesFirst) {
+  const Bound mine{Epoch(5), 7, true};
+  MachineBench bench(mine);
+  bench.append(4, 3);
+  bench.append(5);
+  const Register reg = MachineBench::register_of(5, kMe, 7);
+  bench.connect();
+  bench.receive(MachineBench::hello_of(copy_of(kOther), Bound{Epoch(4), 6, false}, 6, {{Epoch(4), Lsn(1)}}));
+  bench.promise();
+  bench.now = bench.now + milliseconds(Timing().hello_wait_ms - 50);
+  bench.read(1, reg);
+  bench.pass_ms(100);
+  bench.read(1, reg);
+  EXPECT_EQ(bench.asked<SwapRegister>(), nullptr) << "it claims before who has more";
+}
+
+// What one primary's match said is not held against the next one.
+TEST(Follower, OldPrimaryLacksWhatIsApplied_TheNextOneHasIt_StaysInSync) {
+  MachineBench bench(kFollowing);
+  bench.append(4, 5);
+  bench.log.applied = Lsn(5);
+  bench.read(1, MachineBench::register_of(4, kOther, 9, {kMe, kOther, kThird}));
+  bench.connect();
+  bench.receive(bench.beat_of(4, 9));
+  bench.receive(MatchAt{Epoch(4), Lsn(3), Lsn(3)});
+  bench.machine->disconnected(bench.now, kOther, kSession, RoleMachine::LinkEnd::closed);
+  bench.connect(kThird, kThirdSession);
+  bench.receive(bench.beat_of(5, 11), kThird, kThirdSession);
+  bench.machine->bound_done(bench.now, Bound{Epoch(5), 11, false});
+  bench.forget();
+  bench.receive(bench.beat_of(5, 11), kThird, kThirdSession);
+  bench.receive(MatchAt{Epoch(5), Lsn(5), Lsn(5)}, kThird, kThirdSession);
+  bench.machine->cut_done(bench.now, kThirdSession);
+  bench.pass_ms(50);
+  bench.receive(bench.beat_of(5, 11), kThird, kThirdSession);
+  EXPECT_NE(bench.sent<Ack>(kThird), nullptr);
+  EXPECT_EQ(bench.sent<Leaving>(kThird), nullptr) << "nothing is wrong with it, and nobody is asked to rebuild it";
+}
+
 // The end of my log may have rotted while I was down: who has more goes first, as long as it may just be about to.
 TEST(Follower, AnInSyncCopyHasALongerLog_ItGoesFirst) {
   MachineBench bench(kFollowing);

@@ -428,6 +428,18 @@ TEST(Primary, Opening_AnInSyncCopyIsHeardThatHasMore_ItGoesFirst) {
   EXPECT_EQ(bench.machine->role(), Role::follower);
 }
 
+// The same after one more restart of mine: the start of the epoch that never opened is no reason.
+TEST(Primary, OpeningAgain_AnInSyncCopyIsHeardThatHasMore_ItGoesFirst) {
+  MachineBench bench;
+  bench.append(4, 3);
+  bench.lead(5);
+  bench.lead(6);
+  hello_with_more(bench);
+  bench.promise();
+  EXPECT_EQ(bench.sent<MatchAt>(), nullptr) << "what it has, and was acknowledged, is cut";
+  EXPECT_NE(bench.sent<Release>(), nullptr);
+}
+
 TEST(Primary, Opening_WhoHasMoreCannotReachTheCoordinator_IsMatchedInTheEnd) {
   MachineBench bench;
   bench.append(4, 3);
@@ -507,6 +519,30 @@ TEST_P(CannotRemove, MemberThatLeavesOrIsStuck_PrimaryWithoutTheCoordinator_Rele
   }
   EXPECT_EQ(bench.machine->commit(), Lsn(1)) << "nothing is committed";
   EXPECT_EQ(bench.machine->role(), Role::follower) << "leads for ever, and commits nothing";
+}
+
+// Who leaves, and acknowledges all the same, is in nobody's way.
+TEST(CannotRemoveYet, MemberLeavesAndGoesOnAcknowledging_PrimaryServesOn) {
+  MachineBench bench;
+  bench.lead(5, {kMe, kOther, kThird});
+  bench.bring_up();
+  bench.bring_up(kThird, kThirdSession);
+  bench.machine->initiators_attached(1);
+  bench.receive(Leaving{Epoch(5)});
+  for (int i = 0; i < 400; ++i) {
+    bench.append(5, 1);
+    bench.pass_ms(50);
+    bench.machine->initiator_heard(bench.now);
+    bench.machine->register_unreadable(bench.now);
+    if (bench.asked<SwapRegister>()) bench.machine->swap_done(bench.now, RoleMachine::SwapResult::unknown, 0, Register{});
+    bench.forget();
+    bench.promise();
+    bench.promise(kThird, kThirdSession);
+    bench.receive(Ack{Epoch(5), bench.log.end});
+    bench.receive(Ack{Epoch(5), bench.log.end}, kThird, kThirdSession);
+    ASSERT_EQ(bench.machine->role(), Role::primary) << "gives way after " << i * 50 << " ms, though all that it logs is committed";
+  }
+  EXPECT_EQ(bench.machine->commit(), bench.log.end);
 }
 
 INSTANTIATE_TEST_SUITE_P(Leaves, CannotRemove, testing::Values(true));
