@@ -125,7 +125,8 @@ void UringDisk::Impl::aim(Slot& slot, io_uring_sqe* sqe) const {
 void UringDisk::Impl::start(Slot& slot) {
   DiskRequest& request = *slot.request;
   const bool is_block_device = file.kind == BackingKind::block_device;
-  if (request.op != DiskOp::grow && !in_range(request)) return finish(slot, EINVAL);
+  const bool may_be_beyond = request.op == DiskOp::grow || (request.op == DiskOp::allocate && !is_block_device);
+  if (!may_be_beyond && !in_range(request)) return finish(slot, EINVAL);
   switch (request.op) {
     case DiskOp::read:
     case DiskOp::write: {

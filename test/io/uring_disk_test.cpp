@@ -96,6 +96,25 @@ TEST_F(UringDiskTest, Allocate_OfAHole_TakesSpaceAndKeepsTheSize) {
   EXPECT_EQ(now.st_size, 1 << 20);
 }
 
+// A file's space comes before its length: that is how a store grows.
+TEST_F(UringDiskTest, AllocateBeyondTheEnd_ThenGrow_IsBackedBySpace) {
+  const std::uint64_t end = disk->size_bytes();
+  ASSERT_TRUE(run(disk->allocate(end, 1 << 20)));
+  EXPECT_EQ(disk->size_bytes(), end);
+  struct stat before = {};
+  ASSERT_EQ(::stat(path.c_str(), &before), 0);
+  EXPECT_EQ(std::uint64_t(before.st_size), end);
+  EXPECT_GE(before.st_blocks * 512, 1 << 20);
+  ASSERT_TRUE(run(disk->grow(end + (2 << 20))));
+  struct stat after = {};
+  ASSERT_EQ(::stat(path.c_str(), &after), 0);
+  EXPECT_EQ(std::uint64_t(after.st_size), end + (2 << 20));
+  EXPECT_GE(after.st_blocks, before.st_blocks);
+  Buffer in = reactor->buffers().try_acquire(4096);
+  ASSERT_TRUE(run(disk->read(end, in.bytes())));
+  EXPECT_EQ(std::count(in.data(), in.data() + 4096, std::byte{0}), 4096);
+}
+
 TEST_F(UringDiskTest, Grow_ThenWriteAtTheNewEnd_Works) {
   Buffer out = reactor->buffers().try_acquire(4096);
   fill(out.bytes(), 4);
