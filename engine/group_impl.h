@@ -84,6 +84,13 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   Task<Result<void>> log_and_commit(Tail::Handle record, std::uint64_t reign);
   // Waits until what was read may be answered: this copy leads, and holds the lease.
   Task<Result<void>> await_lease(std::uint64_t reign);
+  // How the group stands, as of an instant after the call; waits until that can be told. Errors: timed_out (nothing was confirmed
+  // within kViewHoldMs), closed, io_error.
+  Task<Result<GroupView>> confirmed_view();
+  // The same as far as this copy knows.
+  GroupView known_view() const;
+  // Copies in sync may lead next; the others are behind, or not members any more.
+  bool is_in_sync() const;
   // An initiator speaks, whatever becomes of it.
   void initiator_heard() const { if (replica_) replica_->initiator_heard(); }
 

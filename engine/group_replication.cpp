@@ -16,6 +16,7 @@ namespace holdfast::engine {
 namespace {
 
 constexpr std::int64_t kHandOverMs = 5'000;  // For everything that is under way to be committed.
+constexpr std::int64_t kViewHoldMs = 20'000;  // A host that asks gives up after 30 s; it is to try another path before.
 constexpr std::int64_t kLeaveMs = 1'000;      // For the primary to take this copy out of in_sync …
 constexpr std::int64_t kLeaveAgainMs = 10;    // … asked as often.
 
@@ -180,6 +181,29 @@ Task<Result<void>> GroupImpl::switchover(NodeId candidate) {
   if (obstacle(reign) != Errc{}) co_return fail(obstacle(reign));
   replica_->cancel_hand_over();
   co_return fail(Errc::timed_out, concat("node ", candidate.value, " did not confirm what is under way; this node goes on"));
+}
+
+Task<Result<GroupView>> GroupImpl::confirmed_view() {
+  const BootNs deadline = ports_.clock.now() + milliseconds(kViewHoldMs);
+  const std::uint64_t question = replica_->ask_view();
+  for (;;) {
+    if (failed_ || stopping_) co_return fail(obstacle());
+    if (replica_->knows_view()) co_return replica_->machine().own_view();
+    if (const GroupView* told = replica_->machine().view_told(question)) co_return *told;
+    if (ports_.clock.now() >= deadline) co_return fail(Errc::timed_out, "no primary confirmed how the group stands");
+    co_await progress_.wait();  // Each tick of the replica looks.
+  }
+}
+
+GroupView GroupImpl::known_view() const {
+  GroupView view = replica_->machine().own_view();
+  if (!replica_->is_open()) view.primary = replica_->machine().view().primary;
+  return view;
+}
+
+bool GroupImpl::is_in_sync() const {
+  const RoleMachine& machine = replica_->machine();
+  return machine.view_revision() == 0 || machine.view().find_in_sync(options_.node);
 }
 
 // Somebody else leads before this copy goes, when there is somebody; and nobody waits for it once it is gone.

@@ -225,6 +225,14 @@ void Replica::initiator_heard() {
   if (!solo_) machine_.initiator_heard(now());
 }
 
+std::uint64_t Replica::ask_view() {
+  const std::uint64_t question = machine_.ask_view();
+  if (!stopping_) perform();
+  return question;
+}
+
+bool Replica::knows_view() const { return machine_.knows_view(now()); }
+
 void Replica::cancel_hand_over() {
   machine_.cancel_hand_over();
   perform();

@@ -56,6 +56,9 @@ class Replica {
   void committed() { receiver_.wake(); }
   void store_failed();
   void initiator_heard();
+  // See RoleMachine::ask_view().
+  std::uint64_t ask_view();
+  bool knows_view() const;
   // What this copy says of itself in a hello has changed.
   void say_hello_again();
 

@@ -57,6 +57,7 @@ void RoleMachine::tick(BootNs now) {
     release_if_stuck(now);
     release_if_helpless(now);
     if (role_ == Role::primary) consider_joins(now);
+    tell_views(now);
   } else {
     send_signs_of_life(now);
     consider_claim(now);
@@ -94,6 +95,7 @@ void RoleMachine::disconnected(BootNs, NodeId node, SessionId session, LinkEnd h
   p.match_sent = p.matched = p.fit = false;
   p.goes_first_since.reset();
   p.acked = Lsn();
+  p.view_question = 0;
   p.was_reset = how == LinkEnd::reset;
   if (leader_session_ == session) {
     leader_session_ = SessionId();
@@ -138,7 +140,12 @@ void RoleMachine::received(BootNs now, NodeId node, SessionId session, const Mes
     if (role_ == Role::primary) judge_members(now);
   } else if (const auto* fenced = std::get_if<Fenced>(&message)) {
     if (role_ == Role::primary && fenced->bound > bound_.epoch) demote(now);
+  } else if (const auto* ask = std::get_if<AskView>(&message)) {
+    on_ask_view(now, from, *ask);
+  } else if (const auto* tell = std::get_if<TellView>(&message)) {
+    on_tell_view(from, *tell);
   }
+  tell_views(now);  // The lease may have come with it, or the last ack that the epoch needed to open.
 }
 
 void RoleMachine::read_register(BootNs now) {
@@ -229,9 +236,10 @@ void RoleMachine::retry_pending(BootNs now) {
   ask(SwapRegister{pending_->base_revision, pending_->value});  // The same content: whichever lands, it is this.
 }
 
-void RoleMachine::log_changed(BootNs) {
+void RoleMachine::log_changed(BootNs now) {
   if (role_ == Role::primary) update_commit();
   else if (matched_) send_ack();
+  tell_views(now);
 }
 
 void RoleMachine::bind(Bound target) {

@@ -85,6 +85,9 @@ class RoleMachine {
   void cannot_read_tail(BootNs now, NodeId node, SessionId session);
   // Primary: the member does not have what it should: all of it is to be compared, whatever its log says.
   void distrust(NodeId node);
+  // A question how the group stands, asked now: its number. view_told() has the answer as soon as one counts; a copy that leads
+  // looks at knows_view() itself.
+  std::uint64_t ask_view();
   void initiator_heard(BootNs now) { initiator_heard_ = now; }
   void initiators_attached(std::size_t count) { initiators_ = count; }
   // Planned, in two steps: from prepare on nothing is admitted and the set stays; once everything appended is committed the
@@ -92,6 +95,12 @@ class RoleMachine {
   bool prepare_hand_over(NodeId candidate);
   void cancel_hand_over() { handing_over_ = false; }
   bool hand_over(BootNs now, NodeId candidate);
+
+  // Is own_view() how the group stands at this instant? Only a primary that may serve and hands nothing over knows.
+  bool knows_view(BootNs now) const { return may_serve(now) && !handing_over_; }
+  GroupView own_view() const;
+  // The newest answer, when it was given after this question; else nothing.
+  const GroupView* view_told(std::uint64_t question) const;
 
   std::vector<Action> take_actions() { return std::exchange(actions_, {}); }
   // The same without giving memory away: `into` is emptied first. False when there is nothing to do.
@@ -170,6 +179,7 @@ class RoleMachine {
     BootNs promise_until{};          // Of `promise_of`.
     Uuid promise_of{};               // Incarnation.
     BootNs next_beat{};
+    std::uint64_t view_question = 0; // In this session, and not answered yet; zero: none.
     bool rebuild_asked = false;      // Its log and mine share nothing that I can ship on.
     std::optional<Lsn> lagging_at;   // To be told so in this session, once it is owed nothing: what they share.
     Uuid distrusted{};               // Of this incarnation all is to be compared, until it says itself that it knows.
@@ -223,6 +233,12 @@ class RoleMachine {
   void grant(BootNs now, Peer& leader, const Beat& beat);
   void send_signs_of_life(BootNs now);
   bool reaches_coordinator(BootNs now) const;
+
+  // role_view.cpp
+  void send_question(Peer& leader);
+  void on_ask_view(BootNs now, Peer& from, const AskView& ask);
+  void on_tell_view(const Peer& from, const TellView& tell);
+  void tell_views(BootNs now);
 
   // role_primary.cpp
   void become_primary(BootNs now);
@@ -290,6 +306,9 @@ class RoleMachine {
   Epoch released_;                    // Its primary has ceased.
   BootNs no_claim_before_{};          // I gave way: others first.
   std::optional<BootNs> deferring_since_;
+  std::uint64_t view_asked_ = 0;      // Questions so far …
+  std::uint64_t view_told_ = 0;       // … and the newest that is answered, …
+  GroupView told_view_;               // … so.
   bool lets_nobody_first_ = false;    // Somebody with a longer log was let first by me, or I was: once is enough.
 
   // Primary.
@@ -298,6 +317,7 @@ class RoleMachine {
   Lsn commit_;
   Lsn epoch_start_;                   // Zero until its record is appended.
   bool open_ = false;
+  bool views_owed_ = false;           // A view_question may wait.
   bool handing_over_ = false;         // The owner drains: nothing new, and no change of the set.
   BootNs leading_since_{};
   BootNs helpless_since_{};           // Neither lease nor coordinator.

@@ -23,6 +23,7 @@ void RoleMachine::follow(BootNs now, Peer& leader, const Beat& beat) {
     matched_ = cutting_ = false;
     acked_ = Lsn();
     lagging_.reset();
+    send_question(leader);
   }
   deferring_since_.reset();
   lets_nobody_first_ = false;

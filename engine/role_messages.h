@@ -69,7 +69,24 @@ struct Lagging { Epoch epoch; Lsn shared; };
 
 struct Leaving { Epoch epoch; };            // Follower: I stop in order. Take me out of in_sync rather than wait for silence.
 
-using Message = std::variant<Hello, Beat, MatchAt, Ack, Release, Fenced, Lagging, Leaving>;
+// Who leads and who is in sync, as hosts are told of it.
+struct GroupView {
+  struct Member {
+    NodeId node;
+    bool in_sync = false;
+    friend bool operator==(const Member&, const Member&) = default;
+  };
+  NodeId primary;
+  std::vector<Member> members;  // By node, the primary included.
+  friend bool operator==(const GroupView&, const GroupView&) = default;
+};
+
+// Follower: how do things stand now? Questions are numbered by who asks; one answer is for all up to its number, and is given only
+// while the primary holds its lease and hands nothing over.
+struct AskView { Epoch epoch; std::uint64_t claim = 0; std::uint64_t question = 0; };
+struct TellView { Epoch epoch; std::uint64_t claim = 0; std::uint64_t question = 0; GroupView view; };
+
+using Message = std::variant<Hello, Beat, MatchAt, Ack, Release, Fenced, Lagging, Leaving, AskView, TellView>;
 
 // ---- What the machine asks for. Each is done in order; those with an answer are answered by the event that is named.
 struct SendTo { NodeId node; SessionId session; Message message; };

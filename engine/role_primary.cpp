@@ -32,6 +32,7 @@ void RoleMachine::become_primary(BootNs now) {
     p.goes_first_since.reset();
     p.lagging_at.reset();
     p.acked = p.ever_acked = Lsn();
+    p.view_question = 0;
     p.promise_until = BootNs{};
     p.next_beat = now;
     p.leaving = false;  // What the last primary said of itself; it may be well again later.

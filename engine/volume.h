@@ -14,7 +14,8 @@
 
 namespace holdfast {
 
-// ALUA as the cluster stands (SPC-4 §5.15): one target port group per node.
+// ALUA as the cluster stands (SPC-4 §5.15): one target port group per node. Standby: in sync, and may lead next. Unavailable: behind,
+// or out of service.
 enum class PortGroupState : std::uint8_t { active_optimized, standby, unavailable };
 struct PortGroup {
   std::uint16_t id;                      // 1 … 65535; the node's number.
@@ -64,10 +65,12 @@ class Volume {
   virtual BufferPool& buffers() const = 0;
   virtual const VolumeIdentity& identity() const = 0;
   virtual BlockCount capacity() const = 0;
+  // As far as this node knows: good for naming the groups, not for saying who is active.
   virtual ClusterView cluster_view() const = 0;
   // False on a standby or a stopped store: answer 02/04/0B (standby) or 02/04/0C (unavailable) at once.
   virtual PortGroupState local_state() const = 0;
-  // A confirmed read of the cluster's state for RTPG; returns when it is confirmed (replication.md, alua.md §2).
+  // How the cluster stands at an instant after the call, for REPORT TARGET PORT GROUPS: waits while there is no primary, or while it
+  // hands over. Errors: timed_out (nothing was confirmed for 20 s), closed, io_error.
   virtual Task<Result<ClusterView>> confirmed_cluster_view() = 0;
 
   // Fills `into` (exactly range.count × 4096 bytes). Unmapped blocks read as zeros.

@@ -20,25 +20,38 @@ VolumeImpl::VolumeImpl(GroupImpl& group, snapshot::StoredVolume& stored)
   std::copy(std::begin(stored.entry.uuid), std::end(stored.entry.uuid), identity_.uuid.begin());
 }
 
-ClusterView VolumeImpl::cluster_view() const {
-  ClusterView view = group_->options().cluster_view;
-  if (view.groups.empty()) {
-    view.local_group = 1;
-    view.groups.push_back(PortGroup{1, PortGroupState::active_optimized, {}});
+// One port group a node, named by the node's number. The addresses are those that this node was told of.
+ClusterView VolumeImpl::port_groups(const GroupView& view) const {
+  ClusterView out;
+  out.local_group = static_cast<std::uint16_t>(group_->options().node.value);
+  for (const GroupView::Member& member : view.members) {
+    const auto id = static_cast<std::uint16_t>(member.node.value);
+    const PortGroupState behind = member.in_sync ? PortGroupState::standby : PortGroupState::unavailable;
+    PortGroup group{id, member.node == view.primary ? PortGroupState::active_optimized : behind, {}};
+    for (const PortGroup& known : group_->options().cluster_view.groups)
+      if (known.id == id) group.portals = known.portals;
+    out.groups.push_back(std::move(group));
   }
-  for (PortGroup& group : view.groups)
-    if (group.id == view.local_group) group.state = local_state();
-  return view;
+  return out;
 }
+
+ClusterView VolumeImpl::cluster_view() const { return port_groups(group_->known_view()); }
 
 PortGroupState VolumeImpl::local_state() const {
   group_->initiator_heard();  // The door asks before it refuses.
   if (closed_ || group_->has_failed()) return PortGroupState::unavailable;
   const Errc why = group_->obstacle();
-  return why == Errc{} ? PortGroupState::active_optimized : why == Errc::fenced ? PortGroupState::standby : PortGroupState::unavailable;
+  if (why == Errc{}) return PortGroupState::active_optimized;
+  return why == Errc::fenced && group_->is_in_sync() ? PortGroupState::standby : PortGroupState::unavailable;
 }
 
-Task<Result<ClusterView>> VolumeImpl::confirmed_cluster_view() { co_return cluster_view(); }
+Task<Result<ClusterView>> VolumeImpl::confirmed_cluster_view() {
+  if (closed_) co_return fail(Errc::closed);
+  auto view = co_await group_->confirmed_view();
+  if (!view) co_return fail(view.error());
+  if (closed_) co_return fail(Errc::closed);
+  co_return port_groups(*view);
+}
 
 Errc VolumeImpl::obstacle() const {
   group_->initiator_heard();

@@ -95,6 +95,7 @@ class VolumeImpl final : public Volume {
   };
 
   Errc obstacle() const;
+  ClusterView port_groups(const GroupView& view) const;
   Result<void> check(BlockRange range, std::size_t bytes) const;
   // A block that another copy gave: what it should be, and its bytes. Zeros, and not what it should be, when none could.
   struct Mended {

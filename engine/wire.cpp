@@ -121,6 +121,18 @@ FrameKind put_body(std::vector<std::byte>& out, const Leaving& leaving) {
   return FrameKind::leaving;
 }
 
+FrameKind put_body(std::vector<std::byte>& out, const AskView& ask) {
+  put(out, wal::AskViewBody{ask.epoch.value, ask.claim, ask.question});
+  return FrameKind::ask_view;
+}
+
+FrameKind put_body(std::vector<std::byte>& out, const TellView& tell) {
+  ENSURE(tell.view.members.size() <= wal::kViewMembersMax);
+  put(out, wal::TellViewBody{tell.epoch.value, tell.claim, tell.question, tell.view.primary.value, tell.view.members.size()});
+  for (const GroupView::Member& member : tell.view.members) put(out, wal::MemberOnWire{member.node.value, member.in_sync ? wal::kMemberInSync : 0});
+  return FrameKind::tell_view;
+}
+
 std::unexpected<Error> bad(std::string what) { return fail(Errc::protocol, "frame: " + std::move(what)); }
 
 // A history as a log can have it: epochs and LSNs grow, and none begins behind the end.
@@ -198,6 +210,32 @@ Result<Message> read_ack(Reader reader) {
   return Message(Ack{Epoch(body.epoch), Lsn(body.durable_lsn), body.free_chunks, (body.flags & wal::kAckFit) != 0});
 }
 
+Result<Message> read_ask_view(Reader reader) {
+  wal::AskViewBody body;
+  if (!reader.take(body) || !reader.at_end()) return bad("a message has another length");
+  if (body.question == 0) return bad("a question about the group has no number");
+  return Message(AskView{Epoch(body.epoch), body.claim, body.question});
+}
+
+Result<Message> read_tell_view(Reader reader) {
+  wal::TellViewBody body;
+  if (!reader.take(body)) return bad("a view is too short");
+  if (body.question == 0 || body.member_count > wal::kViewMembersMax) return bad("a view makes no sense");
+  TellView tell{Epoch(body.epoch), body.claim, body.question, {NodeId(body.primary), {}}};
+  std::uint64_t before = 0;
+  bool leads = false;
+  for (std::uint64_t i = 0; i < body.member_count; ++i) {
+    wal::MemberOnWire member;
+    if (!reader.take(member)) return bad("a view is cut off");
+    if (member.node <= before || (member.flags & ~wal::kMemberInSync) != 0) return bad("a view's members make no sense");
+    before = member.node;
+    leads = leads || member.node == body.primary;
+    tell.view.members.push_back({NodeId(member.node), (member.flags & wal::kMemberInSync) != 0});
+  }
+  if (!reader.at_end() || !leads) return bad("a view contradicts itself");
+  return Message(std::move(tell));
+}
+
 Result<FrameHeader> check_head(Bytes head) {
   auto header = peek_frame(head);
   if (!header) return header;
@@ -242,6 +280,8 @@ Result<Message> decode_message(Bytes head) {
     case FrameKind::fenced: return read_fixed<wal::EpochBody>(body, [](const auto& b) { return Fenced{Epoch(b.epoch)}; });
     case FrameKind::lagging: return read_fixed<wal::MatchBody>(body, [](const auto& b) { return Lagging{Epoch(b.epoch), Lsn(b.lsn)}; });
     case FrameKind::leaving: return read_fixed<wal::EpochBody>(body, [](const auto& b) { return Leaving{Epoch(b.epoch)}; });
+    case FrameKind::ask_view: return read_ask_view(body);
+    case FrameKind::tell_view: return read_tell_view(body);
     case FrameKind::append:
     case FrameKind::question:
     case FrameKind::answer: break;

@@ -1,6 +1,7 @@
 // What goes over a link between two nodes; the grammar is in docs/formats.md. Little-endian.
 //   frame  = FrameHeader body                      (and, for append, payload blocks behind it)
 //   body   = HelloBody EpochOnWire* | BeatBody | MatchBody | AckBody | EpochBody | AppendBody record* | question | answer
+//            | AskViewBody | TellViewBody MemberOnWire*
 //   question, answer = QuestionBody, AnswerBody of rebuild/exchange.h (an answer's payload blocks follow it)
 //   record = RecordOnWire checksum*                (one checksum a block; the payload blocks follow in the same order)
 #pragma once
@@ -14,9 +15,9 @@
 namespace holdfast::wal {
 
 inline constexpr std::uint32_t kFrameMagic = 0x31524648;  // "HFR1" read as bytes.
-inline constexpr std::uint16_t kFrameVersion = 4;
+inline constexpr std::uint16_t kFrameVersion = 5;
 
-enum class FrameKind : std::uint16_t { hello = 1, beat = 2, match = 3, ack = 4, release = 5, fenced = 6, append = 7, question = 8, answer = 9, lagging = 10, leaving = 11 };
+enum class FrameKind : std::uint16_t { hello = 1, beat = 2, match = 3, ack = 4, release = 5, fenced = 6, append = 7, question = 8, answer = 9, lagging = 10, leaving = 11, ask_view = 12, tell_view = 13 };
 
 struct FrameHeader {
   std::uint32_t magic;
@@ -86,6 +87,30 @@ struct EpochBody {               // Release: the epoch that was led. Fenced: the
   std::uint64_t epoch;
 };
 static_assert(sizeof(EpochBody) == 8);
+
+struct AskViewBody {
+  std::uint64_t epoch;
+  std::uint64_t claim;
+  std::uint64_t question;        // The sender's count, from 1 on.
+};
+static_assert(sizeof(AskViewBody) == 24);
+
+struct TellViewBody {
+  std::uint64_t epoch;
+  std::uint64_t claim;
+  std::uint64_t question;        // The newest that this answers, and all before it.
+  std::uint64_t primary;         // Node; the sender.
+  std::uint64_t member_count;    // MemberOnWire follow, by node, the primary among them; at most kViewMembersMax.
+};
+static_assert(sizeof(TellViewBody) == 40);
+
+struct MemberOnWire {
+  std::uint64_t node;
+  std::uint64_t flags;           // kMemberInSync; other bits are zero.
+};
+inline constexpr std::uint64_t kMemberInSync = 1;
+inline constexpr std::size_t kViewMembersMax = 16;
+static_assert(sizeof(MemberOnWire) == 16);
 
 struct AppendBody {
   std::uint64_t epoch;           // That the sender leads; the records' own may be older.

@@ -24,7 +24,9 @@ std::vector<Message> examples() {
   Hello in_need = MachineBench::hello_of(copy_of(kOther, 3), Bound{Epoch(4), 9, false}, 12, {{Epoch(1), Lsn(1)}});
   in_need.needs_rebuild = true;
   return {in_need, MachineBench::hello_of(copy_of(kOther, 3), Bound{Epoch(4), 9, false}, 12, {{Epoch(1), Lsn(1)}, {Epoch(4), Lsn(7)}}),
-          leading, promising, MatchAt{Epoch(4), Lsn(7), Lsn(9)}, Ack{Epoch(4), Lsn(8)}, Release{Epoch(4)}, Fenced{Epoch(5)}};
+          leading, promising, MatchAt{Epoch(4), Lsn(7), Lsn(9)}, Ack{Epoch(4), Lsn(8)}, Release{Epoch(4)}, Fenced{Epoch(5)},
+          Lagging{Epoch(4), Lsn(3)}, Leaving{Epoch(4)}, AskView{Epoch(4), 9, 3},
+          TellView{Epoch(4), 9, 3, {NodeId(2), {{NodeId(1), true}, {NodeId(2), true}, {NodeId(3), false}}}}};
 }
 
 std::vector<std::byte> frame_of(const Message& message) {
@@ -60,6 +62,18 @@ TEST(Wire, NewerProtocol_IsNamedAsSuch) {
   auto frame = frame_of(Ack{Epoch(1), Lsn(1)});
   frame[4] = std::byte{wal::kFrameVersion + 1};
   EXPECT_EQ(decode_message(frame).error().code, Errc::version_too_new);
+}
+
+TellView view_of(NodeId primary, std::vector<GroupView::Member> members) { return {Epoch(4), 9, 3, {primary, std::move(members)}}; }
+
+TEST(Wire, ViewThatNoPrimaryTells_IsRefused) {
+  const GroupView::Member first{NodeId(1), true}, second{NodeId(2), false};
+  EXPECT_TRUE(decode_message(frame_of(view_of(NodeId(1), {first, second}))).has_value());
+  EXPECT_FALSE(decode_message(frame_of(view_of(NodeId(1), {second, first}))).has_value());
+  EXPECT_FALSE(decode_message(frame_of(view_of(NodeId(1), {first, first}))).has_value());
+  EXPECT_FALSE(decode_message(frame_of(view_of(NodeId(3), {first, second}))).has_value());
+  EXPECT_FALSE(decode_message(frame_of(view_of(NodeId(3), {}))).has_value());
+  EXPECT_FALSE(decode_message(frame_of(AskView{Epoch(4), 9, 0})).has_value());
 }
 
 struct Records {
