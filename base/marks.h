@@ -70,6 +70,7 @@ namespace holdfast {
   M(role_removed_stuck, "a member whose disk answers nothing is dropped")                            \
   M(role_removed_several, "several members are dropped at once")                                      \
   M(role_joined, "a member joins")                                                                    \
+  M(role_asked_initiators, "a primary that hears no other copy asks its initiators for a word")      \
   M(role_view_waits, "a question how the group stands waits at its primary")                         \
   M(role_handed_over, "a primary hands over")                                                         \
   M(role_released, "a follower is released from its promise")                                         \

@@ -99,6 +99,8 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   void commit_to(Lsn lsn);
   void begin_serving();
   void end_serving();
+  // Does any initiator still reach this node?
+  void ask_initiators();
   void role_changed() { if (!progress_.empty()) progress_.notify_all(); }
   Task<Result<void>> bind(Bound bound, std::uint64_t seq);
   // Durably drops what follows the LSN. Nothing is on its way into the log.
@@ -199,6 +201,7 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
 
   void page_unreadable();
   Task<void> look_after_pages();
+  Task<void> tell_of_new_primary();
   Task<bool> hand_over_to_anybody();
   Task<void> leave_and_give_up_maps();
   Task<void> give_up_maps();
@@ -288,6 +291,7 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   bool compared_as_lost_ = false;        // … and maps_lost_ then.
   bool rebuilding_ = false;
   rebuild::Progress rebuild_progress_;
+  bool telling_of_primary_ = false;
   bool fitting_ = false;                 // It has, and that is being written.
   std::uint64_t checkpoint_lsn_ = 0;
   std::uint64_t checksum_errors_ = 0;

@@ -26,7 +26,7 @@ void GroupImpl::begin_serving() {
   ++reign_;
   log_service_.role_changed();
   progress_.notify_all();
-  for (auto& volume : volumes_) volume->tell(VolumeEvent::alua_changed);
+  for (auto& volume : volumes_) volume->tell(VolumeEvent::begins_to_serve);
 }
 
 // What was not committed may be yet, by the next primary; whoever waits for it here is not told.
@@ -36,7 +36,19 @@ void GroupImpl::end_serving() {
   for (std::uint64_t lsn = commit_lsn_ + 1; TailRecord* record = tail_.find(Lsn(lsn)); ++lsn) settle(*record, Errc::fenced);
   log_service_.role_changed();
   progress_.notify_all();
-  for (auto& volume : volumes_) volume->tell(VolumeEvent::stopped_serving);
+  for (auto& volume : volumes_) volume->tell(VolumeEvent::ceases_to_serve);
+}
+
+void GroupImpl::ask_initiators() {
+  for (auto& volume : volumes_) volume->tell(VolumeEvent::ask_initiators);
+}
+
+// Hosts keep what they were told of the groups: who has not asked since is told to, once the change is over.
+Task<void> GroupImpl::tell_of_new_primary() {
+  auto view = co_await confirmed_view();
+  telling_of_primary_ = false;
+  if (!view || view->primary == options_.node) co_return;
+  for (auto& volume : volumes_) volume->tell(VolumeEvent::alua_changed);
 }
 
 Task<Result<void>> GroupImpl::bind(Bound bound, std::uint64_t seq) {
@@ -49,6 +61,7 @@ Task<Result<void>> GroupImpl::bind(Bound bound, std::uint64_t seq) {
     next.seq_seen = std::max(next.seq_seen, seq);
     std::memcpy(next.coordinator, coordinator.data(), coordinator.size());
   });
+  if (done && !bound.as_primary && initiators() > 0 && !std::exchange(telling_of_primary_, true)) scope_.spawn(tell_of_new_primary());
   co_return done;
 }
 

@@ -93,6 +93,7 @@ void Replica::carry_out(Action& action) {
   if (auto* swap = std::get_if<SwapRegister>(&action)) return ask_coordinator(swap_register(std::move(*swap)));
   if (std::get_if<Open>(&action)) return group_->begin_serving();
   if (std::get_if<Cease>(&action)) return group_->end_serving();
+  if (std::get_if<AskInitiators>(&action)) return group_->ask_initiators();
   jobs_.push_back(std::move(action));
   jobs_ready_.notify_all();
 }

@@ -53,6 +53,7 @@ void RoleMachine::tick(BootNs now) {
   if (role_ == Role::primary) {
     send_beats(now);
     watch_progress(now);
+    consider_initiators(now);
     judge_members(now);
     release_if_stuck(now);
     release_if_helpless(now);

@@ -258,6 +258,8 @@ class RoleMachine {
   void release_if_stuck(BootNs now);
   enum class Stays : bool { no, yes };  // In the in-sync set of who comes next.
   bool release_to_somebody(BootNs now, Stays stays);
+  BootNs others_heard() const;
+  void consider_initiators(BootNs now);
   bool serves_somebody(BootNs now) const;
   void release_if_helpless(BootNs now);
   bool waits_for_a_removal() const;
@@ -325,6 +327,7 @@ class RoleMachine {
   BootNs progress_looked_at_{};
   BootNs initiator_heard_{};
   std::size_t initiators_ = 0;
+  BootNs next_initiator_question_{};
 };
 
 }  // namespace holdfast::engine

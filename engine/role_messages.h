@@ -102,6 +102,8 @@ struct Cease {};                                                    // Drop all 
 // Follower: fetch what differs from the primary. whole: what was applied here is not of the primary's history.
 struct RebuildFrom { SessionId session; bool whole; };
 
-using Action = std::variant<SendTo, ReadRegister, SwapRegister, BindTo, CutTo, BeginEpoch, CommitTo, Open, Cease, RebuildFrom>;
+struct AskInitiators {};                                            // initiator_heard, for each that answers
+
+using Action = std::variant<SendTo, ReadRegister, SwapRegister, BindTo, CutTo, BeginEpoch, CommitTo, Open, Cease, RebuildFrom, AskInitiators>;
 
 }  // namespace holdfast::engine

@@ -349,11 +349,27 @@ void RoleMachine::judge_members(BootNs now) {
 // Has an initiator been heard since the others fell silent? What cuts one off from all of them may cut off the hosts, too.
 bool RoleMachine::serves_somebody(BootNs now) const {
   if (initiators_ == 0) return true;
-  BootNs others = leading_since_;
-  for (const Copy& copy : view_.in_sync)
-    if (const Peer* p = find_peer(copy.node)) others = std::max(others, p->heard);
   const DurationNs timeout = milliseconds(start_.timing.replica_timeout_ms);
-  return now - initiator_heard_ < timeout && initiator_heard_ - others > DurationNs{timeout.value / 2};
+  return now - initiator_heard_ < timeout && initiator_heard_ - others_heard() > DurationNs{timeout.value / 2};
+}
+
+BootNs RoleMachine::others_heard() const {
+  BootNs heard = leading_since_;
+  for (const Copy& copy : view_.in_sync)
+    if (const Peer* p = find_peer(copy.node)) heard = std::max(heard, p->heard);
+  return heard;
+}
+
+// A host whose commands all wait, for the lease say, has nothing to say of its own accord: it is asked, in time to answer before
+// serves_somebody() counts. Whoever answered need not be asked again.
+void RoleMachine::consider_initiators(BootNs now) {
+  if (initiators_ == 0 || view_.in_sync.size() < 2 || now < next_initiator_question_) return;
+  const DurationNs timeout = milliseconds(start_.timing.replica_timeout_ms);
+  const DurationNs half{timeout.value / 2};
+  if (now - others_heard() <= half || initiator_heard_ - others_heard() > half) return;
+  next_initiator_question_ = now + DurationNs{timeout.value / 8};
+  mark(Mark::role_asked_initiators);
+  ask(AskInitiators{});
 }
 
 // Nothing is committed as long as a member of O is stuck, or wants out and takes nothing; it may well go on promising.

@@ -35,9 +35,12 @@ struct VolumeIdentity {
 // What changed, for unit attentions.
 enum class VolumeEvent : std::uint8_t {
   capacity_changed,    // 2A/09
-  alua_changed,        // 2A/06
+  alua_changed,        // Another node serves now, and this one knows it for certain: 2A/06.
+  begins_to_serve,     // This node serves from now on: 2A/06, and what initiators sent before may be old (scsi/target.h).
+  ceases_to_serve,     // The role has gone. What is under way fails as fenced; sessions stay.
   data_replaced,       // A rollback: 3F/0E … the door decides.
-  stopped_serving,     // The role was lost: drop all sessions (ghost writes).
+  stopped_serving,     // The store is out of service, or the group stops: drop all sessions.
+  ask_initiators,      // The other nodes are silent: does any initiator still reach this one? See Volume::initiator_heard().
   deleted,
 };
 class VolumeObserver {
@@ -72,6 +75,9 @@ class Volume {
   // How the cluster stands at an instant after the call, for REPORT TARGET PORT GROUPS: waits while there is no primary, or while it
   // hands over. Errors: timed_out (nothing was confirmed for 20 s), closed, io_error.
   virtual Task<Result<ClusterView>> confirmed_cluster_view() = 0;
+
+  // An initiator has said something, be it no command.
+  virtual void initiator_heard() {}
 
   // Fills `into` (exactly range.count × 4096 bytes). Unmapped blocks read as zeros.
   // Errors: out_of_range, corrupt (MEDIUM ERROR 03/11/00), fenced, closed, io_error.

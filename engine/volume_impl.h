@@ -32,6 +32,7 @@ class VolumeImpl final : public Volume {
   ClusterView cluster_view() const override;
   PortGroupState local_state() const override;
   Task<Result<ClusterView>> confirmed_cluster_view() override;
+  void initiator_heard() override { group_->initiator_heard(); }
   Task<Result<void>> read(BlockRange range, Buffer into) override;
   Task<Result<void>> write(BlockRange range, Buffer from) override;
   Task<Result<void>> unmap(BlockRange range) override;

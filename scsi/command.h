@@ -95,12 +95,16 @@ struct Command {
 struct Plan {
   bool execute = true;                    // False: command.status/sense are set already, send them and no data.
   std::uint32_t data_out_bytes = 0;       // Solicit exactly this much (≤ expected_bytes, ≤ kTransferBytesMax); more is discarded.
+  bool changes = false;                   // It has an effect that lasts: a copy of it that comes late does harm.
 };
 
-// Why a volume serves no longer.
-enum class ServiceEnd : std::uint8_t {
-  stopped,  // Its role was lost, or its store failed. Whoever logs in again is told so, command by command.
+// What becomes of the volume's service on this node, as far as the transport has to do something about it.
+enum class ServiceChange : std::uint8_t {
+  begins,          // What initiators sent before may be old: writes wait until each session has proved that its initiator is there.
+  ceases,          // The role has gone. Sessions stay; what does not end by itself at once is cut off with its session.
+  stopped,         // The store is out of service. Whoever logs in again is told so, command by command.
   deleted,
+  ask_initiators,  // Ping them all; each answer goes to initiator_heard().
 };
 
 // The device server of one target: LUN 0 and the well-known REPORT LUNS behaviour for the other LUNs.
@@ -124,9 +128,9 @@ class DeviceServer {
   virtual void commands_cleared(Nexus* victim) = 0;
   // Told by the command set when a PREEMPT AND ABORT must abort a nexus's tasks; the transport registers it.
   virtual void on_abort_tasks(std::function<void(Nexus* victim)> hook) = 0;
-  // Told when the volume serves no longer. The transport drops all sessions: a host that does not hear of it might repeat,
-  // much later and on this node, writes that it has long since done again on another (ghost writes).
-  virtual void on_service_end(std::function<void(ServiceEnd end)> hook) = 0;
+  virtual void on_service_change(std::function<void(ServiceChange change)> hook) = 0;
+  // An initiator has said something that is no command.
+  virtual void initiator_heard() = 0;
 };
 
 }  // namespace holdfast::scsi

@@ -1,5 +1,7 @@
 #include "scsi/connection.h"
 
+#include <algorithm>
+
 #include "scsi/target.h"
 
 namespace holdfast::scsi {
@@ -66,6 +68,8 @@ Task<void> Connection::keep_alive() {
     const bool moved = (!transmitter_.writing() && !paused) || transmitter_.batches() != batches;
     batches = transmitter_.batches();
     if (!paused && data_out_overdue()) co_return close();
+    unproven_for_ = unproven_ ? DurationNs{unproven_for_.value + options.nop_interval.value} : DurationNs{};
+    if (unproven_for_.value - options.nop_interval.value >= options.nop_timeout.value) co_return close();
     stalled = moved ? DurationNs{} : DurationNs{stalled.value + options.nop_interval.value};
     if (stalled >= options.send_timeout) co_return close();
     // While we do not read we hear nothing, which is no fault of the initiator.
@@ -94,14 +98,37 @@ bool Connection::data_out_overdue() {
   return overdue;
 }
 
-void Connection::ping() {
+// Its transfer tag, or kNoTag.
+std::uint32_t Connection::ping() {
   SinglePdu* pdu = take_single(0);
-  if (!pdu) return;  // There are answers waiting to be sent: the write's own time-out judges.
+  if (!pdu) return kNoTag;  // There are answers waiting to be sent: the write's own time-out judges.
+  const std::uint32_t ttt = next_ping_ttt_;
   pdu->header = response_header(Opcode::nop_in, 0x80, kNoTag);
-  pdu->header.set32(20, next_ping_ttt_);
+  pdu->header.set32(20, ttt);
   next_ping_ttt_ = next_ping_ttt_ == kNoTag - 1 ? 1 : next_ping_ttt_ + 1;
   pdu->takes_stat_sn = false;
+  ++pings_out_;
   send(pdu);
+  return ttt;
+}
+
+void Connection::ask_for_proof() {
+  if (closing_ || logging_out_) return;
+  unproven_ = true;
+  unproven_for_ = {};
+  proof_ttt_ = ping();
+}
+
+void Connection::role_ended(std::uint64_t role_mark) {
+  constexpr std::byte kMaintenanceIn{0xa3};
+  unproven_ = false;
+  for (const auto& task : tasks_)
+    if (task->state == State::executing && task->command.cdb[0] != kMaintenanceIn) task->role_mark = role_mark;
+  start_waiting();  // What waited is told where it stands.
+}
+
+bool Connection::executes(std::uint64_t role_mark) const {
+  return std::ranges::any_of(tasks_, [&](const auto& task) { return task->state == State::executing && task->role_mark == role_mark; });
 }
 
 SinglePdu* Connection::take_single(std::size_t keep_free) {
@@ -123,6 +150,7 @@ void Connection::single_laid_out(SinglePdu& pdu) {
   pdu.payload = {};
   pdu.in_use = false;
   ++singles_free_;
+  if (unproven_ && proof_ttt_ == kNoTag && !closing_) proof_ttt_ = ping();
 }
 
 }  // namespace holdfast::scsi

@@ -66,6 +66,18 @@ class Connection final : private SendOwner {
   // A task aborted with this or an earlier sequence is still at the volume.
   bool aborting(std::uint64_t sequence) const;
 
+  // The volume begins to serve here. What this initiator sent before, and what has been lying in buffers since, may be old: it may have
+  // been sent and answered elsewhere meanwhile. Writes wait until the answer to a ping shows that the initiator is still there, and
+  // so that it has not given up what came before the answer.
+  void ask_for_proof();
+  // The role has gone: nothing needs proof, and what executes now is marked, reports of port groups excepted.
+  void role_ended(std::uint64_t role_mark);
+  bool executes(std::uint64_t role_mark) const;
+  // Asks for a sign of life, unless several such questions are unanswered.
+  void ping_now() {
+    if (!closing_ && !logging_out_ && pings_out_ < kPingsOutMax) ping();
+  }
+
   Nexus* nexus() const { return nexus_; }
   const LoginIdentity& identity() const { return identity_; }
   std::string peer_address() const { return stream_->peer_address(); }
@@ -91,7 +103,7 @@ class Connection final : private SendOwner {
   void reject(const Header& header, RejectReason reason);
   SinglePdu* take_single(std::size_t keep_free = kSinglePdusReserved);
   void send(SinglePdu* pdu) { transmitter_.queue(*pdu); }
-  void ping();
+  std::uint32_t ping();
   bool data_out_overdue();
   Task<void> keep_alive();
 
@@ -148,7 +160,12 @@ class Connection final : private SendOwner {
 
   std::uint32_t exp_cmd_sn_;
   std::uint32_t max_cmd_sn_;
+  static constexpr unsigned kPingsOutMax = 3;
   std::uint32_t next_ping_ttt_ = 1;
+  unsigned pings_out_ = 0;           // Since an answer came.
+  bool unproven_ = false;            // See ask_for_proof().
+  std::uint32_t proof_ttt_ = kNoTag; // The ping that asks for it; kNoTag: there was no room for it yet.
+  DurationNs unproven_for_{};        // Counted by keep_alive().
 
   // The PDU that is being received.
   IscsiTask* rx_task_ = nullptr;     // Its task; null when it has none, or the task ended meanwhile.

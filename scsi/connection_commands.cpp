@@ -105,6 +105,7 @@ void Connection::plan(IscsiTask& task, const Header& header) {
 
   const Plan plan = target_->server_->plan(command);
   task.execute = plan.execute;
+  task.changes = plan.changes;
   if (plan.execute && command.wants_write) {
     ENSURE(plan.data_out_bytes <= kTransferBytesMax);
     task.planned = std::min(plan.data_out_bytes, command.expected_bytes);
@@ -278,6 +279,7 @@ void Connection::end_data_out(IscsiTask& task, const Header& header, bool data_i
 
 // Ordered tasks (SAM-5 §8.6): they wait for all before them, and all after them wait for them; head of queue passes.
 bool Connection::may_start(const IscsiTask& task) const {
+  if (unproven_ && task.changes) return false;
   if (task.command.wants_read && resident_read_bytes_ > kResidentBytesMax) return false;
   if (ordered_count_ == 0 || task.command.attribute == TaskAttribute::head_of_queue) return true;
   const bool ordered = task.command.attribute == TaskAttribute::ordered;

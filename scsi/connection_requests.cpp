@@ -24,7 +24,15 @@ Connection::Flow Connection::on_nop_out(const Header& header, bool data_intact) 
     reject(header, RejectReason::data_digest_error);
     return Flow::go_on;
   }
-  if (header.itt() == kNoTag) return Flow::go_on;  // The answer to our ping.
+  target_->server_->initiator_heard();
+  if (header.itt() == kNoTag) {  // The answer to a ping of ours.
+    pings_out_ = 0;
+    if (unproven_ && header.ttt() == proof_ttt_ && proof_ttt_ != kNoTag) {
+      unproven_ = false;
+      start_waiting();
+    }
+    return Flow::go_on;
+  }
   SinglePdu* pdu = take_single(0);
   if (!pdu) return Flow::close;
   pdu->header = response_header(Opcode::nop_in, 0x80, header.itt());

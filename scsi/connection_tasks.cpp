@@ -83,8 +83,8 @@ void Connection::end_task(IscsiTask& task) {
   const bool aborted = task.command.aborted;
 
   task.state = State::unused;
-  task.execute = task.unsolicited_open = task.data_failed = false;
-  task.abort_sequence = task.resident_write_bytes = task.resident_read_bytes = 0;
+  task.execute = task.unsolicited_open = task.data_failed = task.changes = false;
+  task.role_mark = task.abort_sequence = task.resident_write_bytes = task.resident_read_bytes = 0;
   task.planned = task.received = task.burst_received = task.solicited = 0;
   task.data_sn = task.r2t_sn = task.r2t_count = task.read_bytes_bidi = 0;
   task.sent = task.data_in_sn = 0;

@@ -143,9 +143,8 @@ constexpr std::size_t kConfirmationsMax = 64;
 
 }  // namespace
 
-// Held until the cluster's state is confirmed; an unconfirmed answer would send the host the wrong way, so there the
-// connection ends instead (alua.md §2).
-Task<void> Server::run_report_target_port_groups(Command* command) {
+// Waits until the cluster's state is confirmed, or for `report_hold_ms`. Nothing: it was not, or the command was aborted.
+Task<std::optional<ClusterView>> Server::confirmed_view(Command* command) {
   constexpr std::int64_t kLookMs = 100;  // How often an abort, or room for another confirmation, is noticed.
   auto shared = std::make_shared<Confirmation>(volume_.clock());
   const BootNs deadline = volume_.clock().now() + milliseconds(options_.report_hold_ms);
@@ -157,17 +156,33 @@ Task<void> Server::run_report_target_port_groups(Command* command) {
     }
     co_await shared->timer.after(milliseconds(kLookMs));
   }
+  if (command->aborted || !shared->view || !shared->view->has_value()) co_return std::nullopt;
+  co_return **shared->view;
+}
+
+// An unconfirmed answer would send the host the wrong way: the connection ends instead.
+Task<void> Server::run_report_target_port_groups(Command* command) {
+  const auto view = co_await confirmed_view(command);
   if (command->aborted) co_return;
-  if (!shared->view || !shared->view->has_value()) {
+  if (!view) {
     command->close_connection = true;
     co_return;
   }
   const std::byte* cdb = command->cdb.data();
   const unsigned format = cdb_byte(cdb, 1) >> 5;
   if (format > 1) co_return finish(*command, invalid_cdb(1, 7));
-  std::vector<std::byte> data = report_target_port_groups(
-      **shared->view, format == 1 ? ReportFormat::extended : ReportFormat::length_only);
+  std::vector<std::byte> data = report_target_port_groups(*view, format == 1 ? ReportFormat::extended : ReportFormat::length_only);
+  // The attention would only make the host ask what it is told here; it would meet the next write, and cost it some milliseconds.
+  command->nexus->attentions.withdraw(Asc::asymmetric_access_changed);
   co_await reply(command, std::move(data), load_be<std::uint32_t>(cdb + 6));
+}
+
+// Held while a take-over is pending; then it is so already, or it fails.
+Task<void> Server::run_set_target_port_groups(Command* command) {
+  const auto view = co_await confirmed_view(command);
+  if (command->aborted) co_return;
+  if (!view) co_return finish(*command, check(SenseKey::hardware_error, Asc::set_target_port_groups_failed));
+  finish(*command, set_target_port_groups(*view, command->data_out.bytes().first(command->data_out_bytes)));
 }
 
 Task<void> Server::run_receive_copy_results(Command* command) {
@@ -235,10 +250,7 @@ Task<void> Server::run_control(Command* command, Op op) {
       break;
     }
     case Op::report_target_port_groups: co_await run_report_target_port_groups(command); break;
-    case Op::set_target_port_groups:
-      finish(*command, set_target_port_groups(volume_.cluster_view(),
-                                              command->data_out.bytes().first(command->data_out_bytes)));
-      break;
+    case Op::set_target_port_groups: co_await run_set_target_port_groups(command); break;
     case Op::receive_copy_results: co_await run_receive_copy_results(command); break;
     case Op::read_defect_10:
     case Op::read_defect_12: {  // The lists are empty: defects are the backing device's affair.

@@ -43,12 +43,14 @@ struct IscsiTask : SendItem, ListNode<IscsiTask, ArrivalTag> {
   State state = State::unused;
   bool immediate = false;
   bool execute = false;            // The plan says so.
+  bool changes = false;            // The same: it waits while its initiator has to prove that it is there.
   bool unsolicited_open = false;   // The final unsolicited data-out has not come yet.
   bool data_failed = false;        // Sense is set; answered once nothing more can come.
   bool budgeted = false;           // Holds bytes of the connection's data-out budget.
   std::uint16_t slot = 0;          // Index in the pool: fixed.
   std::uint32_t itt = 0;
   std::uint32_t cmd_sn = 0;
+  std::uint64_t role_mark = 0;       // Executing when the role went for the so-many-th time; zero: never.
   std::uint64_t abort_sequence = 0;  // Valid when command.aborted; see Target.
   std::uint64_t resident_write_bytes = 0;  // Its part of the connection's accounts of memory.
   std::uint64_t resident_read_bytes = 0;

@@ -1,6 +1,7 @@
 // One initiator port on one target port (an I_T nexus): its pending unit attentions and what it may do.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -21,6 +22,11 @@ class UnitAttentions {
       if (queue_[i] == asc) return;
     ENSURE(count_ < queue_.size());
     queue_[count_++] = asc;
+  }
+  // What it points to has been told.
+  void withdraw(Asc asc) {
+    const auto end = std::remove(queue_.begin(), queue_.begin() + static_cast<std::ptrdiff_t>(count_), asc);
+    count_ = static_cast<std::size_t>(end - queue_.begin());
   }
   bool empty() const { return count_ == 0; }
   std::size_t size() const { return count_; }

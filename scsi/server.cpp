@@ -15,6 +15,13 @@ bool exempt_from_attentions(Op op) {
   return op == Op::inquiry || op == Op::report_luns || op == Op::request_sense || op == Op::report_target_port_groups;
 }
 
+bool writes_medium(Op op);
+
+// What must not happen long after it was sent.
+bool lasts(Op op) {
+  return writes_medium(op) || op == Op::pr_out || op == Op::reserve || op == Op::release || op == Op::mode_select;
+}
+
 bool writes_medium(Op op) {
   switch (op) {
     case Op::write:
@@ -80,16 +87,22 @@ void Server::commands_cleared(Nexus* victim) { victim->attentions.establish(Asc:
 void Server::volume_event(VolumeEvent event) {
   switch (event) {
     case VolumeEvent::capacity_changed: establish_for_all(Asc::capacity_changed); break;
-    case VolumeEvent::alua_changed:
-      if (reservation_turn_.available() > 0) load_reservations();  // What other nodes stored meanwhile.
-      establish_for_all(Asc::asymmetric_access_changed);
+    case VolumeEvent::alua_changed: groups_changed(); break;
+    case VolumeEvent::begins_to_serve:
+      tell_transport(ServiceChange::begins);
+      groups_changed();
       break;
+    case VolumeEvent::ceases_to_serve: tell_transport(ServiceChange::ceases); break;
     case VolumeEvent::data_replaced: establish_for_all(Asc::medium_may_have_changed); break;
-    case VolumeEvent::stopped_serving:
-    case VolumeEvent::deleted:
-      if (service_end_) service_end_(event == VolumeEvent::deleted ? ServiceEnd::deleted : ServiceEnd::stopped);
-      break;
+    case VolumeEvent::stopped_serving: tell_transport(ServiceChange::stopped); break;
+    case VolumeEvent::ask_initiators: tell_transport(ServiceChange::ask_initiators); break;
+    case VolumeEvent::deleted: tell_transport(ServiceChange::deleted); break;
   }
+}
+
+void Server::groups_changed() {
+  if (reservation_turn_.available() > 0) load_reservations();  // What other nodes stored meanwhile.
+  establish_for_all(Asc::asymmetric_access_changed);
 }
 
 LogicalUnit Server::unit_of(const Command& command) const {
@@ -129,7 +142,9 @@ Verdict Server::check_state(Needs needs) const {
     case PortGroupState::active_optimized: return go_on();
     case PortGroupState::standby:
       return needs == Needs::standby ? go_on() : check(SenseKey::not_ready, Asc::not_ready_standby);
-    case PortGroupState::unavailable: return check(SenseKey::not_ready, Asc::not_ready_unavailable);
+    // A host that attaches while this copy is being rebuilt needs the unit's size here, too, for a path that it can use later.
+    case PortGroupState::unavailable:
+      return needs == Needs::standby ? go_on() : check(SenseKey::not_ready, Asc::not_ready_unavailable);
   }
   return go_on();
 }
@@ -179,7 +194,9 @@ Plan Server::plan(Command& command) {
     return Plan{};
   }
   if (Verdict v = check_usage(*found.entry, command.cdb.data()); !v.ok()) return refuse(command, v);
-  return plan_command(command, *found.entry);
+  Plan plan = plan_command(command, *found.entry);
+  plan.changes = lasts(found.entry->op);
+  return plan;
 }
 
 Task<void> Server::execute(Command& command) {

@@ -34,7 +34,8 @@ class Server final : public DeviceServer, private VolumeObserver {
   void target_reset(Nexus* by, bool cold) override;
   void commands_cleared(Nexus* victim) override;
   void on_abort_tasks(std::function<void(Nexus* victim)> hook) override { abort_tasks_ = std::move(hook); }
-  void on_service_end(std::function<void(ServiceEnd end)> hook) override { service_end_ = std::move(hook); }
+  void on_service_change(std::function<void(ServiceChange change)> hook) override { service_change_ = std::move(hook); }
+  void initiator_heard() override { volume_.initiator_heard(); }
 
  private:
   // Lists a command with its nexus while it executes: PREEMPT AND ABORT waits for those of its victims.
@@ -55,6 +56,10 @@ class Server final : public DeviceServer, private VolumeObserver {
   bool report_attention(Command& command, const OpcodeEntry* entry);
   SenseFormat sense_format() const;
   void finish(Command& command, const Verdict& verdict) const;
+  void tell_transport(ServiceChange change) const {
+    if (service_change_) service_change_(change);
+  }
+  void groups_changed();
   void establish_for_all(Asc attention, const Nexus* except = nullptr);
   void reset(Asc attention);
   Plan refuse(Command& command, const Verdict& verdict) const;
@@ -93,7 +98,9 @@ class Server final : public DeviceServer, private VolumeObserver {
   void run_mode_select(Command* command);
   Task<void> run_log_sense(Command* command);
   Task<void> run_report_opcodes(Command* command);
+  Task<std::optional<ClusterView>> confirmed_view(Command* command);
   Task<void> run_report_target_port_groups(Command* command);
+  Task<void> run_set_target_port_groups(Command* command);
   Task<void> run_receive_copy_results(Command* command);
   Task<void> run_extended_copy(Command* command);
   Task<Verdict> copy_segment(Command* command, BlockRange from, Lba to);
@@ -121,7 +128,7 @@ class Server final : public DeviceServer, private VolumeObserver {
   WaitList execution_ended_;               // Notified when a command ends.
   std::uint64_t executions_ = 0;           // Started so far.
   std::function<void(Nexus*)> abort_tasks_;
-  std::function<void(ServiceEnd)> service_end_;
+  std::function<void(ServiceChange)> service_change_;
 
   Scope background_;                       // Confirmations that outlast the command that asked for them.
 };

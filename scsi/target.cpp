@@ -25,14 +25,12 @@ Target::Target(TargetOptions options, std::unique_ptr<DeviceServer> server, cons
       abort_progress_(executor), session_ended_(executor), scope_(executor) {
   if (!data_out_budget_) data_out_budget_ = std::make_shared<DataOutBudget>(executor, buffers);
   server_->on_abort_tasks([this](Nexus* victim) { abort_nexus(victim); });
-  server_->on_service_end([this](ServiceEnd end) {
-    drop_all_sessions(end == ServiceEnd::deleted ? DropReason::deleted : DropReason::demoted);
-  });
+  server_->on_service_change([this](ServiceChange change) { service_changes(change); });
 }
 
 Target::~Target() {
   server_->on_abort_tasks([](Nexus*) {});
-  server_->on_service_end([](ServiceEnd) {});
+  server_->on_service_change([](ServiceChange) {});
 }
 
 std::vector<Target::SessionInfo> Target::sessions() const {
@@ -150,6 +148,37 @@ void Target::drop_all_sessions(DropReason reason) {
     session.dropped = true;
     if (session.connection) session.connection->announce_and_close(AsyncEvent::session_dropped);
   }
+}
+
+// Sessions outlive the role: a host that is told by its commands that this node is on standby now goes on over another path within
+// milliseconds; one that loses its connection needs a hundred.
+void Target::service_changes(ServiceChange change) {
+  switch (change) {
+    case ServiceChange::begins:
+      for (Session& session : sessions_)
+        if (session.connection) session.connection->ask_for_proof();
+      break;
+    case ServiceChange::ceases:
+      ++role_marks_;
+      for (Session& session : sessions_)
+        if (session.connection) session.connection->role_ended(role_marks_);
+      if (!sessions_.empty() && !stopping_) scope_.spawn(drop_what_stays_behind(role_marks_));
+      break;
+    case ServiceChange::ask_initiators:
+      for (Session& session : sessions_)
+        if (session.connection) session.connection->ping_now();
+      break;
+    case ServiceChange::stopped: drop_all_sessions(DropReason::out_of_service); break;
+    case ServiceChange::deleted: drop_all_sessions(DropReason::deleted); break;
+  }
+}
+
+// What was under way fails at once, unless it waits for a disk that does not answer: then its host must not wait with it.
+Task<void> Target::drop_what_stays_behind(std::uint64_t role_mark) {
+  Timer timer(*clock_);
+  co_await timer.after(options_.role_end_patience);
+  for (Session& session : sessions_)
+    if (session.connection && session.connection->executes(role_mark)) session.connection->announce_and_close(AsyncEvent::session_dropped);
 }
 
 void Target::drop_others(const Connection* but) {

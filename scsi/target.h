@@ -24,12 +24,13 @@ struct TargetOptions {
   std::uint16_t portal_group = 1;         // This node's; also the relative target port id.
   std::size_t sessions_max = 64;
   DurationNs login_timeout = milliseconds(15'000);
+  DurationNs role_end_patience = milliseconds(50);  // For what is under way when the role goes.
   ConnectionOptions connection;
   // Of the payload memory, shared by all targets that use it; null: this one has it for itself.
   std::shared_ptr<DataOutBudget> data_out_budget;
 };
 
-enum class DropReason : std::uint8_t { demoted, deleted, stopping, reset };
+enum class DropReason : std::uint8_t { out_of_service, deleted, stopping, reset };
 
 // A login on its way from the accepting thread.
 struct LoginHandoff {
@@ -100,6 +101,8 @@ class Target {
   void abort_everywhere(Connection& by, std::uint64_t sequence, Tell tell);
   void abort_nexus(Nexus* victim);
   void drop_others(const Connection* but);
+  void service_changes(ServiceChange change);
+  Task<void> drop_what_stays_behind(std::uint64_t role_mark);
 
   TargetOptions options_;
   std::unique_ptr<DeviceServer> server_;
@@ -111,6 +114,7 @@ class Target {
   Random* random_;
   Counters counters_;
   std::uint64_t abort_sequence_ = 0;
+  std::uint64_t role_marks_ = 0;  // How often the role went.
   std::uint64_t login_number_ = 0;
   std::uint16_t last_tsih_ = 0;
   bool stopping_ = false;

@@ -20,7 +20,7 @@ void Door::drop_all(Errc why) {
 }
 
 void Door::volume_event(VolumeEvent event) {
-  if (event != VolumeEvent::stopped_serving) return;
+  if (event != VolumeEvent::stopped_serving && event != VolumeEvent::ceases_to_serve) return;
   ++times_dropped_;
   drop_all(Errc::fenced);
 }

@@ -247,7 +247,7 @@ TEST_F(Session, DeadInitiator_IsClosed) {
 TEST_F(Session, DropAll_TellsEveryInitiatorAndTakesNewOnes) {
   auto& first = connect_and_login();
   auto& second = connect_and_login();
-  target->drop_all_sessions(scsi::DropReason::demoted);
+  target->drop_all_sessions(scsi::DropReason::out_of_service);
   executor.run();
   for (Initiator* initiator : {&first, &second}) {
     const Pdu message = initiator->take();
@@ -259,7 +259,7 @@ TEST_F(Session, DropAll_TellsEveryInitiatorAndTakesNewOnes) {
   EXPECT_EQ(target->session_count(), 1U);
 }
 
-// The volume's role is lost or its store has failed, with a write under way.
+// The volume's store has failed, with a write under way.
 //   1. Every session ends, and the write with it: nobody may repeat it here later (ghost writes).
 //   2. Whoever comes back is let in once and stays; what the volume cannot do it answers command by command.
 TEST_F(Session, VolumeStopsServing_DropsAllSessionsOnceAndTakesNewOnes) {
@@ -267,7 +267,7 @@ TEST_F(Session, VolumeStopsServing_DropsAllSessionsOnceAndTakesNewOnes) {
   auto& second = connect_and_login();
   disk->hold(true);
   first.send(first.write(1, 0, 1), std::string(512, 'x'));
-  disk->end_service(scsi::ServiceEnd::stopped);
+  disk->change_service(scsi::ServiceChange::stopped);
   executor.run();
   for (Initiator* initiator : {&first, &second}) {
     EXPECT_EQ(initiator->take().opcode(), Opcode::async_message);
@@ -284,7 +284,7 @@ TEST_F(Session, VolumeStopsServing_DropsAllSessionsOnceAndTakesNewOnes) {
 
 TEST_F(Session, VolumeDeleted_DropsAllSessionsAndRefusesNewOnes) {
   auto& initiator = connect_and_login();
-  disk->end_service(scsi::ServiceEnd::deleted);
+  disk->change_service(scsi::ServiceChange::deleted);
   executor.run();
   EXPECT_TRUE(initiator.closed());
   EXPECT_EQ(Initiator::login_status(connect().login()), 0x0301);
@@ -294,7 +294,7 @@ TEST_F(Session, DropAll_WhenALogInIsBeingAnswered_DropsItToo) {
   auto& initiator = connect();
   initiator.wire->allow_writes(false);
   initiator.send(initiator.login_header(Initiator::kOperationalToFull), text_of(initiator.identity()));
-  target->drop_all_sessions(scsi::DropReason::demoted);
+  target->drop_all_sessions(scsi::DropReason::out_of_service);
   initiator.wire->allow_writes(true);
   executor.run();
   EXPECT_TRUE(initiator.closed());

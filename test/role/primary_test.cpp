@@ -548,5 +548,27 @@ TEST(CannotRemoveYet, MemberLeavesAndGoesOnAcknowledging_PrimaryServesOn) {
 INSTANTIATE_TEST_SUITE_P(Leaves, CannotRemove, testing::Values(true));
 INSTANTIATE_TEST_SUITE_P(IsStuck, CannotRemove, testing::Values(false));
 
+// Cut off from the other copies, but not from its hosts; all commands of these wait for the lease, so they say nothing of their own accord.
+//   1. In time before it would give way, the primary asks them for a word.
+//   2. With an answer it takes the silent ones out; without, it does not.
+TEST(Primary, CutOffFromTheOthers_AsksItsInitiators_AndTheirAnswerCounts) {
+  for (const bool answers : {true, false}) {
+    MachineBench bench;
+    bench.lead(5);
+    bench.bring_up();
+    bench.machine->initiators_attached(1);
+    bench.machine->initiator_heard(bench.now);
+    bench.pass_ms(300);
+    EXPECT_EQ(bench.asked<AskInitiators>(), nullptr);
+    bench.pass_ms(100);
+    ASSERT_NE(bench.asked<AskInitiators>(), nullptr);
+    if (answers) bench.machine->initiator_heard(bench.now);
+    bench.forget();
+    bench.pass_ms(400);
+    EXPECT_EQ(bench.asked<SwapRegister>() != nullptr, answers);
+    EXPECT_EQ(bench.asked<AskInitiators>() == nullptr, answers);
+  }
+}
+
 }  // namespace
 }  // namespace holdfast::role_test

@@ -110,23 +110,28 @@ TEST(Standby, EachCommand_AnswersOrFailsAtOnce) {
   EXPECT_EQ(load_be<std::uint16_t>(&sense[12]), 0x040bu);
 }
 
-TEST(Standby, Unavailable_AnswersHardlyAnything) {
+TEST(Standby, Unavailable_TouchesNoBlockButTellsItsSize) {
   ScsiBench bench;
   bench.volume.set_view(two_nodes(PortGroupState::unavailable, PortGroupState::active_optimized));
   EXPECT_EQ(bench.send(bench.a, tur())->asc(), 0x040cu);
-  EXPECT_EQ(bench.send(bench.a, cdb10(0x25, 0, 0), {}, 8)->asc(), 0x040cu);
+  EXPECT_EQ(bench.send(bench.a, cdb10(0x28, 0, 1), {}, 4096)->asc(), 0x040cu);
+  EXPECT_EQ(bench.send(bench.a, cdb10(0x25, 0, 0), {}, 8)->status(), Status::good);
   EXPECT_EQ(bench.send(bench.a, rtpg(), {}, 256)->status(), Status::good);
 }
 
 TEST(Standby, VolumeThatServesNoLonger_IsToldToTheTransport) {
   ScsiBench bench;
-  std::vector<scsi::ServiceEnd> ends;
-  bench.device->on_service_end([&](scsi::ServiceEnd end) { ends.push_back(end); });
+  std::vector<scsi::ServiceChange> ends;
+  bench.device->on_service_change([&](scsi::ServiceChange end) { ends.push_back(end); });
   bench.volume.announce(VolumeEvent::alua_changed);
   EXPECT_TRUE(ends.empty());
   bench.volume.announce(VolumeEvent::stopped_serving);
   bench.volume.announce(VolumeEvent::deleted);
-  EXPECT_EQ(ends, (std::vector{scsi::ServiceEnd::stopped, scsi::ServiceEnd::deleted}));
+  bench.volume.announce(VolumeEvent::ceases_to_serve);
+  bench.volume.announce(VolumeEvent::begins_to_serve);
+  bench.volume.announce(VolumeEvent::ask_initiators);
+  using enum scsi::ServiceChange;
+  EXPECT_EQ(ends, (std::vector{stopped, deleted, ceases, begins, ask_initiators}));
 }
 
 TEST(PortGroups, Confirmed_AreReportedInBothFormats) {
@@ -224,6 +229,28 @@ TEST(PortGroups, SetExplicitly_OnlyWhenSwitchedOnAndOnlyToWhatIs) {
   EXPECT_EQ(set(0, 2)->asc(), 0x670au);
   EXPECT_EQ(set(0, 3)->asc(), 0x2600u);
   EXPECT_EQ(bench.send(bench.a, octets({0x12, 0, 0, 0, 96, 0}), {}, 96)->data()[5], std::byte{0x38});
+}
+
+// After the switch hosts are to ask anew; who has been told already is left alone, for the attention would meet its next write.
+TEST(PortGroups, Reported_WithdrawTheAttentionThatAsksForThem) {
+  ScsiBench bench;
+  bench.volume.announce(VolumeEvent::begins_to_serve);
+  bench.send(bench.a, rtpg(), {}, 256);
+  EXPECT_EQ(bench.send(bench.a, tur())->status(), Status::good);
+  EXPECT_EQ(bench.send(bench.b, tur())->asc(), 0x2a06u);
+}
+
+TEST(PortGroups, SetWhileATakeOverIsPending_IsHeld) {
+  scsi::DeviceOptions options;
+  options.alua = scsi::AluaMode::implicit_and_explicit;
+  ScsiBench bench(options);
+  bench.volume.hold(Operation::confirm);
+  auto x = bench.start(bench.a, octets({0xa4, 0x0a, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0}), octets({0, 0, 0, 0, 0, 0, 0, 1}));
+  EXPECT_FALSE(x->finished);
+  bench.volume.release();
+  bench.turn();
+  EXPECT_TRUE(x->finished);
+  EXPECT_EQ(x->status(), Status::good);
 }
 
 }  // namespace

@@ -40,6 +40,7 @@ class FakeDeviceServer final : public scsi::DeviceServer {
     } else if (opcode == 0x2a) {
       command.transfer_bytes = bytes;
       plan.data_out_bytes = static_cast<std::uint32_t>(std::min<std::uint64_t>(bytes, command.expected_bytes));
+      plan.changes = true;
     } else if (opcode != 0x00 && opcode != 0x28) {
       refuse(command, 0x20);
       plan.execute = false;
@@ -51,6 +52,12 @@ class FakeDeviceServer final : public scsi::DeviceServer {
     ++waiting_;
     while (held_) co_await gate_.wait();
     --waiting_;
+    if (standby) {
+      refuse(command, 0x04);
+      command.sense.bytes[2] = std::byte{2};
+      command.sense.bytes[13] = std::byte{0x0b};
+      co_return;
+    }
     order.push_back(std::to_integer<unsigned>(command.cdb[0]) << 16 | first(command));
     const unsigned opcode = std::to_integer<unsigned>(command.cdb[0]);
     if (opcode == 0x2a && !(give_up_aborted && command.aborted)) write(command);
@@ -82,7 +89,8 @@ class FakeDeviceServer final : public scsi::DeviceServer {
   void target_reset(scsi::Nexus*, bool cold) override { events.push_back(cold ? "cold reset" : "warm reset"); }
   void commands_cleared(scsi::Nexus*) override { events.push_back("commands cleared"); }
   void on_abort_tasks(std::function<void(scsi::Nexus*)> hook) override { abort_nexus = std::move(hook); }
-  void on_service_end(std::function<void(scsi::ServiceEnd)> hook) override { end_service = std::move(hook); }
+  void on_service_change(std::function<void(scsi::ServiceChange)> hook) override { change_service = std::move(hook); }
+  void initiator_heard() override { ++heard; }
 
   std::string& disk() { return disk_; }
 
@@ -90,10 +98,12 @@ class FakeDeviceServer final : public scsi::DeviceServer {
   std::vector<unsigned> order;                     // opcode << 16 | first block, as they took effect.
   std::vector<std::unique_ptr<scsi::Nexus>> nexuses;
   std::function<void(scsi::Nexus*)> abort_nexus;
-  std::function<void(scsi::ServiceEnd)> end_service;
+  std::function<void(scsi::ServiceChange)> change_service;
+  unsigned heard = 0;                              // Words of initiators that were no commands.
   unsigned planned = 0;
   bool give_up_aborted = true;                     // As the real one does where it still can.
   bool close_connections = false;
+  bool standby = false;                            // Commands fail as such.
 
  private:
   static std::uint32_t first(const scsi::Command& c) { return load_be<std::uint32_t>(&c.cdb[2]); }
