@@ -54,12 +54,9 @@ enum class Bug : std::uint8_t {
   cut_not_durable,                     // A cut of the log is not written.
   elided_copy_fit,                     // A copy that was sent superseded blocks may lead before it has what follows.
   reservation_not_replicated,          // A follower does not keep reservations.
-  // What hosts are told of the group.
-  view_told_unconfirmed,               // A primary tells how the group stands without its lease, and while it hands over.
-  old_view_counts,                     // A follower takes an answer that was given before the question.
 };
 
-inline constexpr std::array<std::string_view, 45> kBugNames{
+inline constexpr std::array<std::string_view, 43> kBugNames{
     "log_write_not_durable",
     "checkpoint_superblock_before_pages",
     "batch_checksum_ignored",
@@ -102,9 +99,7 @@ inline constexpr std::array<std::string_view, 45> kBugNames{
     "rebuilt_copy_fit_at_once",
     "cut_not_durable",
     "elided_copy_fit",
-    "reservation_not_replicated",
-    "view_told_unconfirmed",
-    "old_view_counts"};
+    "reservation_not_replicated"};
 inline constexpr std::size_t kStoreBugs = 9;      // The first ones: what one node's crash harness must find.
 inline constexpr std::size_t kProtocolBugs = 28;  // Those that follow: what machines alone must find. The rest: whole clusters.
 

@@ -100,7 +100,7 @@ class RoleMachine {
   bool knows_view(BootNs now) const { return may_serve(now) && !handing_over_; }
   GroupView own_view() const;
   // The newest answer, when it was given after this question; else nothing.
-  const GroupView* view_told(std::uint64_t question) const;
+  const GroupView* view_told(std::uint64_t question) const { return question <= view_told_ ? &told_view_ : nullptr; }
 
   std::vector<Action> take_actions() { return std::exchange(actions_, {}); }
   // The same without giving memory away: `into` is emptied first. False when there is nothing to do.

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "base/marks.h"
-#include "base/planted.h"
 #include "engine/role.h"
 
 namespace holdfast::engine {
@@ -39,8 +38,7 @@ void RoleMachine::on_ask_view(BootNs now, Peer& from, const AskView& ask) {
 }
 
 void RoleMachine::tell_views(BootNs now) {
-  if (!views_owed_ || role_ != Role::primary) return;
-  if (!knows_view(now) && !planted(Bug::view_told_unconfirmed)) return;
+  if (!views_owed_ || !knows_view(now)) return;
   views_owed_ = false;
   for (Peer& p : peers_)
     if (p.view_question != 0) send(p, TellView{bound_.epoch, bound_.claim, std::exchange(p.view_question, 0), own_view()});
@@ -52,11 +50,6 @@ void RoleMachine::on_tell_view(const Peer& from, const TellView& tell) {
   if (tell.question <= view_told_ || tell.question > view_asked_) return;
   view_told_ = tell.question;
   told_view_ = tell.view;
-}
-
-const GroupView* RoleMachine::view_told(std::uint64_t question) const {
-  const bool counts = question <= view_told_ || (planted(Bug::old_view_counts) && view_told_ > 0);
-  return counts ? &told_view_ : nullptr;
 }
 
 }  // namespace holdfast::engine
