@@ -54,9 +54,12 @@ enum class Bug : std::uint8_t {
   cut_not_durable,                     // A cut of the log is not written.
   elided_copy_fit,                     // A copy that was sent superseded blocks may lead before it has what follows.
   reservation_not_replicated,          // A follower does not keep reservations.
+  // What hosts are told.
+  view_without_lease,                  // A primary without its lease confirms that it leads.
+  view_of_older_question,              // An answer counts for questions that came after it.
 };
 
-inline constexpr std::array<std::string_view, 43> kBugNames{
+inline constexpr std::array<std::string_view, 45> kBugNames{
     "log_write_not_durable",
     "checkpoint_superblock_before_pages",
     "batch_checksum_ignored",
@@ -99,7 +102,9 @@ inline constexpr std::array<std::string_view, 43> kBugNames{
     "rebuilt_copy_fit_at_once",
     "cut_not_durable",
     "elided_copy_fit",
-    "reservation_not_replicated"};
+    "reservation_not_replicated",
+    "view_without_lease",
+    "view_of_older_question"};
 inline constexpr std::size_t kStoreBugs = 9;      // The first ones: what one node's crash harness must find.
 inline constexpr std::size_t kProtocolBugs = 28;  // Those that follow: what machines alone must find. The rest: whole clusters.
 

@@ -9,6 +9,7 @@
 #include <optional>
 #include <vector>
 
+#include "base/planted.h"
 #include "base/random.h"
 #include "engine/role_messages.h"
 #include "engine/timing.h"
@@ -97,10 +98,14 @@ class RoleMachine {
   bool hand_over(BootNs now, NodeId candidate);
 
   // Is own_view() how the group stands at this instant? Only a primary that may serve and hands nothing over knows.
-  bool knows_view(BootNs now) const { return may_serve(now) && !handing_over_; }
+  bool knows_view(BootNs now) const {
+    return (may_serve(now) || (planted(Bug::view_without_lease) && role_ == Role::primary)) && !handing_over_;
+  }
   GroupView own_view() const;
   // The newest answer, when it was given after this question; else nothing.
-  const GroupView* view_told(std::uint64_t question) const { return question <= view_told_ ? &told_view_ : nullptr; }
+  const GroupView* view_told(std::uint64_t question) const {
+    return question <= view_told_ || (planted(Bug::view_of_older_question) && view_told_ > 0) ? &told_view_ : nullptr;
+  }
 
   std::vector<Action> take_actions() { return std::exchange(actions_, {}); }
   // The same without giving memory away: `into` is emptied first. False when there is nothing to do.

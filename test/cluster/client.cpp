@@ -26,7 +26,9 @@ Task<void> Clients::run(Clients* self, std::uint32_t number) {
       ExchangePtr finished = co_await self->operate(&client, exchange);
     }
     (void)co_await pause.after(self->draw_up_to(self->options_.think_max));
-    if (self->counters_.done == done_before) (void)co_await pause.after(self->options_.retry_delay);
+    const bool failed = self->counters_.done == done_before;
+    if (self->options_.asks && (failed || self->world_->random().one_in(16))) co_await self->ask(&client);
+    if (failed) (void)co_await pause.after(self->options_.retry_delay);
   }
   --self->running_;
 }
@@ -133,6 +135,19 @@ Task<ExchangePtr> Clients::operate(Client* client, ExchangePtr exchange) {
   network_->answered(*exchange, history_->ops()[id]);
   choose_path(*client, *exchange);
   co_return exchange;
+}
+
+Task<void> Clients::ask(Client* client) {
+  auto inquiry = std::make_shared<Inquiry>();
+  inquiry->volume_name = volume_name(0);
+  Timer timer(host_.clock());
+  inquiry->waiter = &timer;
+  network_->send(client->path, inquiry);
+  (void)co_await timer.after(options_.patience_max);
+  inquiry->waiter = nullptr;
+  if (!inquiry->named) co_return;
+  ++counters_.views;
+  client->path = *inquiry->named;
 }
 
 void Clients::note(const Exchange& exchange) {

@@ -26,6 +26,7 @@ struct ClientOptions {
   std::uint32_t write = 50, read = 30, unmap = 4, write_same = 3, compare_and_write = 8;
   std::uint32_t or_write = 0;              // Into a chunk of its own behind the volume's blocks; half as many read it.
   std::uint32_t reserve = 0;               // Half as many read the reservations.
+  bool asks = false;                       // Before it uses another path it asks there who is active; and now and then besides.
 
   // With the chunk that is ORed into.
   BlockCount capacity() const { return BlockCount(volume_blocks + (or_write > 0 ? kChunkBlocks : 0)); }
@@ -35,6 +36,7 @@ struct ClientOptions {
 class ClientNetwork {
  public:
   virtual void send(NodeId to, const ExchangePtr& exchange) = 0;
+  virtual void send(NodeId to, const InquiryPtr& inquiry) = 0;
   virtual std::size_t node_count() const = 0;
   virtual void answered(const Exchange& exchange, const ClientOp& op) = 0;
 
@@ -43,7 +45,7 @@ class ClientNetwork {
 };
 
 struct ClientCounters {
-  std::uint64_t operations = 0, done = 0, refused = 0, unknown = 0, timed_out = 0, no_space = 0, miscompares = 0, path_changes = 0;
+  std::uint64_t operations = 0, done = 0, refused = 0, unknown = 0, timed_out = 0, no_space = 0, miscompares = 0, path_changes = 0, views = 0;
 };
 
 class Clients {
@@ -81,6 +83,7 @@ class Clients {
   Task<void> read_volume(Client* client, std::uint32_t volume);
   BlockRange draw_range();
   BlockRange draw_map_page();
+  Task<void> ask(Client* client);
   void note(const Exchange& exchange);
   void choose_path(Client& client, const Exchange& exchange);
   DurationNs draw_up_to(DurationNs most) {

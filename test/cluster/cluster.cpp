@@ -18,7 +18,7 @@ constexpr DurationNs kSoon = milliseconds(400);  // An operation of a healthy cl
 
 Cluster::Cluster(Plan plan)
     : plan_(std::move(plan)), world_(plan_.seed), wires_(world_), network_(world_, plan_.network), coordinator_(world_, plan_.coordinator),
-      invariants_(nodes_, [this](std::string what) { violation(std::move(what)); }), clients_(world_, *this, history_, plan_.clients) {
+      invariants_(world_, nodes_, [this](std::string what) { violation(std::move(what)); }), clients_(world_, *this, history_, plan_.clients) {
   for (unsigned i = 1; i <= plan_.nodes; ++i) {
     const ClusterNode::World around{world_, network_, coordinator_, *this};
     nodes_.push_back(std::make_unique<ClusterNode>(around, NodeId(i)));
@@ -317,6 +317,40 @@ void Cluster::answer(NodeId from, const ExchangePtr& exchange) {
     if (node(from).data_port_cut || !exchange->waiter) return;
     exchange->answered = true;
     exchange->waiter->cancel();
+  });
+}
+
+void Cluster::send(NodeId to, const InquiryPtr& inquiry) {
+  ClusterNode& n = node(to);
+  if (n.data_port_cut) return;
+  world_.after(hop(), wires_, [this, &n, inquiry] {
+    if (n.data_port_cut || !powered_[n.id().value - 1]) return;
+    if (!n.is_open()) return answer(n.id(), inquiry);
+    inquiry->arrived = now();
+    world_.after(DurationNs{}, n.host(), [&n, inquiry] {
+      if (n.is_open()) n.door().accept(inquiry);
+    });
+  });
+}
+
+void Cluster::answer(NodeId from, const InquiryPtr& inquiry) {
+  world_.after(hop(), wires_, [this, from, inquiry] {
+    if (!node(from).data_port_cut && inquiry->waiter) inquiry->waiter->cancel();
+    else inquiry->named.reset();
+  });
+}
+
+void Cluster::told_view(NodeId by, const Inquiry& inquiry) { invariants_.told_view(by, *inquiry.named, inquiry.arrived); }
+
+// There and back; what is on the way survives neither the port nor the process.
+void Cluster::ask_initiators(NodeId id) {
+  ClusterNode& n = node(id);
+  if (n.data_port_cut || clients_.stopped()) return;
+  world_.after(DurationNs{hop().value + hop().value}, wires_, [this, &n, life = n.lives()] {
+    if (n.data_port_cut) return;
+    world_.after(DurationNs{}, n.host(), [&n, life] {
+      if (n.is_open() && n.lives() == life) n.door().initiator_heard();
+    });
   });
 }
 

@@ -131,6 +131,10 @@ class Cluster final : private DoorOwner, private ClientNetwork {
   void answer(NodeId node, const ExchangePtr& exchange) override;
   void acknowledged(NodeId node, const Exchange& exchange) override;
   void send(NodeId to, const ExchangePtr& exchange) override;
+  void send(NodeId to, const InquiryPtr& inquiry) override;
+  void answer(NodeId node, const InquiryPtr& inquiry) override;
+  void told_view(NodeId node, const Inquiry& inquiry) override;
+  void ask_initiators(NodeId node) override;
   std::size_t node_count() const override { return nodes_.size(); }
   void answered(const Exchange& exchange, const ClientOp& op) override;
 

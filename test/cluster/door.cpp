@@ -3,12 +3,33 @@
 #include <algorithm>
 
 #include "test/crash/content.h"
+#include "test/sim/text.h"
 
 namespace holdfast::cluster {
 
 void Door::accept(ExchangePtr exchange) {
   open_.push_back(exchange);
   process_->scope().spawn(serve(this, std::move(exchange)));
+}
+
+void Door::accept(InquiryPtr inquiry) { process_->scope().spawn(look(this, std::move(inquiry))); }
+
+Task<void> Door::look(Door* self, InquiryPtr inquiry) {
+  Volume* volume = self->process_->group()->find(inquiry->volume_name);
+  if (!volume) co_return self->owner_->answer(self->node_, inquiry);
+  self->observe(*volume);
+  auto view = co_await volume->confirmed_cluster_view();
+  if (view) {
+    for (const PortGroup& group : view->groups)
+      if (group.state == PortGroupState::active_optimized) inquiry->named = NodeId(group.id);
+    if (inquiry->named) self->owner_->told_view(self->node_, *inquiry);
+    else self->owner_->violation(sim::format("node {} confirms that nobody is active", self->node_.value));
+  }
+  self->owner_->answer(self->node_, inquiry);
+}
+
+void Door::initiator_heard() {
+  for (Volume* volume : process_->group()->volumes()) volume->initiator_heard();
 }
 
 void Door::drop_all(Errc why) {
@@ -20,6 +41,7 @@ void Door::drop_all(Errc why) {
 }
 
 void Door::volume_event(VolumeEvent event) {
+  if (event == VolumeEvent::ask_initiators) return owner_->ask_initiators(node_);
   if (event != VolumeEvent::stopped_serving && event != VolumeEvent::ceases_to_serve) return;
   ++times_dropped_;
   drop_all(Errc::fenced);

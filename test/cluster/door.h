@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "engine/group.h"
@@ -30,6 +31,15 @@ struct Exchange {
 };
 using ExchangePtr = std::shared_ptr<Exchange>;
 
+// A client asks a node how the group stands (REPORT TARGET PORT GROUPS), as multipath does before it trusts a path.
+struct Inquiry {
+  std::string volume_name;
+  Timer* waiter = nullptr;           // Nothing: the client has given up.
+  BootNs arrived{};                  // At the node, by the world's clock.
+  std::optional<NodeId> named;       // Who is active.
+};
+using InquiryPtr = std::shared_ptr<Inquiry>;
+
 // What a door needs of the world around it.
 class DoorOwner {
  public:
@@ -37,6 +47,11 @@ class DoorOwner {
   virtual void answer(NodeId node, const ExchangePtr& exchange) = 0;
   // At the instant at which the node says yes.
   virtual void acknowledged(NodeId node, const Exchange& exchange) = 0;
+  // At the instant at which a node that was asked then says who is active.
+  virtual void told_view(NodeId node, const Inquiry& inquiry) = 0;
+  virtual void answer(NodeId node, const InquiryPtr& inquiry) = 0;
+  // The node asks its clients whether they hear it.
+  virtual void ask_initiators(NodeId node) = 0;
   virtual void violation(std::string what) = 0;
   virtual History& history() = 0;
 
@@ -52,6 +67,9 @@ class Door final : public VolumeObserver {
 
   // A request has arrived.
   void accept(ExchangePtr exchange);
+  void accept(InquiryPtr inquiry);
+  // A client has answered.
+  void initiator_heard();
   // All connections end: what is under way is never answered by this process.
   void drop_all(Errc why);
   std::size_t open() const { return open_.size(); }
@@ -60,6 +78,7 @@ class Door final : public VolumeObserver {
  private:
   void volume_event(VolumeEvent event) override;
   static Task<void> serve(Door* self, ExchangePtr exchange);
+  static Task<void> look(Door* self, InquiryPtr inquiry);
   Task<Result<void>> carry_out(Volume* volume, Exchange* exchange);
   Task<Result<void>> read(Volume* volume, Exchange* exchange);
   Task<Result<void>> write(Volume* volume, Exchange* exchange);

@@ -29,6 +29,7 @@ void Invariants::check() {
     if (replica.serving) {
       if (serving) fail_(sim::format("nodes {} and {} serve at one instant", serving->value, node->id().value));
       serving = node->id();
+      last_served_[node->id()] = world_->now();
     }
     if (replica.commit > committed_) committed_ = replica.commit;
     check_node(*node, status, replica);
@@ -88,6 +89,13 @@ void Invariants::acknowledged(NodeId by) {
   if (serving_ && *serving_ != by) fail_(sim::format("node {} acknowledges while node {} serves", by.value, serving_->value));
   acknowledged_epoch_ = epoch;
   acknowledged_by_ = by;
+}
+
+void Invariants::told_view(NodeId by, NodeId named, BootNs asked) {
+  check();
+  const auto served = last_served_.find(named);
+  if (served == last_served_.end() || served->second < asked)
+    fail_(sim::format("node {} confirms that node {} is active, which has not served since that was asked", by.value, named.value));
 }
 
 }  // namespace holdfast::cluster

@@ -2,6 +2,7 @@
 //   - Who acknowledges serves alone, and never in an older epoch than one that has acknowledged before (P3, C8).
 //   - A node's epoch, and what it knows to be committed, only grow; the epoch also across its crashes (C1).
 //   - What anybody knows to be committed is durable on every member of the register's in-sync set (P1, C17).
+//   - Who is confirmed to be active has served since that was asked.
 //   - Nothing is applied that is not committed, nothing is committed that is not logged.
 #pragma once
 
@@ -19,13 +20,15 @@ class Invariants {
  public:
   using Nodes = std::vector<std::unique_ptr<ClusterNode>>;
   using Fail = std::function<void(std::string)>;
-  Invariants(const Nodes& nodes, Fail fail) : nodes_(&nodes), fail_(std::move(fail)) {}
+  Invariants(const sim::SimWorld& world, const Nodes& nodes, Fail fail) : world_(&world), nodes_(&nodes), fail_(std::move(fail)) {}
 
   void register_changed(const engine::Register& now);
   // After an event.
   void check();
   // At the instant at which a node acknowledges.
   void acknowledged(NodeId node);
+  // At the instant at which a node that was asked then says who is active.
+  void told_view(NodeId by, NodeId named, BootNs asked);
 
   // Of this instant, from the last check.
   std::optional<NodeId> serving() const { return serving_; }
@@ -57,11 +60,13 @@ class Invariants {
   void check_rotten(const ReplicaStatus& replica, Lsn lost);
   void check_in_sync(const ClusterNode& node, const ReplicaStatus& replica);
 
+  const sim::SimWorld* world_;
   const Nodes* nodes_;
   Fail fail_;
   std::map<NodeId, Seen> seen_;
   engine::Register truth_;
   std::optional<NodeId> serving_;
+  std::map<NodeId, BootNs> last_served_;
   Lsn lacks_;                   // Of the copy on the bad disk: up to there it had more, in an earlier life.
   bool forced_ = false;         // An operator accepted that data is lost.
   Lsn committed_;               // The highest that any node knew to be committed.

@@ -99,6 +99,7 @@ class Life {
     r.done = c.done;
     r.refused = c.refused;
     r.unknown = c.unknown;
+    r.views = c.views;
     r.undecided = cluster_.history().undecided();
     for (const auto& n : cluster_.nodes()) r.lives += n->lives();
     r.figures = cluster_.figures;

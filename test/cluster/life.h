@@ -18,7 +18,7 @@ struct LifeReport {
   std::string story;                 // What led to it.
   std::uint64_t trace = 0;           // Equal for equal seeds.
   std::int64_t lived_ms = 0, healed_ms = 0;
-  std::uint64_t steps = 0, checks = 0, operations = 0, done = 0, refused = 0, unknown = 0, undecided = 0, lives = 0;
+  std::uint64_t steps = 0, checks = 0, operations = 0, done = 0, refused = 0, unknown = 0, undecided = 0, lives = 0, views = 0;
   Cluster::Figures figures;
   std::array<std::uint64_t, kFaults> faults{};
   sim::NetworkCounters network;

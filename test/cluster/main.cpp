@@ -55,7 +55,8 @@ double seconds_now() { return std::chrono::duration<double>(std::chrono::steady_
 // Figures besides the faults, in the order in which they are tallied.
 constexpr const char* kFigures[] = {"simulated ms", "healing ms", "events", "checks", "operations", "done", "refused", "unknown",
                                     "blocks undecided", "process lives", "times a node began to serve", "switchovers asked for",
-                                    "switchovers done", "frames", "frames and requests held by a cut", "connections broken"};
+                                    "switchovers done", "views confirmed to clients", "frames", "frames and requests held by a cut",
+                                    "connections broken"};
 constexpr std::size_t kFigureCount = std::size(kFigures);
 static_assert(kFigureCount + kFaults + kMarks <= crash::Tally::kCounts);
 
@@ -68,7 +69,7 @@ void add_marks([[maybe_unused]] crash::Tally& tally) {
 void add_to(crash::Tally& tally, const LifeReport& r) {
   const std::uint64_t values[] = {static_cast<std::uint64_t>(r.lived_ms), static_cast<std::uint64_t>(r.healed_ms), r.steps, r.checks,
                                   r.operations, r.done, r.refused, r.unknown, r.undecided, r.lives, r.figures.primaries,
-                                  r.figures.switchovers, r.figures.switchovers_done, r.network.frames, r.network.held, r.network.resets};
+                                  r.figures.switchovers, r.figures.switchovers_done, r.views, r.network.frames, r.network.held, r.network.resets};
   static_assert(std::size(values) == kFigureCount);
   for (std::size_t i = 0; i < kFigureCount; ++i) tally.counts[i] += values[i];
   for (std::size_t i = 0; i < kFaults; ++i) tally.counts[kFigureCount + i] += r.faults[i];

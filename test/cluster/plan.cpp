@@ -63,6 +63,7 @@ void draw_more(std::uint64_t seed, Plan& plan) {
     SimRandom sizes(sim::mix(seed ^ 0x73697a65ULL));
     for (unsigned i = 0; i < plan.nodes; ++i) plan.more_log_blocks.push_back(sizes.coin() ? 0 : sizes.below(1'024));
   }
+  c.asks = sim::mix(seed ^ 0x76696577ULL) % 2 == 0;
   if (sim::mix(seed ^ 0x72617465ULL) % 4 == 0) plan.rebuild_bytes_per_second = (4ULL << 20) << seed / 2 % 4;
   if (!random.one_in(5)) return;
   // Wide: many pages of the map, more than a small cache holds, and a checkpoint that takes its time.
