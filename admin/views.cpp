@@ -9,12 +9,40 @@ namespace {
 
 namespace json = boost::json;
 
+json::object replication_view(const ReplicationStatus& r) {
+  json::array members;
+  for (const ReplicationStatus::Member& m : r.members) {
+    members.push_back(json::object{{"node", m.node},
+                                   {"self", m.is_self},
+                                   {"connected", m.connected},
+                                   {"in_sync", m.in_sync},
+                                   {"acked_lsn", m.acked_lsn},
+                                   {"lag_bytes", m.lag_bytes},
+                                   {"lag_ms", m.lag_ms}});
+  }
+  return json::object{{"state", r.state},
+                      {"serving", r.serving},
+                      {"primary", r.primary_node},
+                      {"min_in_sync", r.min_in_sync},
+                      {"lease_ms", r.lease_ms},
+                      {"promotable", r.promotable},
+                      {"unfit_because", r.unfit_because},
+                      {"members", std::move(members)},
+                      {"shipped_records", r.shipped_records},
+                      {"shipped_bytes", r.shipped_bytes},
+                      {"held_writes", r.held_writes},
+                      {"rebuild", json::object{{"running", r.rebuilding},
+                                               {"bytes_done", r.rebuild_bytes_done},
+                                               {"bytes_total", r.rebuild_bytes_total},
+                                               {"fetched_bytes", r.rebuilt_bytes}}}};
+}
+
 json::object volume_view(const VolumeStatus& v) {
   json::object out;
   out["name"] = v.name;
   out["uuid"] = uuid_text(v.uuid);
   out["target"] = "iqn.2026-11.io.holdfast:" + v.name;
-  out["role"] = "primary";  // One node is the primary of all it serves.
+  out["role"] = v.replication ? role_name(v.replication->role) : "primary";  // A node by itself is the primary of all it serves.
   out["health"] = health_name(v.health);
   out["reason"] = v.reason;
   out["size_bytes"] = v.size_bytes;
@@ -35,6 +63,7 @@ json::object volume_view(const VolumeStatus& v) {
                            {"read_bytes", v.read_bytes},
                            {"write_bytes", v.write_bytes}};
   out["recovery"] = json::object{{"records", v.recovered_records}, {"ms", v.recovery_ms}};
+  if (v.replication) out["replication"] = replication_view(*v.replication);
   return out;
 }
 
@@ -53,12 +82,25 @@ Response json_response(unsigned status, const json::object& body) {
 
 }  // namespace
 
+std::string_view role_name(ReplicaRole role) {
+  switch (role) {
+    case ReplicaRole::none: return "none";
+    case ReplicaRole::follower: return "follower";
+    case ReplicaRole::opening: return "opening";
+    case ReplicaRole::primary: return "primary";
+  }
+  return "none";
+}
+
 std::string_view health_name(VolumeHealth health) {
   switch (health) {
     case VolumeHealth::serving: return "serving";
     case VolumeHealth::read_errors: return "read_errors";
     case VolumeHealth::out_of_space: return "out_of_space";
     case VolumeHealth::failed: return "failed";
+    case VolumeHealth::degraded: return "degraded";
+    case VolumeHealth::standby: return "standby";
+    case VolumeHealth::waiting: return "waiting";
   }
   return "unknown";
 }

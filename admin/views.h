@@ -10,6 +10,7 @@ Response volume_list_response(const NodeStatus& node);
 Response volume_response(const VolumeStatus& volume);
 Response volume_created_response(const VolumeStatus& volume);
 Response node_response(const NodeStatus& node);
+std::string_view role_name(ReplicaRole role);
 std::string_view health_name(VolumeHealth health);
 
 }  // namespace holdfast::admin

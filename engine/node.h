@@ -17,7 +17,35 @@ namespace holdfast {
 
 class Volume;
 
-enum class VolumeHealth : std::uint8_t { serving, read_errors, out_of_space, failed };
+// degraded: it serves, with fewer copies than it should have, or is about to. waiting: nobody serves it just now.
+enum class VolumeHealth : std::uint8_t { serving, read_errors, out_of_space, failed, degraded, standby, waiting };
+
+enum class ReplicaRole : std::uint8_t { none, follower, opening, primary };
+
+// How a copy stands to the others; told by the node that has it. Figures of members: the primary's alone.
+struct ReplicationStatus {
+  ReplicaRole role = ReplicaRole::none;
+  bool serving = false;                 // Primary, and holding the lease.
+  std::uint64_t primary_node = 0;       // As last read from the register; zero: nobody has led yet.
+  std::uint32_t min_in_sync = 1;
+  std::uint32_t lease_ms = 0;
+  bool promotable = true;
+  std::string unfit_because;
+  struct Member {
+    std::uint64_t node = 0;
+    bool is_self = false;
+    bool connected = false;
+    bool in_sync = false;
+    std::uint64_t acked_lsn = 0;
+    std::uint64_t lag_bytes = 0;        // Written by hosts and not yet on that copy.
+    std::uint64_t lag_ms = 0;           // For how long the oldest of it has been.
+  };
+  std::vector<Member> members;          // By node.
+  std::uint64_t shipped_records = 0, shipped_bytes = 0, held_writes = 0;
+  bool rebuilding = false;
+  std::uint64_t rebuild_bytes_done = 0, rebuild_bytes_total = 0, rebuilt_bytes = 0;
+  std::string state;                    // Of the definition: creating, ready, deleting; empty: not known.
+};
 
 // A snapshot of figures for `status` and `list`; taken on the volume's thread.
 struct VolumeStatus {
@@ -44,6 +72,7 @@ struct VolumeStatus {
   std::uint64_t recovered_records = 0;  // Replayed at the last start.
   std::uint64_t recovery_ms = 0;
   std::uint64_t sessions = 0;           // iSCSI sessions now.
+  std::optional<ReplicationStatus> replication;  // Of a volume with copies on several nodes.
 };
 
 struct CreateVolume {
@@ -51,7 +80,47 @@ struct CreateVolume {
   std::uint64_t size_bytes = 0;         // Multiple of 64 KiB, 1 MiB … 1 PiB.
   std::uint64_t log_bytes = 0;          // 0: the configured default. Multiple of 4096, 4 MiB … 64 GiB.
   std::string device;                   // A block device to use; empty: a file in the data directory.
+  // In a cluster:
+  unsigned replicas = 0;                // 0: three, or as many as there are nodes.
+  std::vector<std::uint64_t> members;   // The nodes; empty: this one and others.
+  unsigned min_in_sync = 0;             // 0: two with three copies or more, one otherwise.
 };
+
+struct ClusterNode {
+  std::uint64_t node = 0;
+  std::string name;
+  std::vector<std::string> links, portals;
+  std::string admin;
+  bool is_self = false;
+};
+struct ClusterStatus {
+  std::string name, id;                 // No name: the node is by itself.
+  std::uint64_t node = 0;               // This one.
+  std::string trouble;                  // Why the coordinator is not read; empty: it is.
+  std::vector<ClusterNode> nodes;
+};
+
+// What an operator changes about the copies of a volume.
+struct MemberChange {
+  enum class Kind : std::uint8_t { add, remove, replace, renew } kind = Kind::add;
+  std::string volume;
+  std::uint64_t node = 0;
+  std::uint64_t replacement = 0;        // Of a replacement: who comes.
+};
+struct Switchover {
+  std::string volume;
+  std::uint64_t candidate = 0;          // Zero: whoever is in step.
+};
+struct ForcedFailOver {
+  std::string volume;
+  std::uint64_t candidate = 0;
+  bool accepts_data_loss = false, others_are_fenced = false;
+};
+struct VolumeSettings {
+  std::string volume;
+  std::optional<std::uint32_t> min_in_sync, lease_ms;
+};
+// Somebody else's to do: the error's message is where to ask, "http://192.0.2.2:9440". Its code is `moved`.
 
 struct NodeStatus {
   std::string name;

@@ -135,7 +135,7 @@ TEST_F(DaemonTest, Configuration_Wrong_NamesEveryMistakeAndChangesNothing) {
 
 TEST_F(DaemonTest, DataDirectory_OfANewerFormat_IsRefusedAndUntouched) {
   std::filesystem::create_directories(folder_.path() + "/data");
-  const std::string text = "{\"holdfast_registry\":2,\"volumes\":[]}";
+  const std::string text = "{\"holdfast_registry\":3,\"volumes\":[]}";
   const std::string registry = folder_.write("data/registry.json", text);
   const Ended newer = refused();
   EXPECT_EQ(newer.code, 1);

@@ -78,7 +78,7 @@ TEST(RegistryText, Damage_IsRefusedWithTheReason) {
       {"[]", "not a JSON object"},
       {"{}", "no format version"},
       {with(":1,", ":0,"), "no format version"},
-      {with(":1,", ":2,"), "newer holdfastd"},
+      {with(":1,", ":3,"), "newer holdfastd"},
       {with("\"a\"", "\"../a\""), "has the name"},
       {with("01020304", "0102030"), "uuid"},
       {with("/data", "data"), "absolute"},

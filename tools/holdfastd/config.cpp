@@ -1,18 +1,14 @@
 #include "tools/holdfastd/config.h"
 
-#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
-#include <cstring>
 
 #include "admin/names.h"
 #include "base/result.h"
-#include "tools/holdfastd/address.h"
-#include "tools/holdfastd/toml_section.h"
+#include "tools/holdfastd/config_parts.h"
 #include "tools/holdfastd/toml_text.h"
 
 namespace holdfast::daemon {
@@ -24,59 +20,8 @@ constexpr std::size_t kSecretBytesMax = 255;
 constexpr std::size_t kTokenBytesMin = 16;
 constexpr std::size_t kTokenBytesMax = 4096;
 constexpr std::size_t kNodeNameBytesMax = 63;
-constexpr std::size_t kListMax = 64;
 constexpr std::uint64_t kMiB = 1ULL << 20;
 constexpr std::uint64_t kGiB = 1ULL << 30;
-
-struct FileText {
-  std::string text;
-  mode_t mode = 0;
-};
-
-Result<FileText> read_file(const std::string& path, std::size_t bytes_max) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0) return fail(Errc::io_error, "cannot open " + admin::printable(path) + ": " + std::strerror(errno));
-  FileText out;
-  struct stat about{};
-  if (::fstat(fd, &about) == 0) out.mode = about.st_mode;
-  std::array<char, 4096> piece;
-  ssize_t count = 0;
-  while ((count = ::read(fd, piece.data(), piece.size())) > 0 && out.text.size() <= bytes_max) {
-    out.text.append(piece.data(), static_cast<std::size_t>(count));
-  }
-  const int error = errno;
-  ::close(fd);
-  if (count < 0) return fail(Errc::io_error, "cannot read " + admin::printable(path) + ": " + std::strerror(error));
-  if (out.text.size() > bytes_max) {
-    return fail(Errc::invalid_argument, admin::printable(path) + " has more than " + std::to_string(bytes_max) + " bytes");
-  }
-  return out;
-}
-
-// A path in the configuration, as seen from the configuration's own folder.
-std::string beside(const std::string& file, const std::string& path) {
-  const std::size_t slash = file.rfind('/');
-  if (path.starts_with('/') || slash == file.npos) return path;
-  return file.substr(0, slash + 1) + path;
-}
-
-// The first line of a file that only its owner may read.
-void secret_file(TomlSection& section, std::string_view key, std::string& out, std::size_t bytes_max) {
-  std::string path;
-  section.text(key, path);
-  if (path.empty()) return;
-  auto file = read_file(beside(section.file(), path), bytes_max + 2);
-  if (!file) return section.error(key, file.error().message);
-  if (file->mode & (S_IRWXG | S_IRWXO) & ~static_cast<mode_t>(S_IRGRP)) {
-    return section.error(key, admin::printable(path) + " can be read or changed by others; run chmod 600 on it");
-  }
-  while (!file->text.empty() && (file->text.back() == '\n' || file->text.back() == '\r')) file->text.pop_back();
-  if (file->text.empty()) return section.error(key, admin::printable(path) + " is empty");
-  if (file->text.find('\n') != std::string::npos) {
-    return section.error(key, admin::printable(path) + " has more than one line");
-  }
-  out = std::move(file->text);
-}
 
 // `secret` or `secret_file`; the value's own rules come after.
 void secret(TomlSection& section, const std::string& key, std::string& out) {
@@ -156,22 +101,6 @@ AccessConfig read_access(TomlSection section) {
   section.texts("initiators", 1024, [&](const std::string& name) { return initiator_name(name, out.initiators); });
   section.finish();
   return out;
-}
-
-void read_addresses(TomlSection& section, std::string_view key, PortRule port, std::vector<Address>& out) {
-  if (!section.has(key)) {
-    section.texts(key, kListMax, [](const std::string&) { return std::string(); });  // Known, though absent.
-    return;
-  }
-  out.clear();
-  section.texts(key, kListMax, [&](const std::string& text) {
-    auto address = parse_address(text, port);
-    if (!address) return address.error().message;
-    if (std::ranges::find(out, *address) != out.end() && address->port != 0) return "\"" + text + "\" is there twice";
-    if (key == "portals" && address->is_any()) return "\"" + text + "\" is no address that an initiator could reach";
-    out.push_back(std::move(*address));
-    return std::string();
-  });
 }
 
 std::string host_name() {
@@ -263,6 +192,7 @@ void read_root(TomlSection root, Config& out) {
   read_admin(root.section("admin"), out.admin);
   read_store(root.section("store"), out.store);
   read_log(root.section("log"), out.log);
+  read_cluster(root.section("cluster"), out.node, out.iscsi, out.cluster);
   root.finish();
 }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <expected>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -75,12 +76,42 @@ struct LogConfig {
   LogFormat format = LogFormat::text;
 };
 
+// How the nodes of the cluster prove themselves to each other.
+enum class LinkSecrecy : std::uint8_t { none, secret, certificate };
+
+struct EtcdConfig {
+  std::vector<std::string> endpoints;
+  std::string prefix = "/holdfast";
+  std::string user, password;
+  std::string ca_file, certificate_file, key_file;
+};
+
+// This node is one of several that keep copies of volumes.
+struct ClusterConfig {
+  std::string name;
+  unsigned node = 0;              // 1 … 65535, this node's alone.
+  std::vector<Address> listen;    // For the other nodes' connections.
+  std::vector<Address> links;     // Where the other nodes reach it; as it listens unless told.
+  LinkSecrecy secrecy = LinkSecrecy::none;
+  std::string secret_file;        // Paths; the files are read again for each new connection.
+  std::string ca_file, certificate_file, key_file;
+  std::string directory;          // The coordinator: this directory, or …
+  std::optional<EtcdConfig> etcd; // … an etcd.
+  Address admin;                  // What operators are told; port 0: where the admin port listens.
+  std::int64_t lease_ms = 600;    // Of volumes that are created here.
+  std::int64_t heartbeat_ms = 50;
+  std::int64_t replica_timeout_ms = 650;
+  std::int64_t takeover_patience_ms = 750;
+  std::int64_t stuck_timeout_ms = 10'000;
+};
+
 struct Config {
   NodeConfig node;
   IscsiConfig iscsi;
   AdminConfig admin;
   StoreConfig store;
   LogConfig log;
+  std::optional<ClusterConfig> cluster;  // Nothing: a node by itself.
 };
 
 struct ConfigError {

@@ -27,7 +27,7 @@ Door::Door(ReactorThread& thread, Volume& volume, DoorOptions options) : impl_(s
   entry.target = impl_->target;
   entry.auth = target_auth(options.access);
   entry.portal_group = board.options.portal_group;
-  entry.portals = board.addresses;
+  entry.portals = options.portals;
   board.table().put(std::move(entry));
 }
 

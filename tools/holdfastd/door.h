@@ -3,9 +3,11 @@
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "base/task.h"
 #include "engine/volume.h"
+#include "scsi/target_directory.h"
 #include "tools/holdfastd/config.h"
 #include "tools/holdfastd/reactor_thread.h"
 
@@ -16,6 +18,7 @@ class TargetBoard;  // iscsi.h
 struct DoorOptions {
   TargetBoard* board = nullptr;  // Outlives the door.
   AccessConfig access;
+  std::vector<scsi::PortalAddress> portals;  // What SendTargets announces, this node's first.
 };
 
 enum class DoorClosing : std::uint8_t { stopping, deleted };

@@ -6,6 +6,7 @@
 #include "io/store_file.h"
 #include "io/uring_disk.h"
 #include "tools/holdfastd/power_loss_disk.h"
+#include "tools/holdfastd/replication_view.h"
 
 namespace holdfast::daemon {
 namespace {
@@ -38,7 +39,11 @@ Task<OpenedDisk> open_disk(ReactorThread* thread, std::string path, std::optiona
 
 GroupPorts HostedVolume::ports() {
   io::Reactor& reactor = thread_->reactor();
-  return GroupPorts{reactor, reactor.clock(), thread_->random(), reactor.buffers(), *disk_};
+  GroupPorts out{reactor, reactor.clock(), thread_->random(), reactor.buffers(), *disk_};
+  if (!spec_.replica) return out;
+  out.coordinator = &thread_->cluster()->coordinator();
+  out.connector = &thread_->cluster()->connector();
+  return out;
 }
 
 Task<HostedVolume::Opened> HostedVolume::with_disk(ReactorThread* thread, VolumeSpec spec, HostOptions options) {
@@ -78,7 +83,56 @@ Task<HostedVolume::Opened> HostedVolume::open(ReactorThread* thread, VolumeSpec 
   co_return fail(found.error());
 }
 
+Task<Result<Uuid>> HostedVolume::format_replica(ReactorThread* thread, VolumeSpec spec, HostOptions options, FormatOptions format) {
+  Opened hosted = co_await with_disk(thread, std::move(spec), std::move(options));
+  if (!hosted) co_return fail(std::move(hosted).error());
+  HostedVolume& self = **hosted;
+  format.group = self.spec_.replica->group;
+  auto formatted = co_await Group::format(self.ports(), format, Group::Existing::refuse);
+  if (!formatted) co_return fail(std::move(formatted).error());
+  auto identity = co_await Group::identify(self.ports());
+  if (!identity) co_return fail(std::move(identity).error());
+  co_return identity->incarnation;
+}
+
+Task<HostedVolume::Opened> HostedVolume::open_replica(ReactorThread* thread, VolumeSpec spec, HostOptions options) {
+  Opened hosted = co_await with_disk(thread, std::move(spec), options);
+  if (!hosted) co_return hosted;
+  HostedVolume& self = **hosted;
+  const ReplicaEntry known = *self.spec_.replica;
+  auto identity = co_await Group::identify(self.ports());
+  if (!identity) co_return fail(std::move(identity).error());
+  if (identity->group != known.group || identity->incarnation != known.incarnation)
+    co_return fail(Errc::foreign, self.spec_.backing + " is another store than the one of volume " + self.spec_.name);
+  auto opened = co_await self.open_group(std::move(options));
+  if (!opened) co_return fail(std::move(opened).error());
+  thread->cluster()->put(known.group, *self.group_);
+  co_return hosted;
+}
+
+Task<Result<void>> HostedVolume::create_volume() {
+  auto made = co_await group_->create_volume(spec_.name, spec_.uuid, BlockCount(spec_.size_bytes / kBlockBytes));
+  if (!made) co_return fail(std::move(made).error());
+  co_return Result<void>();
+}
+
+Task<Result<void>> HostedVolume::hand_over(NodeId candidate) {
+  const ReplicaStatus status = group_->replica_status();
+  for (const ReplicaStatus::Member& member : status.members) {
+    if (candidate == NodeId() && member.in_sync && member.connected) candidate = member.node;
+  }
+  if (candidate == NodeId()) co_return fail(Errc::invalid_argument, "candidate: no other copy is in sync and connected");
+  auto done = co_await group_->switchover(candidate);
+  co_return done;
+}
+
+bool HostedVolume::has_volume() const {
+  const Volume* found = group_->find(spec_.name);
+  return found && found->identity().uuid == spec_.uuid;
+}
+
 Task<Result<void>> HostedVolume::open_group(HostOptions options) {
+  node_ = options.group.node;
   auto group = co_await Group::open(ports(), std::move(options.group));
   if (!group) co_return fail(std::move(group).error());
   group_ = std::move(*group);
@@ -96,6 +150,8 @@ Result<void> HostedVolume::find_volume() {
 }
 
 Task<Result<void>> HostedVolume::open_door(DoorOptions options) {
+  if (spec_.replica && !has_volume()) co_return fail(Errc::not_found, "the volume has not come yet");
+  CO_TRY(find_volume());
   door_ = std::make_unique<Door>(*thread_, *volume_, std::move(options));
   co_return Result<void>();
 }
@@ -125,7 +181,7 @@ VolumeStatus HostedVolume::status() const {
   out.name = spec_.name;
   out.uuid = spec_.uuid;
   out.backing = spec_.backing;
-  out.size_bytes = volume_->capacity().value * kBlockBytes;
+  out.size_bytes = volume_ ? volume_->capacity().value * kBlockBytes : spec_.size_bytes;
   out.epoch = group.epoch.value;
   out.last_lsn = group.last_lsn.value;
   out.commit_lsn = group.commit_lsn.value;
@@ -158,6 +214,7 @@ VolumeStatus HostedVolume::status() const {
     out.health = VolumeHealth::read_errors;
     out.reason = std::to_string(group.checksum_errors) + " blocks did not match their checksum: check the device, restore from a backup";
   }
+  if (spec_.replica) out.replication = replication_status(group_->replica_status(), node_);
   return out;
 }
 
@@ -165,6 +222,7 @@ Task<Result<void>> HostedVolume::stop(DoorClosing closing, DurationNs patience) 
   if (door_) co_await door_->close(closing, patience);
   door_.reset();
   Result<void> stopped;
+  if (spec_.replica) thread_->cluster()->remove(spec_.replica->group);
   // Also when the data is to go: flows of a group that just vanished would still be in the thread's queue.
   if (group_) stopped = co_await group_->stop();
   volume_ = nullptr;

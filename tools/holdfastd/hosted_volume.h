@@ -11,6 +11,7 @@
 #include "engine/node.h"
 #include "tools/holdfastd/door.h"
 #include "tools/holdfastd/reactor_thread.h"
+#include "tools/holdfastd/registry.h"
 
 namespace holdfast::daemon {
 
@@ -20,6 +21,7 @@ struct VolumeSpec {
   std::string backing;
   bool is_device = false;
   std::uint64_t size_bytes = 0;
+  std::optional<ReplicaEntry> replica;  // Nothing: the only copy.
 };
 
 struct HostOptions {
@@ -34,12 +36,22 @@ class HostedVolume {
   static Task<Opened> create(ReactorThread* thread, VolumeSpec spec, HostOptions options, FormatOptions format);
   // Recovers what create() once made.
   static Task<Opened> open(ReactorThread* thread, VolumeSpec spec, HostOptions options);
+  // Formats an empty store for a copy of the spec's group. Returns the store's incarnation.
+  static Task<Result<Uuid>> format_replica(ReactorThread* thread, VolumeSpec spec, HostOptions options, FormatOptions format);
+  // Opens a copy: it follows, or leads. The volume comes with the log. Errors: foreign (another store), and those of Group::open.
+  static Task<Opened> open_replica(ReactorThread* thread, VolumeSpec spec, HostOptions options);
   // Makes a device's store unrecognisable, so that the device can be used again.
   static Task<Result<void>> erase(ReactorThread* thread, std::string device);
   // Removes a store's file; one that is gone already is fine.
   static Task<Result<void>> remove(ReactorThread* thread, std::string file);
 
-  // From now on initiators find it. Separate, so that nobody writes to a volume that a crash would remove as a leftover.
+  // Of a new group, as its primary.
+  Task<Result<void>> create_volume();
+  // Lets another copy lead; no candidate: whichever is in step. Errors: those of Group::switchover.
+  Task<Result<void>> hand_over(NodeId candidate);
+  bool has_volume() const;
+  bool has_door() const { return door_ != nullptr; }
+  // From now on initiators find it. Errors of a copy: not_found (the volume has not come yet). Separate, so that nobody writes to a volume that a crash would remove as a leftover.
   Task<Result<void>> open_door(DoorOptions options);
   VolumeStatus status() const;
   Group& group() { return *group_; }
@@ -56,6 +68,7 @@ class HostedVolume {
 
   ReactorThread* thread_;
   VolumeSpec spec_;
+  NodeId node_;
   std::unique_ptr<Disk> disk_;
   std::unique_ptr<Group> group_;
   Volume* volume_ = nullptr;  // The group's.

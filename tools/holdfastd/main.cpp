@@ -100,6 +100,7 @@ int serve(io::Reactor& control, Node& node, const AdminConfig& config, const Ser
         control.post_remote([&stop] { stop.set(); });
       },
       kStopPatienceMs);
+  node.set_admin_port((*server)->port());
   log_info("admin port: " + Address{config.listen.host, (*server)->port()}.text());
   log_info("ready: " + summary(node));
   notifier.ready(summary(node));

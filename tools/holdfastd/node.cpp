@@ -12,7 +12,7 @@ namespace holdfast::daemon {
 namespace {
 
 constexpr DurationNs kStopPatience = milliseconds(1'000);
-constexpr std::uint16_t kLocalGroup = 1;
+constexpr std::uint16_t kLonelyGroup = 1;
 
 std::optional<std::uint64_t> power_loss_seed() {
   const char* seed = std::getenv("HOLDFAST_POWER_LOSS");
@@ -20,17 +20,36 @@ std::optional<std::uint64_t> power_loss_seed() {
   return std::strtoull(seed, nullptr, 10);
 }
 
+void add_cluster_options(const ClusterConfig& config, GroupOptions& out) {
+  out.node = NodeId(config.node);
+  out.timing.lease_ms = config.lease_ms;
+  out.timing.heartbeat_ms = config.heartbeat_ms;
+  out.timing.replica_timeout_ms = config.replica_timeout_ms;
+  out.timing.takeover_patience_ms = config.takeover_patience_ms;
+  out.timing.stuck_timeout_ms = config.stuck_timeout_ms;
+  out.timing.hello_wait_ms = std::max(out.timing.hello_wait_ms, 5 * config.heartbeat_ms);
+}
+
+// What the thread's groups have begun to connect to.
+Task<bool> end_connections(ReactorThread* thread) {
+  co_await thread->cluster()->stop();
+  co_return true;
+}
+
 }  // namespace
 
 Node::Node(io::Reactor& control, Config config, DataDirectory directory, Registry registry)
     : control_(control), config_(std::move(config)), directory_(std::move(directory)), registry_(std::move(registry)),
-      started_(control.clock().now()), board_(std::make_unique<TargetBoard>()), scope_(control) {
-  board_->options.portal_group = kLocalGroup;
+      started_(control.clock().now()), cluster_pause_(control.clock()), board_(std::make_unique<TargetBoard>()), scope_(control) {
+  board_->options.portal_group = local_group();
   board_->options.sessions_max = config_.iscsi.sessions_max;
   board_->options.connection.nop_interval = milliseconds(config_.iscsi.nop_interval_ms);
   board_->options.connection.nop_timeout = milliseconds(config_.iscsi.nop_timeout_ms);
   board_->table().set_discovery_auth(target_auth(config_.iscsi.discovery));
 }
+
+// One target port group a node.
+std::uint16_t Node::local_group() const { return config_.cluster ? static_cast<std::uint16_t>(config_.cluster->node) : kLonelyGroup; }
 
 Node::~Node() {
   // The volumes belong to the threads: end those first, then nothing of theirs runs any more.
@@ -46,6 +65,11 @@ Result<void> Node::start_threads() {
     options.buffer_bytes = config_.node.memory_bytes;
     auto thread = ReactorThread::create("volumes-" + std::to_string(i), options);
     if (!thread) return fail(std::move(thread).error());
+    if (cluster_) {
+      auto lines = cluster_->make_thread((*thread)->reactor());
+      if (!lines) return fail(std::move(lines).error());
+      (*thread)->set_cluster(std::move(*lines));
+    }
     threads_.push_back(std::move(*thread));
   }
   return {};
@@ -53,6 +77,12 @@ Result<void> Node::start_threads() {
 
 Task<Result<void>> Node::start() {
   if (power_loss_seed()) log_warning("HOLDFAST_POWER_LOSS is set: unsynced data dies with this process. For tests only.");
+  if (config_.cluster) {
+    auto cluster = Cluster::create(control_, config_, directory_.path());
+    if (!cluster) co_return fail(std::move(cluster).error());
+    cluster_ = std::move(*cluster);
+    CO_TRY(cluster_->listen());
+  }
   auto threads = start_threads();
   if (!threads) co_return threads;
   auto portals = Portals::open(control_, random_, config_.iscsi, *board_);
@@ -64,7 +94,10 @@ Task<Result<void>> Node::start() {
     Slot& slot = slots_[entry.name];
     slot.entry = entry;
     slot.thread = least_loaded();
-    if (entry.state == EntryState::ready) {
+    if (entry.replica) {
+      if (entry.state == EntryState::ready && cluster_) opening.spawn(open_copy(entry.name));
+      if (!cluster_) slot.failure = "it is a copy of a replicated volume, and the configuration has no [cluster]";
+    } else if (entry.state == EntryState::ready) {
       opening.spawn(open_slot(entry.name));
     } else {
       opening.spawn(remove_leftover(entry.name));
@@ -72,6 +105,7 @@ Task<Result<void>> Node::start() {
   }
   co_await opening.join();
   portals_->serve();
+  if (cluster_) start_cluster();
   co_return Result<void>();
 }
 
@@ -90,6 +124,12 @@ Task<void> Node::open_slot(std::string name) {
   slot.volume = std::move(*opened);
   co_await open_door(name);
   log_info("volume " + name + " is served from " + slot.entry.backing);
+}
+
+// Without asking anybody: the group finds out for itself who leads.
+Task<void> Node::open_copy(std::string name) {
+  auto opened = co_await open(name);
+  if (!opened) log_error("this node's copy of volume " + name + " cannot be opened: " + opened.error().text());
 }
 
 Task<void> Node::remove_leftover(std::string name) {
@@ -132,11 +172,21 @@ Task<void> Node::close_volume(std::string name, DoorClosing closing) {
 
 Task<void> Node::stop() {
   stopping_ = true;
+  cluster_pause_.cancel();
   if (portals_) co_await portals_->close();
+  if (keeper_) co_await keeper_->stop();
   co_await scope_.join();
   Scope closing(control_);
   for (const auto& [name, slot] : slots_) closing.spawn(close_volume(name, DoorClosing::stopping));
   co_await closing.join();
+  if (!cluster_) co_return;
+  co_await cluster_->stop();
+  for (const auto& thread : threads_) {
+    ReactorThread* there = thread.get();
+    auto ending = run_in<bool>(control_, there->scope(), [there] { return end_connections(there); });
+    const bool ended = co_await ending;
+    ENSURE(ended);
+  }
 }
 
 std::size_t Node::volumes_failed() const {
@@ -174,20 +224,21 @@ HostOptions Node::host_options() const {
   out.group.checkpoint_log_percent = store.checkpoint_log_percent;
   out.group.rebuild_bytes_per_second = store.rebuild_bytes_per_second;
   out.group.consumer_retention_bytes = store.consumer_retention_bytes;
-  PortGroup local{kLocalGroup, PortGroupState::active_optimized, {}};
+  PortGroup local{local_group(), PortGroupState::active_optimized, {}};
   for (const scsi::PortalAddress& portal : board_->addresses) local.portals.push_back(portal.address);
-  out.group.cluster_view = ClusterView{kLocalGroup, {std::move(local)}};
+  out.group.cluster_view = ClusterView{local_group(), {std::move(local)}};
+  if (config_.cluster) add_cluster_options(*config_.cluster, out.group);
   out.power_loss_seed = power_loss_seed();
   return out;
 }
 
 DoorOptions Node::door_options(const std::string& volume) const {
   const auto own = config_.iscsi.volumes.find(volume);
-  return DoorOptions{board_.get(), own == config_.iscsi.volumes.end() ? config_.iscsi.auth : own->second};
+  return DoorOptions{board_.get(), own == config_.iscsi.volumes.end() ? config_.iscsi.auth : own->second, board_->addresses};
 }
 
 VolumeSpec Node::spec_of(const RegistryEntry& entry) {
-  return VolumeSpec{entry.name, entry.uuid, entry.backing, entry.is_device, entry.size_bytes};
+  return VolumeSpec{entry.name, entry.uuid, entry.backing, entry.is_device, entry.size_bytes, entry.replica};
 }
 
 }  // namespace holdfast::daemon

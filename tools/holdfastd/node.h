@@ -10,10 +10,14 @@
 
 #include "base/scope.h"
 #include "base/sync.h"
+#include "coord/node_record.h"
 #include "engine/node.h"
+#include "scsi/target_directory.h"
+#include "tools/holdfastd/cluster.h"
 #include "tools/holdfastd/config.h"
 #include "tools/holdfastd/data_directory.h"
 #include "tools/holdfastd/hosted_volume.h"
+#include "tools/holdfastd/keeper.h"
 #include "tools/holdfastd/reactor_thread.h"
 #include "tools/holdfastd/registry.h"
 
@@ -22,7 +26,7 @@ namespace holdfast::daemon {
 class Portals;
 class TargetBoard;
 
-class Node final : public NodeControl {
+class Node final : public NodeControl, public KeeperHost {
  public:
   // control: the reactor of the thread that calls this and then runs it.
   Node(io::Reactor& control, Config config, DataDirectory directory, Registry registry);
@@ -34,6 +38,8 @@ class Node final : public NodeControl {
   // Ends sessions and volumes. Nothing is called on the node afterwards.
   Task<void> stop();
 
+  // Where operators reach this node, once that is known.
+  void set_admin_port(std::uint16_t port) { admin_port_ = port; }
   std::size_t volumes_failed() const;
   std::size_t volume_count() const { return slots_.size(); }
   // Returns when each thread of the node has answered.
@@ -64,6 +70,7 @@ class Node final : public NodeControl {
   Result<void> start_threads();
   Task<void> remove_leftover(std::string name);
   Task<void> open_slot(std::string name);
+  Task<void> open_copy(std::string name);
   Task<void> stop_slot(std::string name);
   Task<Result<VolumeStatus>> create(CreateVolume request);
   Task<Result<void>> build(std::string name, std::uint64_t log_bytes);
@@ -83,6 +90,30 @@ class Node final : public NodeControl {
   Task<Result<void>> discard_backing(std::string name);
   Result<RegistryEntry> entry_for(const CreateVolume& request);
 
+  // node_replicas.cpp: the keeper's host.
+  std::vector<std::string> kept() const override;
+  Task<Look> look(std::string name) override;
+  Task<Result<void>> format(coord::VolumeDefinition definition) override;
+  Task<Result<void>> format_store(std::string name, std::uint64_t log_bytes);
+  Result<void> mark_ready(const std::string& name) override;
+  Task<Result<void>> open(std::string name) override;
+  Task<Result<void>> create_volume(coord::VolumeDefinition definition) override;
+  Task<Result<void>> open_door(coord::VolumeDefinition definition) override;
+  Task<Result<void>> hand_over(std::string name) override;
+  Task<Result<void>> close(std::string name) override;
+  Task<Result<void>> discard(std::string name) override;
+  std::vector<scsi::PortalAddress> portals_of(const coord::VolumeDefinition& definition) const;
+  coord::NodeRecord own_record() const;
+  Task<void> know_each_other();
+  void show_portals();
+  // node_cluster.cpp: what operators do in a cluster.
+  Task<Result<VolumeStatus>> define(CreateVolume request);
+  Result<coord::VolumeDefinition> definition_for(const CreateVolume& request);
+  Task<Result<void>> undefine(std::string name, bool force);
+  Task<Result<VolumeStatus>> until_created(std::string name);
+  void start_cluster();
+  std::uint16_t local_group() const;
+
   ReactorThread* least_loaded();
   HostOptions host_options() const;
   DoorOptions door_options(const std::string& volume) const;
@@ -95,6 +126,11 @@ class Node final : public NodeControl {
   Registry registry_;
   KernelRandom random_;
   BootNs started_;
+  std::unique_ptr<Cluster> cluster_;     // Null: a node by itself. With it comes the keeper.
+  std::unique_ptr<Keeper> keeper_;
+  std::string cluster_trouble_;          // Why this node's record or the others' are not known; empty: they are.
+  Timer cluster_pause_;
+  std::uint16_t admin_port_ = 0;
   std::vector<std::unique_ptr<ReactorThread>> threads_;
   std::unique_ptr<TargetBoard> board_;
   std::unique_ptr<Portals> portals_;

@@ -37,7 +37,7 @@ std::unexpected<Error> store_error(const Error& error, const RegistryEntry& entr
 
 void Node::create_volume(CreateVolume request, Done<VolumeStatus> done) {
   control_.post_remote([this, request = std::move(request), done = std::move(done)]() mutable {
-    scope_.spawn(reply_with(create(std::move(request)), std::move(done)));
+    scope_.spawn(reply_with(cluster_ ? define(std::move(request)) : create(std::move(request)), std::move(done)));
   });
 }
 
@@ -162,6 +162,10 @@ Task<Result<void>> Node::discard_backing(std::string name) {
 Task<Result<void>> Node::destroy(std::string name, bool force) {
   if (stopping_) co_return fail(Errc::closed, "the node is stopping");
   const auto found = slots_.find(name);
+  if (cluster_ && (found == slots_.end() || found->second.entry.replica)) {
+    auto done = co_await undefine(name, force);
+    co_return done;
+  }
   if (found == slots_.end()) co_return no_such_volume(name);
   Slot& slot = found->second;
   if (slot.busy) co_return fail(Errc::busy, "name: volume " + name + " is being created or deleted just now");

@@ -8,6 +8,7 @@
 #include "base/scope.h"
 #include "io/reactor.h"
 #include "scsi/data_out_budget.h"
+#include "tools/holdfastd/cluster_thread.h"
 #include "tools/holdfastd/kernel_random.h"
 
 namespace holdfast::daemon {
@@ -29,6 +30,9 @@ class ReactorThread {
   Scope& scope() { return scope_; }  // On its thread only.
   // Of the reactor's payload memory: shared by all its targets.
   const std::shared_ptr<scsi::DataOutBudget>& data_out_budget() const { return data_out_budget_; }
+  // Its lines to the rest of the cluster; null for a node by itself. Given before start().
+  ClusterThread* cluster() { return cluster_.get(); }
+  void set_cluster(std::unique_ptr<ClusterThread> cluster) { cluster_ = std::move(cluster); }
 
  private:
   ReactorThread(std::string name, std::unique_ptr<io::Reactor> reactor);
@@ -36,6 +40,7 @@ class ReactorThread {
   std::unique_ptr<io::Reactor> reactor_;
   KernelRandom random_;
   std::shared_ptr<scsi::DataOutBudget> data_out_budget_;
+  std::unique_ptr<ClusterThread> cluster_;
   Scope scope_;
   std::thread thread_;
 };

@@ -14,7 +14,7 @@ namespace {
 namespace json = boost::json;
 
 constexpr std::size_t kRegistryBytesMax = 64u << 20;
-constexpr std::string_view kStates[] = {"creating", "ready", "deleting"};
+constexpr std::string_view kStates[] = {"creating", "ready", "deleting", "formatted"};
 
 std::unexpected<Error> damaged(const std::string& what) { return fail(Errc::corrupt, what); }
 
@@ -36,6 +36,18 @@ Result<std::string> text_at(const json::object& object, std::string_view key) {
   const json::value* value = object.if_contains(key);
   if (!value || !value->is_string()) return damaged("a volume has no text \"" + std::string(key) + "\"");
   return std::string(value->get_string());
+}
+
+Result<void> read_replica(const json::object& object, RegistryEntry& out) {
+  const json::value* value = object.if_contains("replica");
+  if (!value && out.state == EntryState::formatted) return damaged("volume " + out.name + " is formatted and no replica");
+  if (!value) return {};
+  if (!value->is_object()) return damaged("volume " + out.name + " has a replica that is no object");
+  const auto group = text_at(value->get_object(), "group"), incarnation = text_at(value->get_object(), "incarnation");
+  const auto group_id = uuid_of(group ? *group : std::string()), incarnation_id = uuid_of(incarnation ? *incarnation : std::string());
+  if (!group_id || !incarnation_id) return damaged("volume " + out.name + " is a replica without valid ids");
+  out.replica = ReplicaEntry{*group_id, *incarnation_id};
+  return {};
 }
 
 Result<RegistryEntry> entry_of(const json::object& object) {
@@ -62,6 +74,7 @@ Result<RegistryEntry> entry_of(const json::object& object) {
   out.is_device = *kind == "device";
   out.state = static_cast<EntryState>(found - std::begin(kStates));
   out.size_bytes = static_cast<std::uint64_t>(size->get_int64());
+  TRY(read_replica(object, out));
   return out;
 }
 
@@ -79,14 +92,20 @@ bool has_stores(const std::string& data_dir) {
 std::string registry_text(const std::vector<RegistryEntry>& entries) {
   json::array volumes;
   for (const RegistryEntry& entry : entries) {
-    volumes.push_back(json::object{{"name", entry.name},
-                                   {"uuid", admin::uuid_text(entry.uuid)},
-                                   {"backing", entry.backing},
-                                   {"kind", entry.is_device ? "device" : "file"},
-                                   {"size_bytes", static_cast<std::int64_t>(entry.size_bytes)},
-                                   {"state", kStates[static_cast<std::size_t>(entry.state)]}});
+    json::object volume{{"name", entry.name},
+                        {"uuid", admin::uuid_text(entry.uuid)},
+                        {"backing", entry.backing},
+                        {"kind", entry.is_device ? "device" : "file"},
+                        {"size_bytes", static_cast<std::int64_t>(entry.size_bytes)},
+                        {"state", kStates[static_cast<std::size_t>(entry.state)]}};
+    if (entry.replica) {
+      volume["replica"] = json::object{{"group", admin::uuid_text(entry.replica->group)}, {"incarnation", admin::uuid_text(entry.replica->incarnation)}};
+    }
+    volumes.push_back(std::move(volume));
   }
-  return json::serialize(json::object{{"holdfast_registry", Registry::kFormatVersion}, {"volumes", std::move(volumes)}}) + "\n";
+  // Without replicas an earlier holdfastd can still read it.
+  const bool replicas = std::ranges::any_of(entries, [](const RegistryEntry& entry) { return entry.replica.has_value(); });
+  return json::serialize(json::object{{"holdfast_registry", replicas ? Registry::kFormatVersion : 1}, {"volumes", std::move(volumes)}}) + "\n";
 }
 
 Result<std::vector<RegistryEntry>> parse_registry(std::string_view text) {

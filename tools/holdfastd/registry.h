@@ -2,7 +2,8 @@
 // every change, so that a crash leaves the old state or the new one.
 //
 // A volume is `creating` before its store exists and `deleting` before its store goes: whatever is found in these states
-// at start is a leftover of a crash and is removed. Only `ready` ones are served.
+// at start is a leftover of a crash and is removed. Only `ready` ones are served. A replicated one is `formatted` until the
+// cluster knows of its store (keeper_step.h).
 #pragma once
 
 #include <optional>
@@ -14,7 +15,13 @@
 
 namespace holdfast::daemon {
 
-enum class EntryState : std::uint8_t { creating, ready, deleting };
+enum class EntryState : std::uint8_t { creating, ready, deleting, formatted };
+
+// A store that is one of a group's copies.
+struct ReplicaEntry {
+  Uuid group{};
+  Uuid incarnation{};  // Zeros while it is `creating`.
+};
 
 struct RegistryEntry {
   std::string name;
@@ -23,11 +30,12 @@ struct RegistryEntry {
   bool is_device = false;
   std::uint64_t size_bytes = 0;
   EntryState state = EntryState::creating;
+  std::optional<ReplicaEntry> replica;  // Nothing: a volume of this node alone.
 };
 
 class Registry {
  public:
-  static constexpr std::uint64_t kFormatVersion = 1;
+  static constexpr std::uint64_t kFormatVersion = 2;  // 1: without replicas.
 
   // Reads data_dir/registry.json; a missing one is an empty registry, but not beside stores that somebody made.
   // Errors: version_too_new, corrupt, io errors; each says what to do.

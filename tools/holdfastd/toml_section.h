@@ -49,6 +49,10 @@ class TomlSection {
   // The tables below this one by name, whatever they are called.
   void each_section(const std::function<void(const std::string& name, TomlSection section)>& visit);
 
+  // A key that is known here, and is not looked at.
+  void ignore(std::string_view key) { known_.emplace(key); }
+
+  bool is_there() const { return table_ != nullptr; }
   bool has(std::string_view key) const { return table_ && table_->contains(key); }
   void error(std::string_view key, std::string message);
   void warn(std::string_view key, std::string message);
