@@ -4,6 +4,7 @@
 #include <array>
 #include <span>
 
+#include "admin/cluster.h"
 #include "admin/health.h"
 #include "admin/log.h"
 #include "admin/metrics.h"
@@ -89,6 +90,58 @@ void drop_consumer(Call call, Respond respond) {
   });
 }
 
+auto nothing_or_problem(Respond respond) {
+  return [respond = std::move(respond)](Result<void> done) mutable { respond(done ? no_content() : problem(done.error())); };
+}
+
+void show_cluster(Call call, Respond respond) {
+  call.node.cluster([respond = std::move(respond)](Result<ClusterStatus> cluster) mutable {
+    respond(cluster ? cluster_response(*cluster) : problem(cluster.error()));
+  });
+}
+
+void set_up_cluster(Call call, Respond respond) {
+  call.node.set_up_cluster([respond = std::move(respond)](Result<std::string> id) mutable { respond(id ? cluster_id_response(*id) : problem(id.error())); });
+}
+
+void take_over_etcd(Call call, Respond respond) {
+  call.node.take_over_etcd([respond = std::move(respond)](Result<std::string> id) mutable { respond(id ? cluster_id_response(*id) : problem(id.error())); });
+}
+
+void change_member_as(Call& call, Result<MemberChange> wanted, Respond respond) {
+  if (!wanted) return respond(body_problem(wanted.error()));
+  call.node.change_member(std::move(*wanted), nothing_or_problem(std::move(respond)));
+}
+void add_member(Call call, Respond respond) { change_member_as(call, parse_add_member(call.request, call.target), std::move(respond)); }
+void change_member(Call call, Respond respond) { change_member_as(call, parse_change_member(call.request, call.target), std::move(respond)); }
+void remove_member(Call call, Respond respond) { change_member_as(call, parse_remove_member(call.target), std::move(respond)); }
+
+void switch_over(Call call, Respond respond) {
+  auto wanted = parse_switchover(call.request, call.target);
+  if (!wanted) return respond(body_problem(wanted.error()));
+  call.node.switch_over(std::move(*wanted), [respond = std::move(respond)](Result<void> done) mutable {
+    respond(done ? no_content() : switchover_problem(done.error()));
+  });
+}
+
+void fail_over(Call call, Respond respond) {
+  auto wanted = parse_fail_over(call.request, call.target);
+  if (!wanted) return respond(body_problem(wanted.error()));
+  call.node.fail_over(std::move(*wanted), nothing_or_problem(std::move(respond)));
+}
+
+void set_volume(Call call, Respond respond) {
+  auto wanted = parse_settings(call.request, call.target);
+  if (!wanted) return respond(body_problem(wanted.error()));
+  call.node.set_volume(std::move(*wanted), nothing_or_problem(std::move(respond)));
+}
+
+void drain(Call call, Respond respond) {
+  call.node.drain([respond = std::move(respond)](Result<std::vector<std::string>> done) mutable {
+    respond(done ? drained_response(*done) : problem(done.error()));
+  });
+}
+
 void show_status(Call call, Respond respond) {
   call.node.status([respond = std::move(respond)](Result<NodeStatus> status) mutable {
     respond(status ? node_response(*status) : problem(status.error()));
@@ -128,6 +181,16 @@ constexpr Route kRoutes[] = {
     {"POST", {"v1", "volumes", "*", "consumers"}, Access::token, {}, create_consumer},
     {"PUT", {"v1", "volumes", "*", "consumers", "*"}, Access::token, {}, confirm_consumer},
     {"DELETE", {"v1", "volumes", "*", "consumers", "*"}, Access::token, {}, drop_consumer},
+    {"PATCH", {"v1", "volumes", "*"}, Access::token, {}, set_volume},
+    {"POST", {"v1", "volumes", "*", "members"}, Access::token, {}, add_member},
+    {"PUT", {"v1", "volumes", "*", "members", "*"}, Access::token, {}, change_member},
+    {"DELETE", {"v1", "volumes", "*", "members", "*"}, Access::token, {}, remove_member},
+    {"POST", {"v1", "volumes", "*", "switchover"}, Access::token, {}, switch_over},
+    {"POST", {"v1", "volumes", "*", "failover"}, Access::token, {}, fail_over},
+    {"GET", {"v1", "cluster", ""}, Access::token, {}, show_cluster},
+    {"POST", {"v1", "cluster", ""}, Access::token, {}, set_up_cluster},
+    {"POST", {"v1", "cluster", "takeover"}, Access::token, {}, take_over_etcd},
+    {"POST", {"v1", "drain", ""}, Access::token, {}, drain},
     {"GET", {"v1", "status", ""}, Access::token, {}, show_status},
     {"GET", {"healthz", "", ""}, Access::open, {}, probe<healthz_response>},
     {"GET", {"readyz", "", ""}, Access::open, {}, probe<readyz_response>},

@@ -30,6 +30,15 @@ Result<std::uint64_t> size_of(std::string_view field, const json::value& value) 
   return *size;
 }
 
+Result<void> read_members(CreateVolume& out, const json::value& value) {
+  if (!value.is_array() || value.get_array().empty()) return invalid("members: must be a list of nodes' numbers, like [1, 2, 3]");
+  for (const json::value& node : value.get_array()) {
+    if (!node.is_int64() || node.get_int64() < 1 || node.get_int64() > 65'535) return invalid("members: must be a list of nodes' numbers, like [1, 2, 3]");
+    out.members.push_back(static_cast<std::uint64_t>(node.get_int64()));
+  }
+  return {};
+}
+
 Result<void> read_field(CreateVolume& out, std::string_view field, const json::value& value) {
   if (field == "name" || field == "device") {
     auto text = text_of(field, value);
@@ -43,7 +52,13 @@ Result<void> read_field(CreateVolume& out, std::string_view field, const json::v
     (field == "size" ? out.size_bytes : out.log_bytes) = *size;
     return {};
   }
-  return invalid("body: unknown field \"" + printable(field) + "\"; known: name, size, log_size, device");
+  if (field == "replicas" || field == "min_in_sync") {
+    if (!value.is_int64() || value.get_int64() < 1 || value.get_int64() > 5) return invalid(std::string(field) + ": must be a number from 1 to 5");
+    (field == "replicas" ? out.replicas : out.min_in_sync) = static_cast<unsigned>(value.get_int64());
+    return {};
+  }
+  if (field == "members") return read_members(out, value);
+  return invalid("body: unknown field \"" + printable(field) + "\"; known: name, size, log_size, device, replicas, members, min_in_sync");
 }
 
 }  // namespace

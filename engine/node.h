@@ -120,7 +120,6 @@ struct VolumeSettings {
   std::string volume;
   std::optional<std::uint32_t> min_in_sync, lease_ms;
 };
-// Somebody else's to do: the error's message is where to ask, "http://192.0.2.2:9440". Its code is `moved`.
 
 struct NodeStatus {
   std::string name;
@@ -163,6 +162,37 @@ class NodeControl {
   virtual void drop_consumer(ConsumerName which, Done<void> done) = 0;
   virtual void confirm_consumer(ConsumerName which, Lsn lsn, Confirm when, Done<void> done) = 0;
   virtual void read_log(ReadLog request, Done<LogBatch> done) = 0;
+
+  // In a cluster; a node by itself refuses as unsupported. Errors name the field, and what must be asked of another node says of which.
+  virtual void cluster(Done<ClusterStatus> done) { done(by_itself()); }
+  // Begins a cluster on an etcd that has none yet. Returns its id. Errors: exists, …
+  virtual void set_up_cluster(Done<std::string> done) { done(by_itself()); }
+  // The etcd was restored from a snapshot, and the one before it is gone.
+  virtual void take_over_etcd(Done<std::string> done) { done(by_itself()); }
+  // Returns when the cluster wants it so; a copy that comes is filled afterwards.
+  virtual void change_member(MemberChange change, Done<void> done) {
+    (void)change;
+    done(by_itself());
+  }
+  // Returns when the candidate leads. Errors: invalid_argument: the candidate is not fit, or this node does not lead.
+  virtual void switch_over(Switchover order, Done<void> done) {
+    (void)order;
+    done(by_itself());
+  }
+  // The copy of the node that is asked leads next, with what it has.
+  virtual void fail_over(ForcedFailOver order, Done<void> done) {
+    (void)order;
+    done(by_itself());
+  }
+  // Hands over every volume that this node leads. Returns their names.
+  virtual void drain(Done<std::vector<std::string>> done) { done(by_itself()); }
+  virtual void set_volume(VolumeSettings settings, Done<void> done) {
+    (void)settings;
+    done(by_itself());
+  }
+
+ protected:
+  static std::unexpected<Error> by_itself() { return fail(Errc::unsupported, "this node is by itself: its configuration has no [cluster]"); }
 };
 
 }  // namespace holdfast

@@ -27,6 +27,8 @@ class Client {
  public:
   Client(ServerUrl server, std::string token) : server_(std::move(server)), token_(std::move(token)) {}
   const ServerUrl& server() const { return server_; }
+  // The same token, for another node.
+  Client at(ServerUrl server) const { return Client(std::move(server), token_); }
   // Errors: not_found (no such host), closed (nobody listens, or it hung up), timed_out, protocol (no HTTP).
   Result<Answer> send(std::string method, std::string target, std::string json_body, std::int64_t timeout_ms);
 

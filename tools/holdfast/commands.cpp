@@ -2,11 +2,14 @@
 
 #include <boost/json.hpp>
 
+#include <chrono>
 #include <fstream>
 #include <ostream>
+#include <thread>
 
 #include "admin/names.h"
 #include "admin/size_text.h"
+#include "tools/holdfast/cluster_commands.h"
 #include "tools/holdfast/documents.h"
 #include "tools/holdfast/table.h"
 
@@ -115,6 +118,9 @@ int volume_create(Client& client, Output output, const CreateOptions& options) {
   body["size"] = options.size_bytes;
   if (options.log_bytes > 0) body["log_size"] = options.log_bytes;
   if (!options.device.empty()) body["device"] = options.device;
+  if (options.replicas > 0) body["replicas"] = options.replicas;
+  if (options.min_in_sync > 0) body["min_in_sync"] = options.min_in_sync;
+  if (!options.members.empty()) body["members"] = json::array(options.members.begin(), options.members.end());
   const Document made = ask(client, output, {"POST", "/v1/volumes", json::serialize(body), kSlowTimeoutMs});
   if (!made.body) return made.code;
   if (output.format == Format::json) return kOk;
@@ -182,7 +188,9 @@ int node_status(Client& client, Output output) {
   const json::array volumes = array_at(*status.body, "volumes");
   bool all_serve = true;
   for (const json::value& volume : volumes) {
-    if (volume.is_object() && text_at(volume.get_object(), "health") == "failed") all_serve = false;
+    if (!volume.is_object()) continue;
+    const std::string health = text_at(volume.get_object(), "health");
+    if (health == "failed" || health == "waiting") all_serve = false;
   }
   if (output.format == Format::table) {
     output.out << fields_text({{"Node", text_at(*status.body, "name")},
@@ -195,10 +203,21 @@ int node_status(Client& client, Output output) {
     if (volumes.empty()) {
       output.out << "No volumes.\n";
     } else {
-      output.out << volume_table(volumes) << reasons(volumes);
+      output.out << volume_table(volumes) << reasons(volumes) << replicas_text(volumes);
     }
   }
   return all_serve ? kOk : kNotServing;
+}
+
+int watch_status(Client& client, Output output) {
+  constexpr auto kEvery = std::chrono::seconds(1);
+  for (;;) {
+    if (output.format == Format::table) output.out << "\033[H\033[2J";
+    const int code = node_status(client, output);
+    output.out << std::flush;
+    if (!output.out) return code;
+    std::this_thread::sleep_for(kEvery);
+  }
 }
 
 Result<std::string> read_token(const std::string& path) {

@@ -6,6 +6,7 @@
 #include <iosfwd>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "tools/holdfast/client.h"
@@ -35,6 +36,8 @@ struct CreateOptions {
   std::uint64_t size_bytes = 0;
   std::uint64_t log_bytes = 0;  // 0: the node's default.
   std::string device;
+  std::uint64_t replicas = 0, min_in_sync = 0;  // 0: the node's default.
+  std::vector<std::uint64_t> members;
 };
 
 struct DeleteOptions {
@@ -59,6 +62,8 @@ int volume_list(Client& client, Output output, bool names_only);
 int volume_show(Client& client, Output output, const std::string& name);
 int volume_delete(Client& client, Output output, const DeleteOptions& options);
 int node_status(Client& client, Output output);
+// Shows it again every second, until it is interrupted.
+int watch_status(Client& client, Output output);
 int log_follow(Client& client, Output output, FollowOptions options);
 int log_consumers(Client& client, Output output, std::string volume);
 int log_drop(Client& client, Output output, std::string volume, const std::string& name);

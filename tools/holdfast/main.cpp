@@ -7,6 +7,7 @@
 #include "admin/names.h"
 #include "admin/size_text.h"
 #include "tools/holdfast/client.h"
+#include "tools/holdfast/cluster_commands.h"
 #include "tools/holdfast/commands.h"
 #include "tools/holdfast/completion.h"
 
@@ -21,6 +22,11 @@ struct Arguments {
   DeleteOptions remove;
   std::string show_name;
   FollowOptions follow;
+  MemberOptions member;
+  SwitchOptions lead;
+  SetOptions settings;
+  std::uint64_t drained = 0;
+  bool watch = false;
   std::string shell = "bash";
   bool names_only = false;
 };
@@ -76,6 +82,9 @@ void add_volume_commands(CLI::App& app, Arguments& arguments, int& code) {
   size_option(create, "--log-size", arguments.create.log_bytes, admin::check_log_size,
               "Size of the log, taken at once (default: store.log_size of the node)", false);
   create->add_option("--device", arguments.create.device, "Block device to use, all of it (default: a file in the data directory)");
+  create->add_option("--replicas", arguments.create.replicas, "In a cluster: so many copies, each on another node (default: 3, or as many as there are nodes)")->check(CLI::Range(1, 5));
+  create->add_option("--members", arguments.create.members, "In a cluster: the nodes that have them, like 1,2,3")->delimiter(',')->check(CLI::Range(1, 65535));
+  create->add_option("--min-in-sync", arguments.create.min_in_sync, "Writes wait while fewer copies are in sync (default: 2 with 3 copies, otherwise 1)")->check(CLI::Range(1, 5));
   create->callback([&] {
     code = connected(arguments, [&](Client& client, Output output) { return volume_create(client, output, arguments.create); });
   });
@@ -99,6 +108,57 @@ void add_volume_commands(CLI::App& app, Arguments& arguments, int& code) {
   remove->callback([&] {
     if (::isatty(STDIN_FILENO) && ::isatty(STDERR_FILENO)) arguments.remove.ask = ask_terminal;
     code = connected(arguments, [&](Client& client, Output output) { return volume_delete(client, output, arguments.remove); });
+  });
+}
+
+void add_cluster_commands(CLI::App& app, Arguments& arguments, int& code) {
+  const auto runs = [&](CLI::App* command, auto action) {
+    command->callback([&code, &arguments, action] { code = connected(arguments, [&](Client& client, Output output) { return action(client, output); }); });
+  };
+  CLI::App* cluster = app.add_subcommand("cluster", "Set a cluster up")->require_subcommand(1);
+  runs(cluster->add_subcommand("init", "Begin a new cluster on an etcd that has none yet: once"), cluster_init);
+  runs(cluster->add_subcommand("take-over", "The etcd was restored from a snapshot, and the one before it is gone for good"), cluster_take_over);
+  CLI::App* node = app.add_subcommand("node", "The cluster's nodes")->require_subcommand(1);
+  runs(node->add_subcommand("list", "List the nodes; * is the one that answers"), node_list);
+
+  CLI::App* member = app.add_subcommand("member", "Which nodes have copies of a volume")->require_subcommand(1);
+  const auto about = [&](const char* name, const char* help) {
+    CLI::App* command = member->add_subcommand(name, help);
+    command->add_option("volume", arguments.member.volume, "The volume")->required()->check(name_rule());
+    command->add_option("node", arguments.member.node, "The node's number")->required()->check(CLI::Range(1, 65535));
+    return command;
+  };
+  MemberOptions* options = &arguments.member;
+  runs(about("add", "Give the node a copy"), [options](Client& client, Output output) { return member_add(client, output, *options); });
+  runs(about("remove", "Take the node's copy away"), [options](Client& client, Output output) { return member_remove(client, output, *options); });
+  runs(about("renew", "Make the node's copy anew, after its disk was replaced"), [options](Client& client, Output output) { return member_renew(client, output, *options); });
+  CLI::App* replace = about("replace", "Give another node a copy, and take this one's away once that is in sync");
+  replace->add_option("replacement", arguments.member.replacement, "The other node's number")->required()->check(CLI::Range(1, 65535));
+  runs(replace, [options](Client& client, Output output) { return member_replace(client, output, *options); });
+
+  SwitchOptions* lead = &arguments.lead;
+  CLI::App* switchover = app.add_subcommand("switchover", "Let another copy of a volume lead");
+  switchover->add_option("volume", lead->volume, "The volume")->required()->check(name_rule());
+  switchover->add_option("--candidate", lead->candidate, "The node that is to lead (default: any that is in sync)")->check(CLI::Range(1, 65535));
+  runs(switchover, [lead](Client& client, Output output) { return switch_over(client, output, *lead); });
+  CLI::App* failover = app.add_subcommand("failover", "Have a copy lead although others may have newer data: the last resort");
+  failover->add_option("volume", lead->volume, "The volume")->required()->check(name_rule());
+  failover->add_option("--candidate", lead->candidate, "The node that is to lead (default: the one that is asked)")->check(CLI::Range(1, 65535));
+  failover->add_flag("--accept-data-loss", lead->accepts_data_loss, "What only the other copies have is lost")->required();
+  failover->add_flag("--others-fenced", lead->others_are_fenced, "The other nodes are switched off: one that is only cut off would go on serving")->required();
+  runs(failover, [lead](Client& client, Output output) { return fail_over(client, output, *lead); });
+  CLI::App* drained = app.add_subcommand("drain", "Hand over every volume that a node leads, before it is stopped");
+  drained->add_option("node", arguments.drained, "The node's number")->required()->check(CLI::Range(1, 65535));
+  runs(drained, [number = &arguments.drained](Client& client, Output output) { return drain(client, output, *number); });
+}
+
+void add_set_command(CLI::App* volume, Arguments& arguments, int& code) {
+  CLI::App* set = volume->add_subcommand("set", "Change what a replicated volume waits for");
+  set->add_option("name", arguments.settings.volume, "The volume")->required()->check(name_rule());
+  set->add_option("--min-in-sync", arguments.settings.min_in_sync, "Writes wait while fewer copies are in sync")->check(CLI::Range(1, 5));
+  set->add_option("--lease-ms", arguments.settings.lease_ms, "How long a promise to the primary lasts")->check(CLI::Range(100, 3'600'000));
+  set->callback([&] {
+    code = connected(arguments, [&](Client& client, Output output) { return volume_set(client, output, arguments.settings); });
   });
 }
 
@@ -152,8 +212,12 @@ int run(int count, char** words) {
   app.footer("Exit codes: 0 done, 1 refused by the node, 2 wrong usage, 3 node not reachable, 4 (status) a volume does not serve, 5 (log follow) a gap.");
   add_volume_commands(app, arguments, code);
   add_log_commands(app, arguments, code);
-  app.add_subcommand("status", "The node and its volumes at a glance")->callback([&] {
-    code = connected(arguments, [](Client& client, Output output) { return node_status(client, output); });
+  add_cluster_commands(app, arguments, code);
+  add_set_command(app.get_subcommand("volume"), arguments, code);
+  CLI::App* status = app.add_subcommand("status", "The node and its volumes at a glance");
+  status->add_flag("--watch", arguments.watch, "Again every second");
+  status->callback([&] {
+    code = connected(arguments, [&](Client& client, Output output) { return arguments.watch ? watch_status(client, output) : node_status(client, output); });
   });
   CLI::App* completion = app.add_subcommand("completion", "Print a completion script, to be sourced");
   completion->add_option("shell", arguments.shell, "bash")->check(CLI::IsMember({"bash"}));

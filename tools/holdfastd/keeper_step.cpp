@@ -25,7 +25,7 @@ Step without_definition(const LocalReplica& local, std::string_view what) {
   if (is_leftover(local)) return step(StepKind::discard);
   if (local.open) return step(StepKind::close);
   return blocked(concat("this node keeps a copy of a volume that ", what,
-                        ": it was deleted while this node was away. Remove the copy with: holdfast volume delete NAME --local"));
+                        ": it was deleted while this node was away. If nobody needs it, remove it with: holdfast volume delete, asked of this node"));
 }
 
 Step when_deleting(NodeId self, const VolumeDefinition& definition, const LocalReplica& local) {

@@ -55,6 +55,14 @@ class Node final : public NodeControl, public KeeperHost {
   void drop_consumer(ConsumerName which, Done<void> done) override;
   void confirm_consumer(ConsumerName which, Lsn lsn, Confirm when, Done<void> done) override;
   void read_log(ReadLog request, Done<LogBatch> done) override;
+  void cluster(Done<ClusterStatus> done) override;
+  void set_up_cluster(Done<std::string> done) override;
+  void take_over_etcd(Done<std::string> done) override;
+  void change_member(MemberChange change, Done<void> done) override;
+  void switch_over(Switchover order, Done<void> done) override;
+  void fail_over(ForcedFailOver order, Done<void> done) override;
+  void drain(Done<std::vector<std::string>> done) override;
+  void set_volume(VolumeSettings settings, Done<void> done) override;
 
  private:
   // One volume as the control thread knows it.
@@ -111,6 +119,19 @@ class Node final : public NodeControl, public KeeperHost {
   Result<coord::VolumeDefinition> definition_for(const CreateVolume& request);
   Task<Result<void>> undefine(std::string name, bool force);
   Task<Result<VolumeStatus>> until_created(std::string name);
+  // node_members.cpp
+  template <class T>
+  void in_cluster(std::move_only_function<Task<Result<T>>()> flow, Done<T> done);
+  Task<Result<ClusterStatus>> cluster_status();
+  Task<Result<std::string>> begin_cluster();
+  Task<Result<std::string>> adopt_etcd();
+  Task<Result<void>> carry_out(MemberChange change);
+  Task<Result<void>> may_remove(coord::VolumeDefinition definition, NodeId node);
+  Task<Result<void>> lead_elsewhere(Switchover order);
+  Task<Result<void>> lead_here(ForcedFailOver order);
+  Task<Result<std::vector<std::string>>> hand_over_all();
+  Task<Result<void>> change_settings(VolumeSettings settings);
+  std::string where_is(NodeId node) const;
   void start_cluster();
   std::uint16_t local_group() const;
 

@@ -110,6 +110,10 @@ Task<Result<VolumeStatus>> Node::until_created(std::string name) {
 Task<Result<void>> Node::undefine(std::string name, bool force) {
   if (stopping_) co_return fail(Errc::closed, "the node is stopping");
   auto known = co_await coord::read_definition(&cluster_->coordinator(), name);
+  if (!known && known.error().code == Errc::not_found && slots_.contains(name)) {
+    auto gone = co_await discard(name);  // What is left of a volume that was deleted while this node was away.
+    co_return gone;
+  }
   if (!known) co_return fail(std::move(known).error());
   const auto status = co_await status_of(name);
   if (status && status->sessions > 0 && !force) {

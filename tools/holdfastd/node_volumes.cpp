@@ -58,6 +58,7 @@ void Node::status(Done<NodeStatus> done) {
 }
 
 Result<RegistryEntry> Node::entry_for(const CreateVolume& request) {
+  if (request.replicas > 1 || !request.members.empty() || request.min_in_sync > 1) return by_itself();
   TRY(admin::check_volume_name(request.name));
   TRY(admin::check_volume_size(request.size_bytes));
   if (request.log_bytes != 0) TRY(admin::check_log_size(request.log_bytes));
