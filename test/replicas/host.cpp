@@ -48,11 +48,13 @@ bool Host::write_once(std::size_t path, std::uint64_t block, std::uint64_t stamp
   std::vector<unsigned char> data(kHostBlockBytes);
   for (std::size_t at = 0; at < data.size(); at += sizeof stamp) std::memcpy(&data[at], &stamp, sizeof stamp);
   const HostTask task(iscsi_write16_sync(paths_[path].get(), 0, block, data.data(), static_cast<std::uint32_t>(data.size()), kHostBlockBytes, 0, 0, 0, 0, 0));
+  if (!task) paths_[path].reset();  // libiscsi takes a connection that broke for one that is logged in.
   return task && task->status == SCSI_STATUS_GOOD;
 }
 
 bool Host::read_once(std::size_t path, std::uint64_t block, std::uint64_t* stamp) {
   const HostTask task(iscsi_read16_sync(paths_[path].get(), 0, block, kHostBlockBytes, kHostBlockBytes, 0, 0, 0, 0, 0));
+  if (!task) paths_[path].reset();
   if (!task || task->status != SCSI_STATUS_GOOD || task->datain.size != static_cast<int>(kHostBlockBytes)) return false;
   std::memcpy(stamp, task->datain.data, sizeof *stamp);
   for (std::size_t at = 0; at < kHostBlockBytes; at += sizeof *stamp) EXPECT_EQ(std::memcmp(task->datain.data + at, stamp, sizeof *stamp), 0) << "block " << block << " is torn";
@@ -66,9 +68,8 @@ std::int64_t Host::over_any_path(const char* what, F once) {
     // A new session hears of its attentions first: those are no failure of the path.
     for (int attentions = 0; attentions < 4 && connect(current_); ++attentions) {
       if (once(current_)) return std::chrono::duration_cast<std::chrono::milliseconds>(SteadyClock::now() - began).count();
-      if (!iscsi_is_logged_in(paths_[current_].get())) break;
+      if (!paths_[current_]) break;
     }
-    if (paths_[current_] && !iscsi_is_logged_in(paths_[current_].get())) paths_[current_].reset();
     current_ = (current_ + 1) % paths_.size();
     if (tries % paths_.size() == 0) std::this_thread::sleep_for(kPathPause);
   }
