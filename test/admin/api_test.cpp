@@ -158,7 +158,7 @@ TEST_F(ApiTest, Router_UnknownPath_Is404AndWrongMethod_Is405WithAllow) {
   const Response wrong = call("PUT", "/v1/volumes");
   EXPECT_EQ(wrong.status, 405u);
   EXPECT_EQ(header(wrong, "Allow"), "GET, HEAD, POST");
-  EXPECT_EQ(header(call("POST", "/v1/volumes/pg", "{}"), "Allow"), "GET, HEAD, DELETE");
+  EXPECT_EQ(header(call("POST", "/v1/volumes/pg", "{}"), "Allow"), "GET, HEAD, DELETE, PATCH");
 }
 
 TEST_F(ApiTest, Router_OddTargets_AreRefusedOrDecoded) {
