@@ -19,6 +19,10 @@ bool needs_this_copy(NodeId self, const engine::Register* value) {
   return value && (value->is_member(self) || value->find_in_sync(self) || value->primary == self);
 }
 
+// A group that runs may become the only one in sync between the look at the register and the end of its store; one that is closed gets
+// nothing more, and the register is looked at again before anything goes.
+Step close_then_discard(const LocalReplica& local) { return step(local.open ? StepKind::close : StepKind::discard); }
+
 // There is no such volume, or another one has its name by now.
 Step without_definition(const LocalReplica& local, std::string_view what) {
   if (!local.store) return step(StepKind::rest);
@@ -34,23 +38,32 @@ Step when_deleting(NodeId self, const VolumeDefinition& definition, const LocalR
   return step(definition.members.empty() ? StepKind::erase : StepKind::rest);
 }
 
+// Who was in sync is known to the register alone. Without it this copy may be the one that has everything.
+std::optional<Step> without_register(const VolumeDefinition& definition, const engine::Register* value) {
+  if (value || definition.state == DefinitionState::creating) return std::nullopt;
+  return blocked(concat("the coordinator has lost the register of volume ", definition.name, ": bring its data back (operators' manual: etcd lost or restored)"));
+}
+
 // The operator has taken this node out, or wants its copy made anew.
-Step when_unwanted(NodeId self, const LocalReplica& local, const engine::Register* value) {
+Step when_unwanted(NodeId self, const VolumeDefinition& definition, const LocalReplica& local, const engine::Register* value) {
   if (is_leftover(local)) return step(StepKind::discard);
-  if (!needs_this_copy(self, value)) return step(StepKind::discard);
+  if (auto lost = without_register(definition, value)) return *lost;
+  if (!needs_this_copy(self, value)) return close_then_discard(local);
   if (local.primary) return step(StepKind::hand_over);
   if (value->primary == self || (value->in_sync.size() == 1 && value->find_in_sync(self))) return step(local.open ? StepKind::rest : StepKind::open);
   return value->is_member(self) ? step(StepKind::remove_from_register, self) : step(StepKind::rest);
 }
 
 // A copy that is to be made anew stays a member; only the store goes, when others have everything.
-Step when_renewed(NodeId self, const LocalReplica& local, const engine::Register* value) {
-  if (!value) return step(StepKind::discard);
+Step when_renewed(NodeId self, const VolumeDefinition& definition, const LocalReplica& local, const engine::Register* value) {
+  if (auto lost = without_register(definition, value)) return *lost;
+  if (!value) return close_then_discard(local);
   if (local.primary) return step(StepKind::hand_over);
   const bool alone = value->in_sync.size() == 1 && value->find_in_sync(self);
+  if (alone && !local.open) return step(StepKind::open);  // For the others to get what it has.
   if (alone) return blocked("its copy is to be made anew, but it is the only one that is in sync: wait for another one");
   if (value->primary == self) return step(local.open ? StepKind::rest : StepKind::open);
-  return step(StepKind::discard);
+  return close_then_discard(local);
 }
 
 Step before_store(const VolumeDefinition& definition, const coord::MemberDefinition& mine) {
@@ -73,10 +86,8 @@ std::optional<Step> lead(const VolumeDefinition& definition, const LocalReplica&
 }
 
 Step with_store(NodeId self, const VolumeDefinition& definition, const LocalReplica& local, const engine::Register* value) {
-  if (!value) {
-    if (definition.state == DefinitionState::creating) return step(definition.founder == self ? StepKind::found : StepKind::rest);
-    return blocked(concat("the coordinator has lost the register of volume ", definition.name, ": bring its data back (operators' manual: etcd lost or restored)"));
-  }
+  if (auto lost = without_register(definition, value)) return *lost;
+  if (!value) return step(definition.founder == self ? StepKind::found : StepKind::rest);
   if (!local.open) return step(StepKind::open);
   if (local.primary) {
     if (auto next = lead(definition, local, *value)) return *next;
@@ -92,7 +103,7 @@ Step next_step(NodeId self, const VolumeDefinition* definition, const LocalRepli
   if (local.store && local.group != definition->group) return without_definition(local, "is not the one that has this name now");
   if (definition->state == DefinitionState::deleting) return when_deleting(self, *definition, local);
   const coord::MemberDefinition* mine = definition->find(self);
-  if (!mine) return local.store ? when_unwanted(self, local, value) : step(StepKind::rest);
+  if (!mine) return local.store ? when_unwanted(self, *definition, local, value) : step(StepKind::rest);
   if (!local.store) return before_store(*definition, *mine);
   switch (*local.store) {
     case EntryState::creating:
@@ -102,7 +113,7 @@ Step next_step(NodeId self, const VolumeDefinition* definition, const LocalRepli
       return step(mine->incarnation == local.incarnation ? StepKind::mark_ready : StepKind::discard);
     case EntryState::ready: break;
   }
-  if (mine->incarnation == Uuid{}) return when_renewed(self, local, value);
+  if (mine->incarnation == Uuid{}) return when_renewed(self, *definition, local, value);
   if (mine->incarnation != local.incarnation) {
     return blocked(concat("this node's store of volume ", definition->name, " is another one than the cluster knows: restore the right one, or let it be made anew with: holdfast member renew ",
                           definition->name, " ", self.value));
