@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rig import kernel, rootfs
 from rig.errors import RigError
-from rig.lab import GUEST_UID
+from rig.lab import GUEST_UID, PREFIX_LENGTH
 from rig.processes import identity, is_alive, kill_recorded_group, run, spawn
 
 GUESTSIDE = Path(__file__).parent / "guestside"
@@ -60,7 +60,7 @@ class Guest:
             arguments = [
                 f"/proc/self/fd/{program.fileno()}", f"mem={memory_mib}M", f"umid={self.name}", f"uml_dir={self.dir}/",
                 f"ubd0={self.dir}/cow,/proc/self/fd/{image.fileno()}", "root=/dev/ubda", "rw", "init=/sbin/holdfast-init",
-                "con=null", "con0=null,fd:1", "quiet", f"hf_name={self.name}", f"hf_address={self.address}/24",
+                "con=null", "con0=null,fd:1", "quiet", f"hf_name={self.name}", f"hf_address={self.address}/{PREFIX_LENGTH}",
                 f"vec0:transport=tap,ifname=tap{self.index},depth=128,gro=1,mac=52:54:00:77:00:{self.index:02x}",
             ]
             # The kernel goes back to where it was started after a look at its image: not to where only root may be (/root, say).

@@ -25,7 +25,7 @@ from rig.processes import identity, is_alive, run
 HOME = Path(os.environ.get("HOLDFAST_LAB_HOME", "/var/tmp/holdfast-lab"))
 KEPT = "kept"  # Owner of a lab that outlives the command that made it.
 HOST_ADDRESS = "10.77.0.254"
-PREFIX_LENGTH = 24
+PREFIX_LENGTH = 16  # The third byte tells the portals of a node apart.
 GUEST_UID = 65123  # Guests run as nobody in particular, without any privilege.
 EXIT_TIMEOUT_S = 10
 
@@ -113,21 +113,29 @@ class Lab:
     def netns_of(self, node):
         return f"hf-{self.id}-{node}"
 
-    def add_node(self, node):
-        """A namespace for a storage node; returns its address."""
+    def add_node(self, node, *, portals=1):
+        """A namespace for a storage node; returns its addresses, 10.77.0.N first and then 10.77.P.N, as many as it has portals."""
         with self.edit() as state:
             index = len(state["nodes"]) + 1
-            address = f"10.77.0.{index}"
-            state["nodes"][node] = {"address": address, "link": f"node{index}"}
+            addresses = [f"10.77.{portal}.{index}" for portal in range(portals)]
+            state["nodes"][node] = {"address": addresses[0], "link": f"node{index}"}
         netns = self.netns_of(node)
         run(["ip", "netns", "add", netns])
         run(["ip", "link", "add", f"node{index}", "netns", self.lan, "type", "veth", "peer", "name", "eth0", "netns", netns])
         _ip_batch(self.lan, f"link set node{index} master br0 up")
-        _ip_batch(netns, f"""
+        _ip_batch(netns, """
             link set lo up
-            addr add {address}/{PREFIX_LENGTH} dev eth0
             link set eth0 up""")
-        return address
+        for address in addresses:
+            self.give_address(node, address)
+        return addresses
+
+    def give_address(self, node, address):
+        run(["ip", "-netns", self.netns_of(node), "addr", "add", f"{address}/{PREFIX_LENGTH}", "dev", "eth0"])
+
+    def take_address(self, node, address):
+        """What is sent there goes nowhere, as with a cable that is pulled."""
+        run(["ip", "-netns", self.netns_of(node), "addr", "del", f"{address}/{PREFIX_LENGTH}", "dev", "eth0"])
 
     def add_guest(self, guest):
         """A tap for a guest; returns (index, address). A guest that boots again keeps both."""

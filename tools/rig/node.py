@@ -16,16 +16,17 @@ POLL_S = 0.01
 
 
 class HoldfastNode:
-    def __init__(self, lab, name="n1", build=TREE / "build"):
+    def __init__(self, lab, name="n1", build=TREE / "build", portals=1):
         self.lab = lab
         self.name = name
         self.netns = lab.netns_of(name)
-        self.address = lab.add_node(name)
+        self.addresses = lab.add_node(name, portals=portals)
+        self.address = self.addresses[0]
         self.dir = lab.dir / f"node-{name}"
         self.daemon = build / "tools" / "holdfastd" / "holdfastd"
         self.cli = build / "tools" / "holdfast" / "holdfast"
         self.process = None
-        self.listener = listening_socket(self.netns, self.address, PORT)
+        self.listener = listening_socket(self.netns, "0.0.0.0" if portals > 1 else self.address, PORT)
         for program in (self.daemon, self.cli):
             if not os.access(program, os.X_OK):
                 raise RigError(f"{program} is not built: cmake --preset release && cmake --build build")
@@ -37,11 +38,24 @@ reactors = 1
 data_dir = "{self.dir}/data"
 
 [iscsi]
-listen = ["{self.address}:{PORT}"]
+listen = ["{"0.0.0.0" if portals > 1 else self.address}:{PORT}"]
+portals = [{", ".join(f'"{address}:{PORT}"' for address in self.addresses)}]
 
 [admin]
 listen = "{ADMIN}"
 """)
+
+    def require_login(self, user, secret, mutual_user, mutual_secret):
+        """Before the start: hosts must prove who they are, and so does the node."""
+        with open(self.config, "a") as config:
+            config.write(f"""
+[iscsi.auth]
+user = "{user}"
+secret = "{secret}"
+mutual_user = "{mutual_user}"
+mutual_secret = "{mutual_secret}"
+""")
+        self.config.chmod(0o600)
 
     @property
     def config(self):

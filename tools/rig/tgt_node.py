@@ -15,7 +15,7 @@ class TgtNode:
         self.lab = lab
         self.name = name
         self.netns = lab.netns_of(name)
-        self.address = lab.add_node(name)
+        [self.address] = lab.add_node(name)
         self.dir = lab.dir / f"node-{name}"
         self.dir.mkdir()
         self.process = None

@@ -1,0 +1,1 @@
+"""What tools/pg-host-setup is made of."""
