@@ -26,6 +26,7 @@ class HoldfastNode:
         self.daemon = build / "tools" / "holdfastd" / "holdfastd"
         self.cli = build / "tools" / "holdfast" / "holdfast"
         self.process = None
+        self.stopped = False
         self.listener = listening_socket(self.netns, "0.0.0.0" if portals > 1 else self.address, PORT)
         for program in (self.daemon, self.cli):
             if not os.access(program, os.X_OK):
@@ -66,6 +67,7 @@ mutual_secret = "{mutual_secret}"
         return f"{self.address}:{PORT}"
 
     def start(self):
+        self.stopped = False
         with open(self.dir / "log", "ab") as log:
             self.process = spawn(activated(self.listener, [self.daemon, "--config", self.config]), netns=self.netns,
                                  die_with_owner=not self.lab.programs_stay, pass_fds=[self.listener.fileno()], stdout=log, stderr=log)
@@ -87,12 +89,19 @@ mutual_secret = "{mutual_secret}"
         if self.process.wait() != -signal.SIGKILL:
             raise RigError("holdfastd did not die of the signal")
 
+    def stop(self):
+        """In order, as a service manager does it."""
+        self.process.terminate()
+        self.stopped = True
+        if self.process.wait() != 0:
+            raise RigError(f"holdfastd did not stop in order (status {self.process.returncode}); its log:\n{self.log_tail()}")
+
     def holdfast(self, *arguments, **kwargs):
         return run([self.cli, "--server", f"http://{ADMIN}", *arguments], netns=self.netns, **kwargs)
 
     def require_not_crashed(self):
         """Dead by our own hand is fine."""
-        if self.process.poll() not in (None, -signal.SIGKILL):
+        if not self.stopped and self.process.poll() not in (None, -signal.SIGKILL):
             raise RigError(f"holdfastd died by itself (status {self.process.returncode}); its log:\n{self.log_tail()}")
 
     def create_volume(self, name, size):

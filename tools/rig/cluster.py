@@ -1,0 +1,164 @@
+"""Three storage nodes with an etcd, each in a namespace of its own: to be killed, frozen, cut off and started at will."""
+import json
+import signal
+import time
+
+from rig.errors import RigError
+from rig.node import TREE, HoldfastNode
+from rig.processes import run, spawn
+
+LINK_PORT = 9441
+ETCD_PORT = 2379
+SECRET = "a secret of the nodes, of thirty-two bytes at least\n"
+STEP_TIMEOUT_S = 60
+POLL_S = 0.02
+
+
+class Etcd:
+    def __init__(self, lab):
+        self.netns = lab.netns_of("etcd")
+        [self.address] = lab.add_node("etcd")
+        self.lab = lab
+        self.dir = lab.dir / "etcd"
+        self.dir.mkdir()
+        self.process = None
+
+    @property
+    def url(self):
+        return f"http://{self.address}:{ETCD_PORT}"
+
+    def start(self):
+        with open(self.dir / "log", "ab") as log:
+            self.process = spawn(["etcd", "--name", "e1", "--data-dir", self.dir / "data", "--listen-client-urls", self.url, "--advertise-client-urls", self.url,
+                                  "--listen-peer-urls", "http://127.0.0.1:2380", "--initial-advertise-peer-urls", "http://127.0.0.1:2380",
+                                  "--initial-cluster", "e1=http://127.0.0.1:2380"],
+                                 netns=self.netns, die_with_owner=not self.lab.programs_stay, stdout=log, stderr=log)
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+
+class ClusterNode(HoldfastNode):
+    def __init__(self, lab, number, etcd, build):
+        super().__init__(lab, name=f"n{number}", build=build)
+        self.number = number
+        secret = self.dir / "secret"
+        secret.write_text(SECRET)
+        secret.chmod(0o600)
+        with open(self.config, "a") as config:
+            config.write(f"""
+[cluster]
+name = "lab"
+node = {number}
+listen = ["{self.address}:{LINK_PORT}"]
+secret_file = "{secret}"
+
+[cluster.etcd]
+endpoints = ["{etcd.url}"]
+""")
+        self.frozen = False
+
+    def freeze(self):
+        self.process.send_signal(signal.SIGSTOP)
+        self.frozen = True
+
+    def thaw(self):
+        self.process.send_signal(signal.SIGCONT)
+        self.frozen = False
+
+    def cut_off(self):
+        """Nothing that it sends arrives anywhere, and nothing arrives there; nobody is told. Connections stay."""
+        self._filter("I")
+
+    def join_again(self):
+        self._filter("D")
+
+    def _filter(self, verb):
+        for chain, way in (("INPUT", "-i"), ("OUTPUT", "-o")):
+            run(["iptables", "-w", f"-{verb}", chain, way, "eth0", "-j", "DROP"], netns=self.netns)
+
+    def dropped_packets(self):
+        listed = run(["iptables", "-w", "-nvxL"], netns=self.netns).stdout
+        return sum(int(line.split()[0]) for line in listed.splitlines() if " DROP " in line)
+
+    @property
+    def is_up(self):
+        return self.process is not None and self.process.poll() is None and not self.frozen
+
+
+class Cluster:
+    def __init__(self, lab, build=TREE / "build", nodes=3):
+        self.lab = lab
+        self.etcd = Etcd(lab)
+        self.nodes = [ClusterNode(lab, number, self.etcd, build) for number in range(1, nodes + 1)]
+
+    def start(self):
+        self.etcd.start()
+        for node in self.nodes:
+            node.start()
+        self._until(lambda: self.nodes[0].holdfast("cluster", "init", check=False).returncode == 0, "the cluster is not set up")
+        self._until(self._all_known, "the nodes do not find each other")
+
+    def _all_known(self):
+        answers = [node.holdfast("--json", "node", "list", check=False) for node in self.nodes]
+        return all(a.returncode == 0 and len(json.loads(a.stdout)["nodes"]) == len(self.nodes) for a in answers)
+
+    def create_volume(self, name, size):
+        """Returns the volume's target name, with all copies in sync."""
+        self.nodes[0].holdfast("volume", "create", name, "--size", size, "--replicas", str(len(self.nodes)), timeout_s=120)
+        self.await_in_sync(name)
+        return f"iqn.2026-11.io.holdfast:{name}"
+
+    def replication(self, node, volume):
+        """As that node sees it; None when it does not answer."""
+        if not node.is_up:
+            return None
+        shown = node.holdfast("--json", "volume", "show", volume, check=False, timeout_s=10)
+        return json.loads(shown.stdout).get("replication") if shown.returncode == 0 else None
+
+    def primary(self, volume):
+        for node in self.nodes:
+            seen = self.replication(node, volume)
+            if seen and seen["serving"]:
+                return node
+        return None
+
+    def await_primary(self, volume):
+        found = []
+        self._until(lambda: found.append(self.primary(volume)) or found[-1], f"nobody serves volume {volume}")
+        return found[-1]
+
+    def in_sync(self, volume):
+        leader = self.primary(volume)
+        seen = self.replication(leader, volume) if leader else None
+        return [m["node"] for m in seen["members"] if m["in_sync"]] if seen else []
+
+    def await_in_sync(self, volume):
+        self._until(lambda: len(self.in_sync(volume)) == len(self.nodes), f"not all copies of volume {volume} are in sync")
+
+    def rebuilt_bytes(self, volume):
+        """What copies that run now have fetched in rebuilds: catching up from the log counts as none."""
+        seen = [self.replication(node, volume) for node in self.nodes]
+        return sum(s["rebuild"]["fetched_bytes"] for s in seen if s)
+
+    def switch_over(self, volume, to):
+        self.await_primary(volume).holdfast("switchover", volume, "--candidate", str(to.number))
+
+    @property
+    def portal(self):
+        return self.nodes[0].portal
+
+    def require_not_crashed(self):
+        for node in self.nodes:
+            node.require_not_crashed()
+
+    def log_tail(self):
+        return "\n".join(f"---- {node.name}\n{node.log_tail()}" for node in self.nodes)
+
+    def _until(self, condition, complaint):
+        give_up = time.monotonic() + STEP_TIMEOUT_S
+        while not condition():
+            if time.monotonic() > give_up:
+                raise RigError(f"{complaint} within {STEP_TIMEOUT_S} s; the nodes' logs:\n{self.log_tail()}")
+            time.sleep(POLL_S)
