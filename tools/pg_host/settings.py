@@ -10,7 +10,7 @@ devices {
   device {
     vendor "HOLDFAST"
     product ".*"
-    path_grouping_policy group_by_node_name
+    path_grouping_policy failover
     prio alua
     detect_prio yes
     path_checker tur
