@@ -264,6 +264,7 @@ class RoleMachine {
   enum class Stays : bool { no, yes };  // In the in-sync set of who comes next.
   bool release_to_somebody(BootNs now, Stays stays);
   BootNs others_heard() const;
+  DurationNs time_for_others() const;
   void consider_initiators(BootNs now);
   bool serves_somebody(BootNs now) const;
   void release_if_helpless(BootNs now);

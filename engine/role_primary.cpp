@@ -320,6 +320,7 @@ void RoleMachine::judge_members(BootNs now) {
   if (pending_ || view_revision_ == 0 || handing_over_) return;
   Register next = view_;
   bool silence = false;
+  BootNs silent_since = leading_since_;  // The last word of those who are silent.
   for (const Copy& copy : view_.in_sync) {
     if (copy.node == self().node) continue;
     const Peer* p = find_peer(copy.node);
@@ -333,6 +334,7 @@ void RoleMachine::judge_members(BootNs now) {
     if (!silent && !stuck && !replaced && !rolled_back && !leaves && view_.is_member(copy.node)) continue;
     if (planted(Bug::removed_without_cas) || planted(Bug::removed_at_send)) std::erase(obligations_, copy);
     silence = silence || silent;
+    if (silent && p) silent_since = std::max(silent_since, p->heard);
     next.remove_in_sync(copy.node);
   }
   if (next.in_sync.size() == view_.in_sync.size()) return;
@@ -342,8 +344,18 @@ void RoleMachine::judge_members(BootNs now) {
   // nothing is served here, and one of them may claim.
   const bool alone = next.in_sync.size() == 1 && view_.in_sync.size() > 1 && silence;
   if (alone && !serves_somebody(now)) return mark(Mark::role_gave_way);
+  // Fewer than min_in_sync would be left here, which admit nothing, and those who are silent are enough to go on: they are given
+  // the time to do so. When none of them has claimed by then, they are not there; then at least reads are served.
+  const bool others_suffice = view_.in_sync.size() - next.in_sync.size() >= view_.min_in_sync;
+  if (silence && next.in_sync.size() < view_.min_in_sync && others_suffice && now - silent_since < time_for_others()) return mark(Mark::role_let_others_go_on);
   raise_floor(next, log_->history.at(commit_), commit_);
   swap(now, false, std::move(next));
+}
+
+// Until somebody else must have claimed who hears nothing of me: it is patient, waits for the end of its promise, and asks the coordinator.
+DurationNs RoleMachine::time_for_others() const {
+  const DurationNs promise = lease_granted(std::max(view_.lease_ms, view_.previous_lease_ms), start_.timing);
+  return DurationNs{2 * milliseconds(start_.timing.takeover_patience_ms).value + promise.value};
 }
 
 // Has an initiator been heard since the others fell silent? What cuts one off from all of them may cut off the hosts, too.

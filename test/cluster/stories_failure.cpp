@@ -115,6 +115,44 @@ void cut_from_peers_only(Story& s) {
   s.end();
 }
 
+// Alone it would admit nothing, and they are two.
+void cut_from_peers_who_suffice(Story& s) {
+  Cluster& c = s.cluster();
+  const NodeId old = s.primary();
+  s.tell("The primary is cut off from its peers; initiators and the coordinator reach it; two copies are needed");
+  s.cut_from_peers(old);
+  s.until(kSilentTakeOverMs, "another node serves", [&] { return s.serves_elsewhere(old); });
+  s.fault_happened(c.network().counters().held > 0, "packets were dropped");
+  const std::size_t answers = s.answers();
+  s.run_for(2'000);
+  s.expect(s.answers() > answers + 20, "writes are acknowledged");
+  s.mend_to_peers(old);
+  s.until(10'000, "it is in sync again", [&] { return s.in_sync(old); });
+  s.end();
+}
+
+void both_standbys_die_and_two_are_needed(Story& s) {
+  Cluster& c = s.cluster();
+  const NodeId old = s.primary();
+  const NodeId first = s.standby(0), second = s.standby(1);
+  s.tell("Both standbys lose power; two copies are needed");
+  c.die(first, Death::power_loss);
+  c.die(second, Death::power_loss);
+  s.until(5'000, "they are not in sync any more", [&] { return c.truth().in_sync.size() == 1; });
+  s.expect(s.operate(OpKind::read, 0, BlockRange{Lba(0), BlockCount(8)}) == Errc{}, "reads are served");
+  s.expect(c.serving() == old, "by who is left");
+  const auto writes = [&] { return std::ranges::count_if(c.acknowledgements(), [](const Acknowledgement& a) { return a.kind != OpKind::read; }); };
+  const auto before = writes();
+  s.run_for(1'000);
+  s.expect(writes() == before, "writes are held");
+  c.start(first);
+  s.until(10'000, "writes go on", [&] { return writes() > before; });
+  c.start(second);
+  s.end();
+}
+
+void two_are_needed(Plan& plan) { plan.min_in_sync = 2; }
+
 void cut_from_coordinator_only(Story& s) {
   Cluster& c = s.cluster();
   const NodeId old = s.primary();
@@ -239,6 +277,8 @@ constexpr Scenario kFailureStories[] = {
     {"F6b", "nothing that the primary sends arrives at its peers", nothing_leaves},
     {"F6c", "nothing arrives at the primary from its peers", nothing_arrives},
     {"F6d", "partition of the primary from its peers only", cut_from_peers_only},
+    {"F6f", "partition of the primary from its peers only, and two copies are needed", cut_from_peers_who_suffice, two_are_needed},
+    {"F6g", "both standbys lose power, and two copies are needed", both_standbys_die_and_two_are_needed, two_are_needed},
     {"F6e", "partition of the primary from the coordinator only", cut_from_coordinator_only},
     {"F8a", "the coordinator stops, and is slow", coordinator_stopped},
     {"F8b", "the coordinator is restarted empty", coordinator_emptied},
