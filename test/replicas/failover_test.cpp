@@ -40,6 +40,7 @@ TEST_P(Failover, PrimaryKilled_HostGoesOnElsewhere_AndTheNodeRejoinsWithoutARebu
   EXPECT_LT(pause, 5'000);  // Less than a second, unless the machine is busy.
 
   cluster.start(killed);
+  EXPECT_TRUE(host.logs_in(static_cast<std::size_t>(killed - 1))) << "a path that is refused may be given up for good";
   ASSERT_TRUE(cluster.await_in_sync("pg", 3));
   EXPECT_EQ(rebuilt_bytes(cluster, killed), 0u);
   host.expect_ledger();

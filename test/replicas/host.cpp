@@ -44,6 +44,11 @@ bool Host::connect(std::size_t path) {
   return true;
 }
 
+bool Host::logs_in(std::size_t path) {
+  paths_[path].reset();
+  return connect(path);
+}
+
 bool Host::write_once(std::size_t path, std::uint64_t block, std::uint64_t stamp) {
   std::vector<unsigned char> data(kHostBlockBytes);
   for (std::size_t at = 0; at < data.size(); at += sizeof stamp) std::memcpy(&data[at], &stamp, sizeof stamp);

@@ -20,6 +20,8 @@ class Host {
 
   // Until it is acknowledged, over one path or another. Returns how long that took; fails the test after 30 s.
   std::int64_t write_ms(std::uint64_t block, std::uint64_t stamp);
+  // One try, as an initiator that comes back makes it.
+  bool logs_in(std::size_t path);
   // Every block that was ever acknowledged has its newest stamp.
   void expect_ledger();
   std::size_t acknowledged() const { return ledger_.size(); }

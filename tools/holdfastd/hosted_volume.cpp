@@ -149,6 +149,12 @@ Result<void> HostedVolume::find_volume() {
   return {};
 }
 
+Task<bool> HostedVolume::offer_what_is_there(DoorOptions options) {
+  if (!has_volume()) co_return false;
+  auto opened = co_await open_door(std::move(options));
+  co_return opened.has_value();
+}
+
 Task<Result<void>> HostedVolume::open_door(DoorOptions options) {
   if (spec_.replica && !has_volume()) co_return fail(Errc::not_found, "the volume has not come yet");
   CO_TRY(find_volume());
@@ -219,6 +225,11 @@ VolumeStatus HostedVolume::status() const {
 }
 
 Task<Result<void>> HostedVolume::stop(DoorClosing closing, DurationNs patience) {
+  if (spec_.replica && group_ && closing == DoorClosing::stopping && group_->replica_status().serving) {
+    // Somebody else serves before initiators are asked to leave: they ask the other nodes who does.
+    auto handed = co_await hand_over(NodeId());
+    (void)handed;  // There may be nobody.
+  }
   if (door_) co_await door_->close(closing, patience);
   door_.reset();
   Result<void> stopped;

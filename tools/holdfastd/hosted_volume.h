@@ -50,6 +50,8 @@ class HostedVolume {
   // Lets another copy lead; no candidate: whichever is in step. Errors: those of Group::switchover.
   Task<Result<void>> hand_over(NodeId candidate);
   bool has_volume() const;
+  // Of a copy that has just been opened: its door, when the volume is in its catalogue.
+  Task<bool> offer_what_is_there(DoorOptions options);
   bool has_door() const { return door_ != nullptr; }
   // From now on initiators find it. Errors of a copy: not_found (the volume has not come yet). Separate, so that nobody writes to a volume that a crash would remove as a leftover.
   Task<Result<void>> open_door(DoorOptions options);

@@ -126,10 +126,20 @@ Task<void> Node::open_slot(std::string name) {
   log_info("volume " + name + " is served from " + slot.entry.backing);
 }
 
-// Without asking anybody: the group finds out for itself who leads.
+// Without asking anybody: the group finds out for itself who leads. Its door is there before the portals are: an initiator that comes
+// back and finds no such target gives its path up.
 Task<void> Node::open_copy(std::string name) {
   auto opened = co_await open(name);
-  if (!opened) log_error("this node's copy of volume " + name + " cannot be opened: " + opened.error().text());
+  if (!opened) {
+    log_error("this node's copy of volume " + name + " cannot be opened: " + opened.error().text());
+    co_return;
+  }
+  Slot& slot = slots_.at(name);
+  DoorOptions options = door_options(name);
+  options.portals = board_->addresses;  // The other nodes' follow once the cluster is known.
+  auto offering = run_in<bool>(control_, slot.thread->scope(), [volume = slot.volume.get(), options] { return volume->offer_what_is_there(options); });
+  const bool offered = co_await offering;
+  if (offered) log_info(concat("volume ", name, " is offered to initiators"));
 }
 
 Task<void> Node::remove_leftover(std::string name) {
