@@ -30,8 +30,7 @@ void Host::Drop::operator()(iscsi_context* path) const { iscsi_destroy_context(p
 Host::Host(std::vector<std::string> portals, std::string volume) : portals_(std::move(portals)), volume_(std::move(volume)), paths_(portals_.size()) {}
 Host::~Host() = default;
 
-bool Host::connect(std::size_t path) {
-  if (paths_[path]) return true;
+Host::Path Host::make_path(std::size_t path) const {
   Path made(iscsi_create_context("iqn.2026-11.io.holdfast:test-host"));
   iscsi_set_targetname(made.get(), ("iqn.2026-11.io.holdfast:" + volume_).c_str());
   iscsi_set_session_type(made.get(), ISCSI_SESSION_NORMAL);
@@ -39,6 +38,12 @@ bool Host::connect(std::size_t path) {
   iscsi_set_isid_random(made.get(), static_cast<std::uint32_t>(path + 1), 0);
   iscsi_set_timeout(made.get(), kPathTimeoutS);
   iscsi_set_noautoreconnect(made.get(), 1);
+  return made;
+}
+
+bool Host::connect(std::size_t path) {
+  if (paths_[path]) return true;
+  Path made = make_path(path);
   if (iscsi_full_connect_sync(made.get(), portals_[path].c_str(), 0) != 0) return false;
   paths_[path] = std::move(made);
   return true;
@@ -46,7 +51,8 @@ bool Host::connect(std::size_t path) {
 
 bool Host::logs_in(std::size_t path) {
   paths_[path].reset();
-  return connect(path);
+  const Path made = make_path(path);  // Without the TEST UNIT READY of a full connect: a standby is not ready.
+  return iscsi_connect_sync(made.get(), portals_[path].c_str()) == 0 && iscsi_login_sync(made.get()) == 0;
 }
 
 bool Host::write_once(std::size_t path, std::uint64_t block, std::uint64_t stamp) {

@@ -31,6 +31,7 @@ class Host {
     void operator()(iscsi_context* path) const;
   };
   using Path = std::unique_ptr<iscsi_context, Drop>;
+  Path make_path(std::size_t path) const;
   bool connect(std::size_t path);
   bool write_once(std::size_t path, std::uint64_t block, std::uint64_t stamp);
   bool read_once(std::size_t path, std::uint64_t block, std::uint64_t* stamp);
