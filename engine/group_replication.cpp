@@ -99,9 +99,16 @@ Task<Result<Lsn>> GroupImpl::begin_epoch(Epoch epoch) {
   if (!room) {
     // Crashes may have left the ring full to the last block: what a checkpoint frees is needed first.
     CO_TRY(co_await checkpoint());
-    auto waited = co_await log_.reserve(0, wal::record_bytes(0, 0));
-    if (!waited) co_return fail(waited.error());
-    room = *waited;
+    // Not for ever: what comes after it, a newer primary for one, waits behind it.
+    const auto still_leads = [&] { return replica_->machine().role() == Role::primary && replica_->machine().epoch() == epoch; };
+    while (!(room = log_.reserve_epoch_start())) {
+      if (failed_ || stopping_) co_return fail(failed_ ? Errc::io_error : Errc::closed);
+      if (!still_leads()) {
+        mark(Mark::epoch_start_too_late);
+        co_return Lsn();
+      }
+      co_await progress_.wait();  // Each tick of the replica looks.
+    }
   }
   const RoleMachine& machine = replica_->machine();
   if (machine.role() != Role::primary || machine.epoch() != epoch || facts_.history.last() >= epoch) {

@@ -23,7 +23,9 @@ Result<void> add_member(Register& value, NodeId node) {
 Result<void> remove_member(Register& value, NodeId node) {
   if (!value.is_member(node)) return fail(Errc::not_found, concat("node: ", node.value, " is no member"));
   if (value.primary == node) return fail(Errc::invalid_argument, concat("node: ", node.value, " is the primary; switch over first"));
-  const std::size_t left = value.in_sync.size() - (value.find_in_sync(node) ? 1 : 0);
+  // Who is no member any more is in the set only until the primary has taken it out.
+  const auto left = static_cast<std::size_t>(
+      std::ranges::count_if(value.in_sync, [&](const Copy& copy) { return copy.node != node && value.is_member(copy.node); }));
   if (left == 0) return fail(Errc::invalid_argument, concat("node: ", node.value, " has the only copy that is in sync"));
   if (left < value.min_in_sync)
     return fail(Errc::invalid_argument, concat("node: without ", node.value, " only ", left, " copies would be in sync, and min_in_sync is ", value.min_in_sync));

@@ -131,6 +131,7 @@ void RoleMachine::received(BootNs now, NodeId node, SessionId session, const Mes
     if (release->epoch == bound_.epoch && role_ == Role::follower && !binding_to_) {
       mark(Mark::role_released);
       released_ = release->epoch;
+      releaser_leaves_ = from.leaving;  // It said so before, in this session.
       granted_until_ = no_claim_before_ = BootNs{};  // I am the one who is to go first.
       consider_claim(now);
     }
@@ -260,6 +261,7 @@ void RoleMachine::bound_done(BootNs now, Bound bound) {
   bound_ = bound;
   quiet_since_ = now;
   released_ = Epoch();
+  releaser_leaves_ = false;
   leader_session_ = SessionId();
   leader_heard_.reset();
   matched_ = cutting_ = false;

@@ -312,8 +312,15 @@ class RoleMachine {
   BootNs granted_until_{};            // My promise not to claim.
   BootNs quiet_since_{};              // Silence of the primary is counted from here at the earliest.
   Epoch released_;                    // Its primary has ceased.
+  bool releaser_leaves_ = false;      // And wants to be in the set no more.
   BootNs no_claim_before_{};          // I gave way: others first.
-  std::optional<BootNs> deferring_since_;
+  struct Deferral {
+    BootNs since, looked_at;
+    DurationNs total;                 // With the coordinator in reach.
+    void look(BootNs now, bool reaches_coordinator);
+    bool goes_on(BootNs now, DurationNs patience) const;
+  };
+  std::optional<Deferral> deferral_;  // Others go first.
   std::uint64_t view_asked_ = 0;      // Questions so far …
   std::uint64_t view_told_ = 0;       // … and the newest that is answered, …
   GroupView told_view_;               // … so.

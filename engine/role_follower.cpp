@@ -25,7 +25,7 @@ void RoleMachine::follow(BootNs now, Peer& leader, const Beat& beat) {
     lagging_.reset();
     send_question(leader);
   }
-  deferring_since_.reset();
+  deferral_.reset();
   lets_nobody_first_ = false;
   released_ = Epoch();
   leader.leaving = false;
@@ -133,6 +133,8 @@ void RoleMachine::rebuilt(BootNs) {
   if (role_ == Role::primary) return;
   commit_ = log_->applied;
   matched_ = cutting_ = false;
+  wants_out_ = told_to_leave_.has_value();  // What it lacked it has.
+  takes_nothing_ = told_to_leave_ == Leaves::gives_up;
 }
 
 void RoleMachine::cut_done(BootNs, SessionId session) {
@@ -192,9 +194,10 @@ bool RoleMachine::may_claim(BootNs now) const {
   const bool in_sync = view_.has_in_sync(self()) || planted(Bug::promoted_outside_in_sync) ||
                        (planted(Bug::wiped_disk_keeps_membership) && view_.find_in_sync(self().node));
   if (!in_sync || !log_->promotable || !view_.is_member(self().node)) return false;
-  const Epoch end_epoch = log_->history.at(log_->end);
-  const bool reaches_floor =
-      end_epoch > view_.floor_epoch || (end_epoch == view_.floor_epoch && log_->end >= view_.floor_commit);
+  // The very record that the floor names: what is in its place or beyond it may be no more than the start of an epoch of mine.
+  const Epoch there = log_->history.at(view_.floor_commit);
+  const bool known = there != Epoch() && view_.floor_epoch != Epoch();
+  const bool reaches_floor = log_->end >= view_.floor_commit && (there == view_.floor_epoch || !known);
   if (!reaches_floor && !planted(Bug::promoted_outside_in_sync) && !planted(Bug::wiped_disk_keeps_membership)) return false;
   if (planted(Bug::lease_not_waited_out)) return true;
   return now >= granted_until_ && (start_wait_is_over(now) || released_ == view_.epoch);
@@ -202,8 +205,7 @@ bool RoleMachine::may_claim(BootNs now) const {
 
 // The decision falls on a fresh view: when one seems due by the known view, the register is read (register_read).
 void RoleMachine::consider_claim(BootNs now) {
-  // Without the coordinator nobody can go first: such a time is not counted.
-  if (deferring_since_ && !reaches_coordinator(now)) deferring_since_ = now;
+  if (deferral_) deferral_->look(now, reaches_coordinator(now));
   if (role_ != Role::follower || pending_ || binding_to_ || read_in_flight_) return;
   if (view_revision_ == 0) return;
   if (!has_reason_to_claim(now) || !may_claim(now)) return;
@@ -224,7 +226,7 @@ bool RoleMachine::waits_for_hellos(BootNs now) const {
 bool RoleMachine::lets_a_longer_log_go_first(BootNs now) {
   if (released_ != Epoch() && released_ == view_.epoch) return false;  // I am the one who is to go first.
   const bool early = waits_for_hellos(now);
-  const bool known_early = early || deferring_since_.has_value();  // What was heard in time counts for all of the patience.
+  const bool known_early = early || deferral_.has_value();  // What was heard in time counts for all of the patience.
   bool unheard = false;
   bool longer = false;
   for (const Copy& copy : view_.in_sync) {
@@ -239,17 +241,29 @@ bool RoleMachine::lets_a_longer_log_go_first(BootNs now) {
                         hello.history.content(hello.end) > log_->history.content(log_->end));
   }
   if (!longer) {
-    deferring_since_.reset();
+    deferral_.reset();
     if (early && unheard) mark(Mark::role_waited_for_hellos);
     return early && unheard;
   }
-  if (!deferring_since_) {
+  if (!deferral_) {
     mark(Mark::role_longer_log_first);
-    deferring_since_ = now;
+    deferral_ = Deferral{now, now, {}};
   }
   // It may have to wait for the end of a promise that it does not remember, where I, who led, have none to wait for.
   const DurationNs promise = lease_granted(std::max(view_.lease_ms, view_.previous_lease_ms), start_.timing);
-  return now - *deferring_since_ < DurationNs{milliseconds(start_.timing.takeover_patience_ms).value + promise.value};
+  return deferral_->goes_on(now, DurationNs{milliseconds(start_.timing.takeover_patience_ms).value + promise.value});
+}
+
+// Without the coordinator nobody can go first: the time begins anew then. But not for ever with one that comes and goes.
+void RoleMachine::Deferral::look(BootNs now, bool reaches_coordinator) {
+  if (reaches_coordinator) total = DurationNs{total.value + (now - looked_at).value};
+  else since = now;
+  looked_at = now;
+}
+
+bool RoleMachine::Deferral::goes_on(BootNs now, DurationNs patience) const {
+  constexpr int kTriesMax = 4;
+  return now - since < patience && total < DurationNs{kTriesMax * patience.value};
 }
 
 void RoleMachine::claim(BootNs now) {
@@ -260,8 +274,7 @@ void RoleMachine::claim(BootNs now) {
   next.primary = self().node;
   next.claim = last_claim_ = nonces_->next_u64();
   // Without the one that is gone; with it when it handed over and stays; as it is when I claim anew (12).
-  const Peer* before = find_peer(view_.primary);
-  const bool handed_over = released_ != Epoch() && released_ == view_.epoch && !(before && before->leaving);
+  const bool handed_over = released_ != Epoch() && released_ == view_.epoch && !releaser_leaves_;
   if (released_ != Epoch() && released_ == view_.epoch) lets_nobody_first_ = true;  // I am the one who was let first.
   if (view_.primary != self().node && !handed_over) next.remove_in_sync(view_.primary);
   if (planted(Bug::promoted_outside_in_sync) || planted(Bug::wiped_disk_keeps_membership)) next.add_in_sync(self());

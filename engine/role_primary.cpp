@@ -389,7 +389,7 @@ bool RoleMachine::waits_for_a_removal() const {
   return std::any_of(view_.in_sync.begin(), view_.in_sync.end(), [&](const Copy& copy) {
     const Peer* p = copy.node == self().node ? nullptr : find_peer(copy.node);
     // Who leaves goes on acknowledging for as long as it can.
-    const bool holds_up = p && p->leaving && (!p->matched || p->progress.standing > DurationNs{});
+    const bool holds_up = p && (p->leaving || p->rebuild_asked) && (!p->matched || p->progress.standing > DurationNs{});
     return holds_up || (p && is_stuck(p->progress));
   });
 }
@@ -408,7 +408,9 @@ bool RoleMachine::release_to_somebody(BootNs now, Stays stays) {
   const bool begun = epoch_start_ != Lsn();
   for (const Copy& copy : view_.in_sync) {
     const Peer* p = find_peer(copy.node);
-    const bool has_everything = begun ? durable_on(copy) >= commit_ : p && p->hello && p->hello->copy == copy;
+    // Before it is open, what its commit tells lags behind what was acknowledged.
+    const Lsn owed = open_ || !begun ? commit_ : std::max(commit_, Lsn(epoch_start_.value - 1));
+    const bool has_everything = begun ? durable_on(copy) >= owed : p && p->hello && p->hello->copy == copy;
     const bool fit = copy.node != self().node && p && p->coordinator_reached && !is_silent(*p, now) && has_everything;
     // It could not claim, or would be no better off.
     if (!fit || p->leaving || is_stuck(p->progress) || (begun ? !p->fit : p->hello->unfit)) continue;

@@ -73,6 +73,8 @@ FrameKind put_body(std::vector<std::byte>& out, const Hello& hello) {
   body.epoch_count = hello.history.epochs().size();
   body.flags = (hello.needs_rebuild ? wal::kHelloNeedsRebuild : 0) | (hello.unfit ? wal::kHelloUnfit : 0) | (hello.maps_lost ? wal::kHelloMapsLost : 0);
   body.log_blocks = hello.log_blocks;
+  body.forgotten_epoch = hello.history.forgotten().epoch.value;
+  body.forgotten_lsn = hello.history.forgotten().end.value;
   ENSURE(body.epoch_count <= wal::kEpochsOnWireMax);
   put(out, body);
   for (const wal::EpochBegin& e : hello.history.epochs()) put(out, wal::EpochOnWire{e.epoch.value, e.first.value});
@@ -169,7 +171,11 @@ Result<Message> read_hello(Reader reader) {
   hello.log_blocks = body.log_blocks;
   if (hello.copy.node == NodeId() || hello.applied > hello.end) return bad("a hello contradicts itself");
   if (!history_is_sane(epochs, hello.end)) return bad("a hello's history makes no sense");
-  hello.history = wal::EpochHistory(std::move(epochs));
+  const wal::EpochHistory::Content forgotten{Epoch(body.forgotten_epoch), Lsn(body.forgotten_lsn)};
+  const bool before_all = epochs.empty() ? forgotten == wal::EpochHistory::Content{}
+                                         : forgotten.epoch < epochs.front().epoch && forgotten.end < epochs.front().first;
+  if (!before_all) return bad("a hello's history forgets what it has");
+  hello.history = wal::EpochHistory(std::move(epochs), forgotten);
   return hello;
 }
 

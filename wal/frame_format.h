@@ -42,9 +42,11 @@ struct HelloBody {
   std::uint64_t epoch_count;     // EpochOnWire follow, oldest first; at most kEpochsOnWireMax.
   std::uint64_t flags;           // kHello…; other bits are zero.
   std::uint64_t log_blocks;      // Of the sender's ring.
+  std::uint64_t forgotten_epoch; // What the log had before the oldest of these epochs (wal/history.h); zeros: nothing is forgotten, or it
+  std::uint64_t forgotten_lsn;   // is unknown.
 };
 inline constexpr std::uint64_t kHelloNeedsRebuild = 1, kHelloUnfit = 2, kHelloMapsLost = 4;
-static_assert(sizeof(HelloBody) == 96);
+static_assert(sizeof(HelloBody) == 112);
 static_assert(std::has_unique_object_representations_v<HelloBody>);
 
 struct EpochOnWire {

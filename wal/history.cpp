@@ -15,6 +15,7 @@ void EpochHistory::note(Epoch epoch, Lsn lsn) {
 
 void EpochHistory::cut(Lsn last_kept) {
   while (!epochs_.empty() && epochs_.back().first > last_kept) epochs_.pop_back();
+  if (forgotten_.end > last_kept) forgotten_ = {};
 }
 
 Epoch EpochHistory::at(Lsn lsn) const {
@@ -29,11 +30,15 @@ Epoch EpochHistory::at(Lsn lsn) const {
 EpochHistory::Content EpochHistory::content(Lsn end) const {
   for (std::size_t i = epochs_.size(); i-- > 0;)
     if (epochs_[i].first == end) end = Lsn(end.value - 1);
+  if (!epochs_.empty() && end < epochs_.front().first && forgotten_ != Content{}) return forgotten_;
   return {at(end), end};
 }
 
 void EpochHistory::keep_newest(std::size_t count) {
-  if (epochs_.size() > count) epochs_.erase(epochs_.begin(), epochs_.end() - static_cast<std::ptrdiff_t>(count));
+  if (epochs_.size() <= count) return;
+  const auto kept = epochs_.end() - static_cast<std::ptrdiff_t>(count);
+  if (count > 0) forgotten_ = content(Lsn(kept->first.value - 1));
+  epochs_.erase(epochs_.begin(), kept);
 }
 
 std::optional<Lsn> common_end(const EpochHistory& a, Lsn a_end, const EpochHistory& b, Lsn b_end) {

@@ -21,14 +21,6 @@ struct EpochBegin {
 class EpochHistory {
  public:
   EpochHistory() = default;
-  explicit EpochHistory(std::vector<EpochBegin> epochs) : epochs_(std::move(epochs)) {}
-
-  // The record was appended. Its epoch is the last one or a newer one.
-  void note(Epoch epoch, Lsn lsn);
-  // Records after the LSN were cut.
-  void cut(Lsn last_kept);
-  // The epoch of the record at the LSN; zero when the LSN is zero or older than what is kept.
-  Epoch at(Lsn lsn) const;
   // What a log that ends there has, to be compared with another one. The starts of epochs at its end, with nothing behind them, do not
   // count: who claims writes one before anybody follows.
   struct Content {
@@ -36,7 +28,17 @@ class EpochHistory {
     Lsn end;
     friend auto operator<=>(const Content&, const Content&) = default;
   };
+  explicit EpochHistory(std::vector<EpochBegin> epochs, Content forgotten = {}) : epochs_(std::move(epochs)), forgotten_(forgotten) {}
+
+  // The record was appended. Its epoch is the last one or a newer one.
+  void note(Epoch epoch, Lsn lsn);
+  // Records after the LSN were cut.
+  void cut(Lsn last_kept);
+  // The epoch of the record at the LSN; zero when the LSN is zero or older than what is kept.
+  Epoch at(Lsn lsn) const;
   Content content(Lsn end) const;
+  // What the log had before the oldest epoch that is kept; zeros while all are.
+  const Content& forgotten() const { return forgotten_; }
   Epoch last() const { return epochs_.empty() ? Epoch() : epochs_.back().epoch; }
   bool empty() const { return epochs_.empty(); }
   std::span<const EpochBegin> epochs() const { return epochs_; }
@@ -47,6 +49,7 @@ class EpochHistory {
 
  private:
   std::vector<EpochBegin> epochs_;  // Oldest first.
+  Content forgotten_;
 };
 
 // The end of what both logs share (Lsn 0: nothing but the beginning); nothing when the histories no longer reach back to it.

@@ -89,6 +89,49 @@ TEST_F(LongerLog, EndOfOneLogRots_ItClaimsAloneAndIsRestarted_WhoStillHasItLeads
   expect_all_well();
 }
 
+// Whoever has everything restarts more often than its history has room for epochs, before any of them opens.
+TEST_F(LongerLog, ManyEpochsThatNeverOpened_WhoStillHasItLeads) {
+  const NodeId whole = *cluster.serving();
+  const NodeId third(6 - whole.value - rotten.value);
+  cluster.die(third, Death::killed);
+  ASSERT_TRUE(cluster.run_until([&] { return cluster.truth().in_sync.size() == 2; }, milliseconds(5'000))) << story();
+  cluster.run_for(milliseconds(15));
+  ASSERT_EQ(cluster.serving(), whole);
+  // All that is there is committed and acknowledged; and power is gone before that pause is noted.
+  cluster.clients().stop();
+  ASSERT_TRUE(cluster.run_until([&] {
+    const ReplicaStatus a = cluster.node(whole).group()->replica_status(), b = cluster.node(rotten).group()->replica_status();
+    return a.commit == a.end && a.durable == a.end && b.durable == a.end && b.end == a.end;
+  }, milliseconds(1'000))) << story();
+  const Lsn acknowledged = cluster.node(whole).group()->replica_status().commit;
+  lose_power_and_the_end();
+  for (int i = 0; i < 135; ++i) {
+    const Epoch before = cluster.truth().epoch;
+    cluster.start(whole);
+    ASSERT_TRUE(cluster.run_until([&] { return cluster.truth().epoch > before; }, milliseconds(5'000))) << i << story();
+    ASSERT_EQ(cluster.truth().primary, whole);
+    cluster.run_for(milliseconds(60));
+    ASSERT_FALSE(cluster.serving());
+    ASSERT_EQ(cluster.truth().in_sync.size(), 2u);
+    cluster.die(whole, Death::killed);
+    cluster.run_for(milliseconds(5));
+  }
+  cluster.start(rotten);
+  ASSERT_TRUE(cluster.run_until([&] { return cluster.node(rotten).is_open(); }, milliseconds(200))) << story();
+  const bool promotable = cluster.node(rotten).group()->replica_status().promotable;
+  const Lsn had = cluster.node(rotten).group()->replica_status().end;
+  const std::string why = cluster.node(rotten).group()->replica_status().unfit_because;
+  cluster.start(whole);
+  (void)cluster.run_until([&] { return cluster.serving().has_value(); }, milliseconds(20'000));
+  EXPECT_TRUE(promotable) << why;
+  ASSERT_TRUE(cluster.serving()) << story();
+  EXPECT_EQ(*cluster.serving(), whole) << "acknowledged: " << acknowledged.value << "; rotten had at its start: " << had.value << "; " << cluster.describe();
+  EXPECT_FALSE(cluster.invariants().rotten_tail) << "no excuse: who has everything was up, connected and in sync";
+  cluster.start(third);
+  rest();
+  expect_all_well();
+}
+
 // Writes had paused before, so that the superblock knows where the log ends: what is left leads nobody, however long it is alone.
 TEST_F(LongerLog, EndOfOneLogRotsAfterAPause_ItsCopyDoesNotLeadWithoutIt) {
   rest();

@@ -132,6 +132,36 @@ TEST_P(ManyAtOnce, SmallerLog_IsAllThatIsLeft_ItClaimsAndOpens) {
   EXPECT_TRUE(wait_until([&] { return cluster.serving() == away; }, 60'000)) << story();
 }
 
+// As above, and the copy that is left is restarted more often than there is room kept back for starts of epochs.
+// Once others lead it gives its own start up and follows.
+TEST_F(UnfitCopy, SmallerLogIsFull_CopyCrashesAgainAndAgainBeforeItOpens_OthersComeBack) {
+  cluster.set_log_bytes(640 * kBlockBytes);
+  cluster.wipe(away);
+  ASSERT_TRUE(cluster.run_until_well(milliseconds(20'000))) << story();
+  ASSERT_TRUE(mapped(away));
+  cluster.node(third()).disk().latency.durable_us = 60'000'000;
+  for (int i = 0; i < 170; ++i) {
+    if (i < 21) (void)begin_write(80 * kChunkBlocks + 1, 15 + kChunkBlocks + 15);
+    else (void)begin_write(84 * kChunkBlocks, kChunkBlocks);
+    cluster.run_for(microseconds(2'000));
+  }
+  cluster.run_for(milliseconds(200));
+  cluster.die(source, Death::power_loss);
+  cluster.die(third(), Death::power_loss);
+  for (int i = 0; i < 480; ++i) {
+    if (i > 0) cluster.die(away, Death::killed);
+    if (i > 0) cluster.start(away);
+    const Epoch before = cluster.truth().epoch;
+    (void)cluster.run_until([&] { return cluster.truth().epoch > before; }, milliseconds(3'000));
+    cluster.run_for(milliseconds(60));
+    ASSERT_FALSE(cluster.serving());
+    ASSERT_EQ(cluster.truth().in_sync.size(), 2u) << i;
+  }
+  cluster.node(third()).disk().latency = cluster.plan().disk_latency;
+  cluster.start(third());
+  cluster.start(source);
+  EXPECT_TRUE(cluster.run_until_well(milliseconds(120'000))) << story();
+}
 INSTANTIATE_TEST_SUITE_P(OneAfterTheOther, ManyAtOnce, testing::Values(true));
 INSTANTIATE_TEST_SUITE_P(AtOnce, ManyAtOnce, testing::Values(false));
 

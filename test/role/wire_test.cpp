@@ -23,7 +23,9 @@ std::vector<Message> examples() {
   promising.free_chunks = 17;
   Hello in_need = MachineBench::hello_of(copy_of(kOther, 3), Bound{Epoch(4), 9, false}, 12, {{Epoch(1), Lsn(1)}});
   in_need.needs_rebuild = true;
-  return {in_need, MachineBench::hello_of(copy_of(kOther, 3), Bound{Epoch(4), 9, false}, 12, {{Epoch(1), Lsn(1)}, {Epoch(4), Lsn(7)}}),
+  Hello forgetful = MachineBench::hello_of(copy_of(kOther, 3), Bound{Epoch(4), 9, false}, 12, {});
+  forgetful.history = wal::EpochHistory({{Epoch(3), Lsn(6)}, {Epoch(4), Lsn(7)}}, {Epoch(2), Lsn(5)});
+  return {in_need, forgetful, MachineBench::hello_of(copy_of(kOther, 3), Bound{Epoch(4), 9, false}, 12, {{Epoch(1), Lsn(1)}, {Epoch(4), Lsn(7)}}),
           leading, promising, MatchAt{Epoch(4), Lsn(7), Lsn(9)}, Ack{Epoch(4), Lsn(8)}, Release{Epoch(4)}, Fenced{Epoch(5)},
           Lagging{Epoch(4), Lsn(3)}, Leaving{Epoch(4)}, AskView{Epoch(4), 9, 3},
           TellView{Epoch(4), 9, 3, {NodeId(2), {{NodeId(1), true}, {NodeId(2), true}, {NodeId(3), false}}}}};
