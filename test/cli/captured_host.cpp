@@ -18,7 +18,7 @@ devices {
   device {
     vendor "HOLDFAST"   # ours
     product ".*"
-    path_grouping_policy group_by_node_name
+    path_grouping_policy failover
     prio alua
     failback immediate
     no_path_retry queue

@@ -91,7 +91,7 @@ const Case kCases[] = {
     {"NoPathRetry", [](CapturedHost& h) { h.replace("/etc/multipath.conf", "no_path_retry queue", "no_path_retry 12"); }, Severity::wrong, "no_path_retry is 12, not queue", "holdfast.conf"},
     {"NoSettings", [](CapturedHost& h) { h.remove("/etc/multipath.conf"); }, Severity::wrong, "no_path_retry is fail, not queue", "holdfast.conf"},
     {"Overrides", [](CapturedHost& h) { h.write("/etc/multipath/conf.d/site.conf", "overrides {\n fast_io_fail_tmo 5\n}\n"); }, Severity::wrong, "fast_io_fail_tmo is 5, not off", "overrides"},
-    {"OtherGroups", [](CapturedHost& h) { h.replace("/etc/multipath.conf", "group_by_node_name", "group_by_prio"); }, Severity::note, "path_grouping_policy is group_by_prio", "holdfast.conf"},
+    {"OtherGroups", [](CapturedHost& h) { h.replace("/etc/multipath.conf", "failover", "group_by_prio"); }, Severity::warning, "path_grouping_policy is group_by_prio", "holdfast.conf"},
     {"ReadOnly", [](CapturedHost& h) { h.replace("/proc/self/mounts", "rw,noatime", "ro,noatime"); }, Severity::wrong, "read-only", "fsck"},
     {"NoBarrier", [](CapturedHost& h) { h.replace("/proc/self/mounts", "rw,noatime", "rw,nobarrier"); }, Severity::wrong, "does not flush", "remount"},
     {"SinglePath", [](CapturedHost& h) { h.replace("/proc/self/mounts", "/dev/mapper/" + kWwid, "/dev/sdb"); }, Severity::wrong, "a single path", "/dev/mapper"},

@@ -40,7 +40,7 @@ constexpr std::array kMultipathRules{
     MultipathRule{"failback", "immediate", "manual", Severity::warning, "a primary that is back is not followed"},
     MultipathRule{"polling_interval", "1", "5", Severity::warning, "a path that failed is looked at late"},
     MultipathRule{"max_polling_interval", "2", "20", Severity::warning, "a path that failed is looked at late"},
-    MultipathRule{"path_grouping_policy", "group_by_node_name", "failover", Severity::note, "other policies cost a second pause of some 40 ms when the roles change"},
+    MultipathRule{"path_grouping_policy", "failover", "failover", Severity::warning, "a group of several paths has I/O tried on standbys, and each change of roles costs a second pause"},
 };
 
 std::string quoted(const std::string& value) { return value.empty() ? "missing" : value; }
