@@ -19,7 +19,8 @@ const FstabRow* fstab_row_of(const HostFacts& facts, const std::string& place) {
 // What a mount may say that loses data, or keeps a broken file system in use.
 void check_options(const std::string& subject, const MountSeen& mount, Report& report) {
   const std::string where = mount.place + ": ";
-  if (has_option(mount.options, "ro")) report.add(Severity::wrong, subject, where + "is mounted read-only; a file system does that to itself after an I/O error", "dmesg says why; stop PostgreSQL, unmount, fsck, mount");
+  if (has_option(mount.options, "ro")) report.add(Severity::wrong, subject, where + "is mounted read-only; a file system does that to itself after an I/O error",
+               "dmesg says why; stop PostgreSQL, unmount, fsck, mount");
   for (const char* option : {"nobarrier", "barrier=0"})
     if (has_option(mount.options, option))
       report.add(Severity::wrong, subject, where + option + ": the file system does not flush, and a power cut loses what PostgreSQL was told is safe", "take it out of /etc/fstab and remount");
@@ -42,7 +43,8 @@ void check_fstab(const HostFacts& facts, const std::string& subject, const Mount
                 "add _netdev");
   if (facts.has_systemd)
     report.expect(has_option(row->options, "x-systemd.after=multipathd.service") || has_option(row->options, "x-systemd.requires=multipathd.service"), Severity::warning, subject,
-                  where + "after multipathd", where + "no x-systemd.after=multipathd.service: the mount may be tried before its device is there", "add x-systemd.after=open-iscsi.service,x-systemd.after=multipathd.service");
+                  where + "after multipathd",
+                  where + "no x-systemd.after=multipathd.service: the mount may be tried before its device is there", "add x-systemd.after=open-iscsi.service,x-systemd.after=multipathd.service");
 }
 
 bool is_single_path(const VolumeSeen& volume, const MountSeen& mount) {
@@ -123,7 +125,8 @@ void check_unattended_restarts(const HostView& host, Report& report) {
 
 void check_kernel(const HostView& host, Report& report) {
   if (host.line("/proc/sys/kernel/hung_task_panic") == "1")
-    report.add(Severity::warning, kHost, "kernel.hung_task_panic is 1: the machine reboots when I/O waits for its volume for " + host.line("/proc/sys/kernel/hung_task_timeout_secs") + " s", "sysctl kernel.hung_task_panic=0");
+    report.add(Severity::warning, kHost, "kernel.hung_task_panic is 1: the machine reboots when I/O waits for its volume for " + host.line("/proc/sys/kernel/hung_task_timeout_secs") + " s",
+               "sysctl kernel.hung_task_panic=0");
   const auto clock = host.clock_is_synchronized();
   if (!clock) return;
   report.expect(*clock, Severity::note, kHost, "the clock is synchronized", "the clock follows no time source: nothing depends on it, but times in PostgreSQL's log and in the nodes' do not compare, and certificates may seem expired",

@@ -72,9 +72,11 @@ void check_silence(const std::string& subject, const SessionSeen& session, const
 
 void check_disk(const std::string& subject, const SessionSeen& session, const DoctorLimits& limits, Report& report) {
   const std::string where = session.disk + " (" + session.portal + "): ";
-  report.expect(session.disk_state == "running", Severity::wrong, subject, where + "the kernel uses it", where + "the kernel has it as " + quoted(session.disk_state) + ", not as running",
+  report.expect(session.disk_state == "running", Severity::wrong, subject, where + "the kernel uses it",
+                where + "the kernel has it as " + quoted(session.disk_state) + ", not as running",
                 "echo running > /sys/block/" + session.disk + "/device/state, or log this portal out and in again");
-  report.expect(session.handler == "alua", Severity::wrong, subject, where + "the kernel follows ALUA", where + "it has no hardware handler alua (" + quoted(session.handler) + "): the kernel cannot tell the primary from the others",
+  report.expect(session.handler == "alua", Severity::wrong, subject, where + "the kernel follows ALUA",
+                where + "it has no hardware handler alua (" + quoted(session.handler) + "): the kernel cannot tell the primary from the others",
                 "modprobe scsi_dh_alua, then log this portal out and in again");
   const std::int64_t least = std::max<std::int64_t>(kCommandTimeoutLeastS, (4LL * limits.lease_ms + 999) / 1000);
   report.expect(seconds_in(session.command_timeout) >= least, Severity::warning, subject, where + "commands have " + session.command_timeout + " s",

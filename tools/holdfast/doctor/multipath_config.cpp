@@ -1,5 +1,6 @@
 #include "tools/holdfast/doctor/multipath_config.h"
 
+#include <algorithm>
 #include <regex>
 
 namespace holdfast::cli {
