@@ -21,6 +21,7 @@ enum ExitCode : int {
   kUnreachable = 3,  // No answer from the node; whether the command took effect is not known.
   kNotServing = 4,   // `status`: at least one volume does not serve.
   kGap = 5,          // `log follow`: records that the consumer needs are no longer in the log.
+  kUnhealthy = 6,    // `doctor`: something is wrong on this host.
 };
 
 enum class Format : std::uint8_t { table, json };

@@ -9,11 +9,11 @@ _holdfast() {
   local words="" command="" i
   for ((i = 1; i < COMP_CWORD; i++)); do
     case "${COMP_WORDS[i]}" in
-      volume|log|status|completion|create|list|show|delete|follow|consumers|drop) command="$command ${COMP_WORDS[i]}" ;;
+      volume|log|status|doctor|completion|create|list|show|delete|follow|consumers|drop) command="$command ${COMP_WORDS[i]}" ;;
     esac
   done
   case "$previous" in
-    --token-file|--device) compopt -o default; COMPREPLY=(); return ;;
+    --token-file|--device|--pgdata|--root) compopt -o default; COMPREPLY=(); return ;;
     --size|--log-size) COMPREPLY=($(compgen -W "1GiB 10GiB 100GiB 256MiB" -- "$word")); return ;;
     --server|--name) return ;;
     --payload-dir) compopt -o default; COMPREPLY=(); return ;;
@@ -21,7 +21,7 @@ _holdfast() {
     --from) COMPREPLY=($(compgen -W "oldest now" -- "$word")); return ;;
   esac
   case "$command" in
-    "") words="volume log status completion --server --token-file --json --help --version" ;;
+    "") words="volume log status doctor completion --server --token-file --json --help --version" ;;
     " volume") words="create list show delete --help" ;;
     " volume create") words="--size --log-size --device --help" ;;
     " volume list") words="--names --help" ;;
@@ -31,6 +31,7 @@ _holdfast() {
     " log follow") words="--volume --name --from --payload-dir --once --skip-gaps --help" ;;
     " log consumers") words="--volume --help" ;;
     " log drop") words="--volume --name --help" ;;
+    " doctor") words="--volume --pgdata --lease-ms --root --all --help" ;;
     " completion") words="bash" ;;
   esac
   COMPREPLY=($(compgen -W "$words" -- "$word"))

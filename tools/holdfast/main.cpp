@@ -10,6 +10,7 @@
 #include "tools/holdfast/cluster_commands.h"
 #include "tools/holdfast/commands.h"
 #include "tools/holdfast/completion.h"
+#include "tools/holdfast/doctor/doctor.h"
 
 namespace holdfast::cli {
 namespace {
@@ -22,6 +23,7 @@ struct Arguments {
   DeleteOptions remove;
   std::string show_name;
   FollowOptions follow;
+  DoctorOptions doctor;
   MemberOptions member;
   SwitchOptions lead;
   SetOptions settings;
@@ -199,6 +201,18 @@ void add_log_commands(CLI::App& app, Arguments& arguments, int& code) {
   });
 }
 
+// Of the PostgreSQL host, not of a node: nobody is connected to.
+void add_doctor_command(CLI::App& app, Arguments& arguments, int& code) {
+  CLI::App* command = app.add_subcommand("doctor", "Look at this PostgreSQL host: what is wrong, and what to do");
+  DoctorOptions& options = arguments.doctor;
+  command->add_option("--volume", options.volume, "Only this one (default: all of Holdfast's)")->check(name_rule());
+  command->add_option("--pgdata", options.databases, "A server's folder of data, besides those that are found");
+  command->add_option("--lease-ms", options.limits.lease_ms, "The lease of the cluster that serves it")->check(CLI::Range(50, 3'600'000))->capture_default_str();
+  command->add_option("--root", options.root, "Where the host's files are: a captured tree")->check(CLI::ExistingDirectory)->capture_default_str();
+  command->add_flag("--all", options.verbose, "Also what is fine");
+  command->callback([&] { code = doctor(Output{std::cout, std::cerr, arguments.json ? Format::json : Format::table}, options); });
+}
+
 int run(int count, char** words) {
   Arguments arguments;
   int code = kOk;
@@ -209,10 +223,11 @@ int run(int count, char** words) {
   app.add_option("--server", arguments.server, "Where the node's admin port is")->envname("HOLDFAST_SERVER")->capture_default_str();
   app.add_option("--token-file", arguments.token_file, "File with the node's admin token")->envname("HOLDFAST_TOKEN_FILE");
   app.add_flag("--json", arguments.json, "Print the node's answer as JSON");
-  app.footer("Exit codes: 0 done, 1 refused by the node, 2 wrong usage, 3 node not reachable, 4 (status) a volume does not serve, 5 (log follow) a gap.");
+  app.footer("Exit codes: 0 done, 1 refused by the node, 2 wrong usage, 3 node not reachable, 4 (status) a volume does not serve, 5 (log follow) a gap, 6 (doctor) something is wrong.");
   add_volume_commands(app, arguments, code);
   add_log_commands(app, arguments, code);
   add_cluster_commands(app, arguments, code);
+  add_doctor_command(app, arguments, code);
   add_set_command(app.get_subcommand("volume"), arguments, code);
   CLI::App* status = app.add_subcommand("status", "The node and its volumes at a glance");
   status->add_flag("--watch", arguments.watch, "Again every second");

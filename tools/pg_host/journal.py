@@ -14,10 +14,14 @@ class Journal:
         self.entries = json.loads(host.read(f"{self.dir}/journal.json") or "[]")
 
     def add(self, entry):
-        if entry in self.entries:
+        if self.has(entry):
             return
         self.entries.append(entry)
         self._save()
+
+    def has(self, entry):
+        """As it would be read back: what was noted in an earlier run has lists where this one has tuples."""
+        return json.loads(json.dumps(entry)) in json.loads(json.dumps(self.entries))
 
     def add_file(self, name, content):
         """A second change of a file keeps what was there before the first."""

@@ -138,7 +138,7 @@ class Setup:
         if not wrong and not login:
             return
         what = [f"{key} = {value}" for key, value in wrong.items()] + (["CHAP"] if login else [])
-        if not self.options.dry_run and {"kind": "record", "portal": portal} not in self.journal.entries:
+        if not self.options.dry_run and not self.journal.has({"kind": "record", "portal": portal}):
             self.journal.add_file(name, self.host.read(name))
         self.change(f"set the record of {portal_text(portal)}: {', '.join(what)}", self.journal, None,
                     lambda: self.initiator.set_record(portal, wrong, login))

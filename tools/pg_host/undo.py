@@ -6,6 +6,7 @@ from pg_host.initiator import IQN_PREFIX, Initiator, portal_text
 from pg_host.journal import STATE, Journal, digest
 
 INSTALL_TIMEOUT_S = 900
+RECORDS = "/etc/iscsi/nodes/"
 
 
 class Undo:
@@ -57,12 +58,18 @@ class Undo:
     def _file(self, entry):
         name = entry["path"]
         now = self.host.read(name)
-        if entry["former"]:
+        if now is not None and digest(now) != entry["sha256"] and not name.startswith(RECORDS):  # iscsiadm writes those itself.
+            self.left.append(f"{name} was changed since: it is left as it is" + (f"; what it was before: {self._keep(entry)}" if entry["former"] else ""))
+        elif entry["former"]:
             self.host.write(name, self.host.read(entry["former"]), entry["mode"])
-        elif now is not None and digest(now) != entry["sha256"]:
-            self.left.append(f"{name} was changed since: it is left as it is")
         elif now is not None:
             self.host.path(name).unlink()
+
+    def _keep(self, entry):
+        """The journal's folder goes at the end."""
+        kept = f"{entry['path']}.before-holdfast"
+        self.host.write(kept, self.host.read(entry["former"]), entry["mode"])
+        return kept
 
     def _fstab(self, entry):
         rows = (self.host.read("/etc/fstab") or "").splitlines()
