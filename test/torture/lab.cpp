@@ -1,0 +1,73 @@
+#include "test/torture/lab.h"
+
+#include <filesystem>
+
+#include "test/sim/text.h"
+#include "test/torture/clock.h"
+#include "test/torture/failure.h"
+
+namespace holdfast::torture {
+namespace {
+
+constexpr unsigned kHostMachine = 201;
+
+}  // namespace
+
+Lab::Lab(Stage& stage, LabOptions options) : stage_(stage), options_(std::move(options)), host_machine_(hub_, kHostMachine) {
+  if (options_.etcd_members > 0) etcd_ = std::make_unique<Etcd>(hub_, options_.etcd_members, stage_.folder() + "/etcd");
+  for (unsigned number = 1; number <= options_.nodes; ++number) {
+    NodeOptions node;
+    node.number = number;
+    node.folder = stage_.folder() + "/n" + std::to_string(number);
+    node.cable = options_.cables;
+    if (etcd_) node.etcd = etcd_->endpoints();
+    node.more_store = options_.more_store;
+    node.more_cluster = options_.more_cluster;
+    node.environment = options_.environment;
+    nodes_.push_back(std::make_unique<Node>(hub_, std::move(node)));
+  }
+}
+
+Lab::~Lab() {
+  if (host_) host_->give_up();
+  load_.reset();
+  if (host_) write_file(stage_.folder() + "/host.story", host_->story());
+}
+
+void Lab::start(const std::string& size) {
+  if (etcd_) etcd_->start();
+  for (const auto& node : nodes_) node->spawn();
+  for (const auto& node : nodes_) node->await_ready();
+  node(1).must_holdfast({"volume", "create", kVolume, "--size", size});
+}
+
+MultipathHost& Lab::host() {
+  if (host_) return *host_;
+  MultipathOptions options;
+  options.target = std::string("iqn.2026-11.io.holdfast:") + kVolume;
+  for (const auto& node : nodes_) options.addresses.push_back(node->address());
+  options.port = kIscsiPort;
+  options.where = &host_machine_.net();
+  host_ = std::make_unique<MultipathHost>(std::move(options));
+  return *host_;
+}
+
+Load& Lab::load(LoadOptions options) {
+  if (load_) load_->stop();
+  load_options_ = options;
+  load_options_.seed = stage_.seed();
+  load_ = std::make_unique<Load>(host(), ledger_, load_options_);
+  return *load_;
+}
+
+void Lab::verify() {
+  require(load_ != nullptr, "there was no load");
+  load_->stop();
+  const LoadCounters counters = load_->counters();
+  require(counters.errors == 0, sim::format("{} commands failed, the first one: {}", counters.errors, counters.first_error));
+  const BlockRange range{Lba(load_options_.first_block), BlockCount(load_options_.blocks)};
+  ledger_.verify(host(), range);
+  stage_.figure("acknowledged", static_cast<double>(ledger_.acknowledged()));
+}
+
+}  // namespace holdfast::torture

@@ -1,0 +1,178 @@
+#include "test/torture/node.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstring>
+#include <filesystem>
+
+#include "test/torture/clock.h"
+#include "test/torture/failure.h"
+
+namespace holdfast::torture {
+namespace {
+
+constexpr int kBacklog = 128;
+constexpr std::size_t kLogTailBytes = 3'000;
+constexpr DurationNs kHttpPatience = milliseconds(5'000);
+
+std::string tail_of(const std::string& text) { return text.size() > kLogTailBytes ? text.substr(text.size() - kLogTailBytes) : text; }
+
+sockaddr_in ipv4(const std::string& address, std::uint16_t port) {
+  sockaddr_in out{};
+  out.sin_family = AF_INET;
+  out.sin_port = htons(port);
+  require(::inet_pton(AF_INET, address.c_str(), &out.sin_addr) == 1, address + " is no address");
+  return out;
+}
+
+}  // namespace
+
+Node::Node(const Switch& hub, NodeOptions options) : options_(std::move(options)), machine_(hub, options_.number, options_.cable) {
+  std::filesystem::create_directories(data_dir());
+  const std::string path = options_.folder + "/notify";
+  notify_ = io::UniqueFd(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  sockaddr_un here{};
+  here.sun_family = AF_UNIX;
+  require(path.size() < sizeof here.sun_path, path + " is too long for a socket");
+  std::memcpy(here.sun_path, path.data(), path.size());
+  require_call(::bind(notify_.get(), reinterpret_cast<const sockaddr*>(&here), sizeof here) == 0, path);
+  listen();
+}
+
+// A stopped or frozen process would hold up its end.
+Node::~Node() = default;
+
+void Node::listen() {
+  machine_.net().inside([this] {
+    listener_ = io::UniqueFd(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    const int on = 1;
+    ::setsockopt(listener_.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    const sockaddr_in here = ipv4(address(), kIscsiPort);
+    require_call(::bind(listener_.get(), reinterpret_cast<const sockaddr*>(&here), sizeof here) == 0 && ::listen(listener_.get(), kBacklog) == 0,
+                 "the iSCSI port of " + name());
+  });
+}
+
+void Node::write_config() const {
+  std::string text = "[node]\nname = \"" + name() + "\"\nreactors = 1\nmemory = \"64MiB\"\ndata_dir = \"" + data_dir() + "\"\n";
+  text += "[iscsi]\nlisten = [\"" + address() + ":" + std::to_string(kIscsiPort) + "\"]\n";
+  text += "[admin]\nlisten = \"127.0.0.1:" + std::to_string(kAdminPort) + "\"\n";
+  text += "[store]\nlog_size = \"16MiB\"\n" + options_.more_store + "\n";
+  if (!options_.etcd.empty()) {
+    const std::string secret = options_.folder + "/link.secret";
+    write_file(secret, "a secret of the torture's own cluster, of no use elsewhere\n");
+    ::chmod(secret.c_str(), 0600);
+    text += "[cluster]\nname = \"torture\"\nnode = " + std::to_string(number()) + "\nlisten = [\"" + address() + ":" + std::to_string(kLinkPort) +
+            "\"]\nsecret_file = \"" + secret + "\"\n" + options_.more_cluster + "\n[cluster.etcd]\nendpoints = [";
+    for (const std::string& endpoint : options_.etcd) text += (endpoint == options_.etcd.front() ? "\"" : ", \"") + endpoint + "\"";
+    text += "]\n";
+  }
+  write_file(options_.folder + "/holdfast.toml", text);
+}
+
+std::string Node::log() const { return read_file(options_.folder + "/log"); }
+
+void Node::spawn() {
+  require(!running(), name() + " runs already");
+  write_config();
+  char stale[4096];
+  while (::recv(notify_.get(), stale, sizeof stale, MSG_DONTWAIT) > 0) {
+  }
+  ProcessOptions options;
+  options.words = {HOLDFASTD, "--config", options_.folder + "/holdfast.toml"};
+  options.environment = options_.environment;
+  options.environment["NOTIFY_SOCKET"] = options_.folder + "/notify";
+  options.where = &machine_.net();
+  options.log = options_.folder + "/log";
+  options.listening = {listener_.get()};
+  process_ = std::make_unique<Process>(options);
+}
+
+void Node::await_ready(DurationNs patience) {
+  const BootNs deadline = now() + patience;
+  for (;;) {
+    pollfd told{notify_.get(), POLLIN, 0};
+    ::poll(&told, 1, 50);
+    char message[4096];
+    const ssize_t size = ::recv(notify_.get(), message, sizeof message, MSG_DONTWAIT);
+    if (size > 0 && std::string_view(message, static_cast<std::size_t>(size)).find("READY=1") != std::string_view::npos) return;
+    require(size > 0 || running(), name() + " ended while it started; its log:\n" + tail_of(log()));
+    require(!is_over(deadline), name() + " is not ready in time; its log:\n" + tail_of(log()));
+  }
+}
+
+Process& Node::process() {
+  require(process_ != nullptr, name() + " was never started");
+  return *process_;
+}
+
+void Node::stop(DurationNs patience) {
+  process().signal(SIGTERM);
+  const int how = process().wait(patience);
+  require(how == 0, name() + " did not stop in order, but with " + std::to_string(how) + "; its log:\n" + tail_of(log()));
+}
+
+void Node::die_silently() {
+  machine_.unplug();
+  kill();
+  listener_.reset();  // After the unplugging: nobody is told.
+}
+
+void Node::boot() {
+  machine_.plug_in();
+  listen();
+}
+
+Ran Node::holdfast(std::vector<std::string> words, DurationNs patience) const {
+  words.insert(words.begin(), {HOLDFAST, "--server", "http://127.0.0.1:" + std::to_string(kAdminPort)});
+  return run(words, &machine_.net(), patience);
+}
+
+std::string Node::must_holdfast(std::vector<std::string> words) const {
+  const Ran ran = holdfast(words);
+  std::string line = "holdfast";
+  for (const std::string& word : words) line += " " + word;
+  require(ran.status == 0, name() + ": " + line + " ended with " + std::to_string(ran.status) + ": " + ran.output);
+  return ran.output;
+}
+
+Node::Answer Node::get(const std::string& path, const NetNamespace* from) const {
+  Answer answer;
+  const NetNamespace& where = from ? *from : machine_.net();
+  where.inside([&] {
+    const io::UniqueFd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    const timeval patience{kHttpPatience.value / 1'000'000'000, 0};
+    ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    ::setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+    const sockaddr_in there = ipv4(from ? address() : "127.0.0.1", kAdminPort);
+    if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&there), sizeof there) != 0) return;
+    const std::string request = "GET " + path + " HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n";
+    if (::send(fd.get(), request.data(), request.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(request.size())) return;
+    std::string text;
+    char piece[8192];
+    for (ssize_t n; (n = ::recv(fd.get(), piece, sizeof piece, 0)) > 0;) text.append(piece, static_cast<std::size_t>(n));
+    const std::size_t end = text.find("\r\n\r\n");
+    if (end == text.npos || text.size() < 12) return;
+    answer.status = std::atoi(text.c_str() + 9);
+    answer.body = text.substr(end + 4);
+  });
+  return answer;
+}
+
+std::optional<boost::json::object> Node::volume(const std::string& name) const {
+  const Answer answer = get("/v1/volumes/" + name);
+  if (answer.status != 200) return std::nullopt;
+  boost::system::error_code wrong;
+  const boost::json::value value = boost::json::parse(answer.body, wrong);
+  if (wrong || !value.is_object()) return std::nullopt;
+  return value.as_object();
+}
+
+}  // namespace holdfast::torture
