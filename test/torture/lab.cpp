@@ -24,6 +24,7 @@ Lab::Lab(Stage& stage, LabOptions options) : stage_(stage), options_(std::move(o
     node.more_store = options_.more_store;
     node.more_cluster = options_.more_cluster;
     node.environment = options_.environment;
+    node.disk_bytes = options_.disk_bytes;
     nodes_.push_back(std::make_unique<Node>(hub_, std::move(node)));
   }
 }
@@ -34,11 +35,38 @@ Lab::~Lab() {
   if (host_) write_file(stage_.folder() + "/host.story", host_->story());
 }
 
+// Once in the life of a cluster, on the operator's word.
+void Lab::set_up_cluster() {
+  // The node may not have reached the etcd yet.
+  Node::Answer answer;
+  const auto is_set_up = [&] { return (answer = node(1).request("POST", "/v1/cluster", "{}", milliseconds(10'000))).status / 100 == 2; };
+  require(eventually(milliseconds(30'000), is_set_up, milliseconds(100)), "the cluster cannot be set up: " + answer.body);
+  const auto all_known = [&] {
+    for (const auto& each : nodes_) {
+      const Node::Answer cluster = each->get("/v1/cluster");
+      for (const auto& other : nodes_)
+        if (cluster.body.find("\"" + other->name() + "\"") == cluster.body.npos) return false;
+    }
+    return true;
+  };
+  require(eventually(milliseconds(30'000), all_known, milliseconds(50)), "the nodes do not find each other; node 1's log:\n" + node(1).log());
+}
+
 void Lab::start(const std::string& size) {
   if (etcd_) etcd_->start();
   for (const auto& node : nodes_) node->spawn();
   for (const auto& node : nodes_) node->await_ready();
-  node(1).must_holdfast({"volume", "create", kVolume, "--size", size});
+  if (etcd_) set_up_cluster();
+  const std::string replicas = etcd_ ? ", \"replicas\": " + std::to_string(options_.nodes) : "";
+  node(1).must_post("/v1/volumes", std::string("{\"name\": \"") + kVolume + "\", \"size\": \"" + size + "\"" + replicas + "}");
+  if (etcd_) await_all_in_sync();
+}
+
+Load& Lab::start_loaded(LoadOptions options) {
+  start();
+  Load& running = load(options);
+  running.run_for(300);
+  return running;
 }
 
 MultipathHost& Lab::host() {

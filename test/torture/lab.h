@@ -21,6 +21,19 @@ struct LabOptions {
   CableKind cables = CableKind::short_one;
   std::string more_store, more_cluster;
   std::map<std::string, std::string> environment;    // Of every daemon.
+  std::uint64_t disk_bytes = 0;                      // Of every node's own file system; 0: none.
+};
+
+// How a node's copy of the volume is, as the node tells it.
+struct CopyStatus {
+  bool answers = false;
+  std::string role;
+  bool serving = false;
+  std::uint64_t epoch = 0, durable_lsn = 0, commit_lsn = 0, checksum_errors = 0;
+  std::uint64_t fetched_bytes = 0, shipped_bytes = 0;  // By rebuilds; to other copies.
+  bool rebuilding = false;
+  std::set<unsigned> in_sync, connected;               // As it knows the members.
+  std::uint64_t lag_bytes_max = 0;
 };
 
 class Lab {
@@ -38,6 +51,26 @@ class Lab {
 
   // Starts all of it, and makes the volume with a copy on every node.
   void start(const std::string& size = "1GiB");
+  // The same with everything in step, a host, and load on it that has come to its pace.
+  Load& start_loaded(LoadOptions options = {});
+
+  CopyStatus copy(unsigned number) const;
+  // Who serves, by its own word; nobody: nullopt.
+  std::optional<unsigned> serving() const;
+  unsigned await_serving(DurationNs patience = milliseconds(20'000)) const;
+  // Somebody else than `other`.
+  unsigned await_other_serving(unsigned other, DurationNs patience = milliseconds(20'000)) const;
+  // Some node that is not `number` (nor `nor`).
+  unsigned another(unsigned number, unsigned nor = 0) const;
+  // The one that serves says so of the member.
+  bool is_in_sync(unsigned number) const;
+  void await_in_sync(unsigned number, DurationNs patience = milliseconds(30'000)) const;
+  void await_out_of_sync(unsigned number, DurationNs patience = milliseconds(10'000)) const;
+  void await_all_in_sync(DurationNs patience = milliseconds(60'000)) const;
+  // An operator's switchover, asked of the one that serves. Returns when the command has.
+  Node::Answer try_switchover(unsigned candidate) const;
+  void switchover(unsigned candidate) const;
+
   // The host, logged in over a path to each node; the path is number - 1. Made at the first call.
   MultipathHost& host();
   Ledger& ledger() { return ledger_; }
@@ -45,8 +78,11 @@ class Lab {
   Load& load(LoadOptions options = {});
   // Stops it, reads everything back and judges all that was seen. No command may have failed.
   void verify();
+  // The same from every copy in turn, each as the one that serves: all have the same.
+  void verify_everywhere();
 
  private:
+  void set_up_cluster();
   Stage& stage_;
   LabOptions options_;
   Switch hub_;

@@ -250,8 +250,9 @@ void MultipathHost::take_probe(Path& path, const ScsiAnswer& answer) {
   told_in_use_ = path.number;
 }
 
-// A ghost is not reinstated while no path is active.
+// A ghost is not reinstated while no path is active. A unit attention says nothing: the checker asks again at once.
 void MultipathHost::take_check(Path& path, const ScsiAnswer& answer) {
+  if (is_to_be_retried(answer)) path.checked_at = {};
   if (!answer.good() && !(is_ghost(answer) && in_use_)) return;
   path.failed = false;
   path.asked = false;

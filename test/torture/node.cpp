@@ -1,6 +1,7 @@
 #include "test/torture/node.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -11,6 +12,7 @@
 #include <csignal>
 #include <cstring>
 #include <filesystem>
+#include <sstream>
 
 #include "test/torture/clock.h"
 #include "test/torture/failure.h"
@@ -20,7 +22,6 @@ namespace {
 
 constexpr int kBacklog = 128;
 constexpr std::size_t kLogTailBytes = 3'000;
-constexpr DurationNs kHttpPatience = milliseconds(5'000);
 
 std::string tail_of(const std::string& text) { return text.size() > kLogTailBytes ? text.substr(text.size() - kLogTailBytes) : text; }
 
@@ -36,6 +37,13 @@ sockaddr_in ipv4(const std::string& address, std::uint16_t port) {
 
 Node::Node(const Switch& hub, NodeOptions options) : options_(std::move(options)), machine_(hub, options_.number, options_.cable) {
   std::filesystem::create_directories(data_dir());
+  if (options_.disk_bytes > 0) {
+    const std::string image = options_.folder + "/disk";
+    write_file(image, "");
+    std::filesystem::resize_file(image, options_.disk_bytes);
+    must_run({"mkfs.ext4", "-q", "-m", "0", image});
+    must_run({"mount", "-o", "loop", image, data_dir()});  // In the run's own mount namespace; the loop device goes with it.
+  }
   const std::string path = options_.folder + "/notify";
   notify_ = io::UniqueFd(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   sockaddr_un here{};
@@ -78,6 +86,26 @@ void Node::write_config() const {
 }
 
 std::string Node::log() const { return read_file(options_.folder + "/log"); }
+
+std::uint64_t Node::log_lines(const std::string& text) const {
+  std::istringstream lines(log());
+  std::uint64_t count = 0;
+  for (std::string line; std::getline(lines, line);) count += line.find(text) != line.npos ? 1 : 0;
+  return count;
+}
+
+std::uint64_t Node::fill_disk() {
+  const io::UniqueFd file(::open((data_dir() + "/filler").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
+  require_call(file.get() >= 0, "no file to fill the disk with");
+  std::uint64_t taken = 0;
+  for (std::uint64_t piece = 64 << 20; piece >= kBlockBytes;) {
+    if (::fallocate(file.get(), 0, static_cast<off_t>(taken), static_cast<off_t>(piece)) == 0) taken += piece;
+    else piece /= 2;
+  }
+  return taken;
+}
+
+void Node::empty_disk() { require(std::filesystem::remove(data_dir() + "/filler"), "the disk was not full"); }
 
 void Node::spawn() {
   require(!running(), name() + " runs already");
@@ -135,26 +163,25 @@ Ran Node::holdfast(std::vector<std::string> words, DurationNs patience) const {
   return run(words, &machine_.net(), patience);
 }
 
-std::string Node::must_holdfast(std::vector<std::string> words) const {
-  const Ran ran = holdfast(words);
-  std::string line = "holdfast";
-  for (const std::string& word : words) line += " " + word;
-  require(ran.status == 0, name() + ": " + line + " ended with " + std::to_string(ran.status) + ": " + ran.output);
-  return ran.output;
+std::string Node::must_post(const std::string& path, const std::string& body) const {
+  const Answer answer = request("POST", path, body, milliseconds(60'000));
+  require(answer.status >= 200 && answer.status < 300, name() + ": POST " + path + " " + body + " was answered with " + std::to_string(answer.status) + ": " + answer.body);
+  return answer.body;
 }
 
-Node::Answer Node::get(const std::string& path, const NetNamespace* from) const {
+Node::Answer Node::request(const std::string& method, const std::string& path, const std::string& body, DurationNs how_long) const {
   Answer answer;
-  const NetNamespace& where = from ? *from : machine_.net();
-  where.inside([&] {
+  machine_.net().inside([&] {
     const io::UniqueFd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    const timeval patience{kHttpPatience.value / 1'000'000'000, 0};
+    const timeval patience{how_long.value / 1'000'000'000, how_long.value / 1'000 % 1'000'000};
     ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     ::setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
-    const sockaddr_in there = ipv4(from ? address() : "127.0.0.1", kAdminPort);
+    const sockaddr_in there = ipv4("127.0.0.1", kAdminPort);
     if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&there), sizeof there) != 0) return;
-    const std::string request = "GET " + path + " HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n";
-    if (::send(fd.get(), request.data(), request.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(request.size())) return;
+    std::string asked = method + " " + path + " HTTP/1.1\r\nHost: node\r\nConnection: close\r\n";
+    if (!body.empty()) asked += "Content-Type: application/json\r\nContent-Length: " + std::to_string(body.size()) + "\r\n";
+    asked += "\r\n" + body;
+    if (::send(fd.get(), asked.data(), asked.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(asked.size())) return;
     std::string text;
     char piece[8192];
     for (ssize_t n; (n = ::recv(fd.get(), piece, sizeof piece, 0)) > 0;) text.append(piece, static_cast<std::size_t>(n));

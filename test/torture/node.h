@@ -25,6 +25,7 @@ struct NodeOptions {
   std::string more_store;                          // Further lines of [store].
   std::string more_cluster;                        // Further lines of [cluster].
   std::map<std::string, std::string> environment;  // Of the daemon.
+  std::uint64_t disk_bytes = 0;                    // Its data lie on a file system of their own of that size. 0: on the folder's.
 };
 
 class Node {
@@ -41,6 +42,11 @@ class Node {
   std::string data_dir() const { return options_.folder + "/data"; }
   std::string store_of(const std::string& volume) const { return data_dir() + "/volumes/" + volume + ".hf"; }
   std::string log() const;                         // Of all its lives.
+  // Lines of the log that contain the text.
+  std::uint64_t log_lines(const std::string& text) const;
+  // Takes all the space that its file system has, and gives it back. Returns the bytes taken.
+  std::uint64_t fill_disk();
+  void empty_disk();
 
   void spawn();
   // Until it tells its supervisor that it is ready. Throws, with the end of its log, when it ends before or takes too long.
@@ -60,13 +66,15 @@ class Node {
 
   // The command line against this node, on its own machine.
   Ran holdfast(std::vector<std::string> words, DurationNs patience = milliseconds(60'000)) const;
-  std::string must_holdfast(std::vector<std::string> words) const;
-  // What a GET answers; the status is -1 without an answer.
+  // What the node's HTTP API answers; the status is -1 without an answer.
   struct Answer {
     int status = -1;
     std::string body;
   };
-  Answer get(const std::string& path, const NetNamespace* from = nullptr) const;
+  Answer request(const std::string& method, const std::string& path, const std::string& body, DurationNs patience) const;
+  Answer get(const std::string& path) const { return request("GET", path, {}, milliseconds(1'000)); }
+  // A change that an operator asks for. Throws unless it succeeds.
+  std::string must_post(const std::string& path, const std::string& body) const;
   // GET /v1/volumes/NAME: nothing without an answer.
   std::optional<boost::json::object> volume(const std::string& name) const;
 

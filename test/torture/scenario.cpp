@@ -27,7 +27,7 @@ void Stage::say(const std::string& line) { std::cout << sim::format("[{} ms] {}"
 const std::vector<Scenario>& scenarios() {
   static const std::vector<Scenario> all = [] {
     std::vector<Scenario> out;
-    for (const auto& group : {single_scenarios()}) out.insert(out.end(), group.begin(), group.end());
+    for (const auto& group : {single_scenarios(), failure_scenarios(), consistency_scenarios(), node_scenarios(), operation_scenarios()}) out.insert(out.end(), group.begin(), group.end());
     return out;
   }();
   return all;
@@ -39,7 +39,7 @@ std::vector<const Scenario*> scenarios_named(const std::string& word) {
     const bool exact = scenario.id == word;
     // "F" has F1 and F10, "HP" has HP1; "F1" has F1a, and not F10.
     const bool group = scenario.id.starts_with(word) && scenario.id.size() > word.size() &&
-                       (std::isdigit(static_cast<unsigned char>(word.back())) == 0) ;
+                       (std::isdigit(static_cast<unsigned char>(word.back())) == 0);
     const bool row = scenario.id.starts_with(word) && scenario.id.size() == word.size() + 1 && std::islower(static_cast<unsigned char>(scenario.id.back()));
     if (exact || (!scenario.long_one && (word == "all" || group || row))) out.push_back(&scenario);
   }

@@ -7,6 +7,10 @@
 
 namespace holdfast::torture {
 
-std::vector<Scenario> single_scenarios();  // One node: what must hold before there are copies.
+std::vector<Scenario> failure_scenarios();      // F
+std::vector<Scenario> consistency_scenarios();  // C
+std::vector<Scenario> node_scenarios();         // HS, HP
+std::vector<Scenario> operation_scenarios();    // W, O
+std::vector<Scenario> single_scenarios();       // S: one node, without copies
 
 }  // namespace holdfast::torture

@@ -1,0 +1,116 @@
+// W and O: the log across leaders, and what operators see.
+#include "test/torture/clock.h"
+#include "test/torture/failure.h"
+#include "test/torture/lab.h"
+#include "test/torture/scenario_groups.h"
+#include "test/torture/times.h"
+
+namespace holdfast::torture {
+namespace {
+
+void w3(Stage& stage) {
+  Lab lab(stage, {});
+  Load& load = lab.start_loaded();
+  const unsigned first = lab.await_serving();
+  const auto follow = [&](unsigned number) { return lab.node(number).holdfast({"log", "follow", "--name", "backup", "--once"}); };
+  require(follow(first).status == 0, "the log of the leader cannot be followed");
+  load.run_for(100);
+  lab.switchover(lab.another(first));
+  const unsigned second = lab.await_serving();
+  const Ran after_switchover = follow(second);
+  require(after_switchover.status == 0, "after a switchover the consumer has a gap, or is gone: " + after_switchover.output);
+  lab.await_all_in_sync();
+  lab.node(second).kill();
+  const unsigned third = lab.await_other_serving(second);
+  const Ran after_kill = follow(third);
+  require(after_kill.status == 0, "after a kill the consumer has a gap, or is gone: " + after_kill.output);
+  stage.prove("changes of the lead", 2);
+  lab.node(second).start();
+  lab.await_all_in_sync();
+  lab.verify();
+}
+
+void w4(Stage& stage) {
+  Lab lab(stage, {});
+  Load& load = lab.start_loaded();
+  const unsigned old = lab.await_serving();
+  lab.node(old).kill();
+  stage.prove("leader killed", 1);
+  lab.await_other_serving(old);
+  load.run_for(300);
+  lab.node(old).start();
+  lab.await_all_in_sync();
+  require(lab.copy(old).fetched_bytes == 0, "the old leader was rebuilt");
+  unsigned leaders = 0;
+  for (unsigned number = 1; number <= lab.node_count(); ++number) leaders += lab.copy(number).serving ? 1 : 0;
+  require(leaders == 1, std::to_string(leaders) + " nodes say that they lead");
+  lab.verify_everywhere();  // And W5: the same content on all.
+}
+
+void o1(Stage& stage) {
+  Lab lab(stage, {});
+  lab.start_loaded();
+  const unsigned leader = lab.await_serving();
+  for (unsigned number = 1; number <= lab.node_count(); ++number) {
+    const bool leads = number == leader;
+    require(lab.node(number).get("/healthz").status == 200, "/healthz of a node that is well");
+    require(lab.node(number).get("/primary").status == (leads ? 200 : 503), "/primary of node " + std::to_string(number) + " is wrong");
+    require(lab.node(number).get("/replica").status == (leads ? 503 : 200), "/replica of node " + std::to_string(number) + " is wrong");
+  }
+  lab.node(leader).kill();
+  stage.prove("leader killed", 1);
+  const BootNs killed = now();
+  const unsigned next = lab.await_other_serving(leader);
+  require(eventually(milliseconds(2'000), [&] { return lab.node(next).get("/primary").status == 200; }), "/primary of the new leader");
+  stage.bound("told", now() - killed, milliseconds(3'000));
+  lab.node(leader).start();
+  lab.verify();
+}
+
+void o2(Stage& stage) {
+  Lab lab(stage, {});
+  Load& load = lab.start_loaded();
+  const unsigned leader = lab.await_serving();
+  std::uint64_t most = 0;
+  for (int i = 0; i < 50; ++i) {
+    load.run_for(10);
+    most = std::max(most, lab.copy(leader).lag_bytes_max);
+  }
+  stage.figure("lag in bytes", static_cast<double>(most));
+  require(most < 1'000'000, "the lag is " + std::to_string(most) + " bytes");
+  stage.prove("looks under load", 50);
+  load.stop();
+  require(eventually(milliseconds(1'000), [&] { return lab.copy(leader).lag_bytes_max == 0; }), "there is lag a second after the load");
+  lab.verify();
+}
+
+void o5(Stage& stage) {
+  Lab lab(stage, {});
+  LoadOptions writes;
+  writes.workers = 32;
+  writes.read = writes.unmap = 0;
+  writes.large_one_in = 1'000'000;
+  writes.blocks = writes.hot_blocks = 65'536;
+  Load& load = lab.start_loaded(writes);
+  const BootNs from = now();
+  pause_for(milliseconds(5'000));
+  const double per_second = static_cast<double>(load.writes_between(from, now())) / 5;
+  stage.figure("writes a second", per_second);
+  stage.prove("writes", load.writes_between(from, now()));
+  require(per_second > 1'000, "less than 1,000 writes a second");
+  load.stop();
+}
+
+}  // namespace
+
+std::vector<Scenario> operation_scenarios() {
+  return {
+      {"W3", "a consumer's position is kept across switchover and kill", w3},
+      {"W4", "a killed leader rejoins: one leader, no rebuild, the same content (and W5)", w4},
+      {"O1", "health and roles are told", o1},
+      {"O2", "lag under load, and none after it", o2},
+      {"O5", "more than 1,000 writes a second", o5},
+  };
+}
+
+}  // namespace holdfast::torture

@@ -1,0 +1,19 @@
+// What a host may feel, with the default times of a cluster (lease 600 ms, replica_timeout 650 ms, takeover_patience 750 ms).
+#pragma once
+
+#include "base/types.h"
+
+namespace holdfast::torture {
+
+inline constexpr DurationNs kReplicaTimeout = milliseconds(650);
+inline constexpr DurationNs kPlannedPause = milliseconds(60);
+inline constexpr DurationNs kKilledPause = milliseconds(800);
+inline constexpr DurationNs kResetPause = milliseconds(1'000);
+// A member that leaves: replica_timeout, one CAS, and what a busy machine adds.
+inline constexpr DurationNs kMemberPause = milliseconds(950);
+// A host notices a silent portal after two NOPs of a second.
+inline constexpr DurationNs kSilentPause = milliseconds(2'500);
+// No pause at all, on a machine that does other things as well.
+inline constexpr DurationNs kUnfeltPause = milliseconds(300);
+
+}  // namespace holdfast::torture
