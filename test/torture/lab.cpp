@@ -1,5 +1,6 @@
 #include "test/torture/lab.h"
 
+#include <algorithm>
 #include <filesystem>
 
 #include "test/sim/text.h"
@@ -64,6 +65,9 @@ void Lab::start(const std::string& size) {
 
 Load& Lab::start_loaded(LoadOptions options) {
   start();
+  // The other nodes' doors open a moment after the volume is there; a login that is refused costs three seconds.
+  const auto all_up = [&] { return std::ranges::all_of(host().paths(), &PathStatus::up); };
+  require(eventually(milliseconds(15'000), all_up, milliseconds(20)), "the host does not get all of its paths");
   Load& running = load(options);
   running.run_for(300);
   return running;
