@@ -101,7 +101,7 @@ std::string MultipathHost::story() const {
 
 void MultipathHost::tell(const std::string& what) {
   const std::lock_guard lock(mutex_);
-  if (story_.size() < kStoryMax) story_.push_back(sim::format("{} ms: {}", to_ms(DurationNs{now().value}), what));
+  if (story_.size() < kStoryMax) story_.push_back(sim::format("{} ms: {}", now().value / 1'000'000, what));
 }
 
 void MultipathHost::finish(Call& call, ScsiAnswer answer) {

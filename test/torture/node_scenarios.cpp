@@ -101,6 +101,7 @@ void hs9(Stage& stage) {
   const Node::Answer refused = lab.try_switchover(isolated);
   require(refused.status == 412, "a switchover to a node that is cut off was answered with " + std::to_string(refused.status) + ": " + refused.body);
   stage.say("refused: " + refused.body);
+  require(eventually(milliseconds(10'000), [&] { return !lab.host().paths().at(isolated - 1).up; }), "the host does not notice a silent portal");
   const BootNs begun = now();
   lab.switchover(healthy);
   load.run_for(200);
@@ -135,7 +136,7 @@ void hp1(Stage& stage) {
   lab.node(who).kill();
   stage.prove("process killed", 1);
   lab.node(who).spawn();  // As a supervisor does, at once.
-  stage.bound("pause", load.until_write_after(begun), milliseconds(1'000));
+  stage.bound("pause", load.until_write_after(begun), kCheckedPause);
   lab.node(who).await_ready();
   lab.await_all_in_sync();
   lab.verify_everywhere();

@@ -9,6 +9,8 @@ inline constexpr DurationNs kReplicaTimeout = milliseconds(650);
 inline constexpr DurationNs kPlannedPause = milliseconds(60);
 inline constexpr DurationNs kKilledPause = milliseconds(800);
 inline constexpr DurationNs kResetPause = milliseconds(1'000);
+// A path that failed is looked at a second later, however soon the node is back.
+inline constexpr DurationNs kCheckedPause = milliseconds(1'200);
 // A member that leaves: replica_timeout, one CAS, and what a busy machine adds.
 inline constexpr DurationNs kMemberPause = milliseconds(950);
 // A host notices a silent portal after two NOPs of a second.
