@@ -64,9 +64,10 @@ class ClusterStory:
         self.ledger = Ledger(self.host.guest, self.lab.dir / "ledger.txt", LEDGER_CLIENTS)
 
     def load(self, seconds):
-        if self.ledger.acked_count == 0:
+        if not self.ledger.is_running:
+            before = self.ledger.acked_count
             self.ledger.start(self.host.guest)
-            self._await(lambda: self.ledger.acked_count >= WARM_TRANSACTIONS, "the load does not start")
+            self._await(lambda: self.ledger.acked_count >= before + WARM_TRANSACTIONS, "the load does not start")
         self.bench = Pgbench(self.host.guest, scale=self.options.scale)
         self.bench.start(seconds)
 
@@ -134,14 +135,18 @@ class ClusterStory:
         self.ledger.stop()
         with step("ledger: every acknowledged transaction is there, whole and in order") as note:
             note(f"{self.ledger.acked_count} acknowledged, {self.ledger.verify(self.host.guest)} found")
+        self.check_database()
+        self.host.unmount()
+        self.compare_copies()
+
+    def check_database(self):
+        """PostgreSQL is stopped at the end."""
         with step("pg_amcheck --heapallindexed: every row is in every index"):
             self.host.postgres("amcheck")
         with step("pg_checksums, after a clean stop") as note:
             self.host.postgres("stop")
             report = self.host.postgres("checksums")
             note(next(line for line in report.splitlines() if line.startswith("Bad checksums")))
-        self.host.unmount()
-        self.compare_copies()
 
     def compare_copies(self):
         """Each node serves in turn, and the host reads all of its copy."""
@@ -162,11 +167,11 @@ class ClusterStory:
             ordered = sorted(pauses)
             detail(f"{name:<11} {len(pauses):3} times   pause: median {ordered[len(ordered) // 2] * 1000:5.0f} ms   longest {ordered[-1] * 1000:5.0f} ms")
 
-    def _await(self, condition, complaint):
-        give_up = time.monotonic() + PROGRESS_TIMEOUT_S
+    def _await(self, condition, complaint, timeout_s=PROGRESS_TIMEOUT_S):
+        give_up = time.monotonic() + timeout_s
         while not condition():
             if time.monotonic() > give_up:
-                raise RigError(f"{complaint} within {PROGRESS_TIMEOUT_S} s; the nodes' logs:\n{self.cluster.log_tail()}")
+                raise RigError(f"{complaint} within {timeout_s} s; the nodes' logs:\n{self.cluster.log_tail()}")
             time.sleep(0.05)
 
 

@@ -152,6 +152,13 @@ class Lab:
             link set tap{index} master br0 up""")
         return index, address
 
+    def cut_guest(self, guest):
+        """Nothing from it arrives anywhere, and nothing arrives there; its own link stays up."""
+        _ip_batch(self.lan, f"link set tap{guest.index} nomaster")
+
+    def join_guest(self, guest):
+        _ip_batch(self.lan, f"link set tap{guest.index} master br0")
+
     def namespaces(self):
         listed = run(["ip", "-json", "netns", "list"]).stdout
         return [entry["name"] for entry in json.loads(listed or "[]") if entry["name"].startswith(f"hf-{self.id}-")]

@@ -34,8 +34,13 @@ class Ledger:
         return len(self.ack_times)
 
     def start(self, guest):
+        """Also again, after a stop()."""
         for client in self.clients:
             client.start(guest)
+
+    @property
+    def is_running(self):
+        return any(client.is_running for client in self.clients)
 
     def record(self, client, seq):
         with self._lock:
@@ -104,8 +109,14 @@ class _Client:
         self.acked_seq = 0  # Written after its acknowledgement is on file.
         self.failure = None
         self._stopping = False
+        self._thread = None  # Valid after start().
+
+    @property
+    def is_running(self):
+        return self._thread is not None and self._thread.is_alive()
 
     def start(self, guest):
+        self._stopping = False
         self._session = guest.popen("sql 2>&1", timeout_s=SESSION_TIMEOUT_S, text=True, bufsize=1,
                                     stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._thread = threading.Thread(target=self._work, daemon=True)
