@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -49,6 +50,7 @@ Program::Program(std::string folder, std::vector<std::string> words, ProgramOpti
   const std::string out = folder_ + "/stdout", err = folder_ + "/stderr";
   ::unlink(out.c_str());
   ::unlink(err.c_str());
+  const pid_t parent = ::getpid();
   pid_ = ::fork();
   if (pid_ == 0) {
     ::close(0);
@@ -57,6 +59,8 @@ Program::Program(std::string folder, std::vector<std::string> words, ProgramOpti
     ::dup2(::open(err.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0666), 2);
     for (const auto& [name, value] : options.environment) ::setenv(name.c_str(), value.c_str(), 1);
     if (options.before_exec) options.before_exec();
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // Nothing outlives a test that is killed.
+    if (::getppid() != parent) ::_exit(127);
     ::execv(arguments[0], arguments.data());
     ::_exit(127);
   }
