@@ -324,7 +324,7 @@ class RoleMachine {
   std::uint64_t view_asked_ = 0;      // Questions so far …
   std::uint64_t view_told_ = 0;       // … and the newest that is answered, …
   GroupView told_view_;               // … so.
-  bool lets_nobody_first_ = false;    // Somebody with a longer log was let first by me, or I was: once is enough.
+  std::optional<wal::EpochHistory::Content> let_first_;  // What the one has that I let first, or that I had as I was.
 
   // Primary.
   std::vector<Copy> obligations_;     // O, myself included.

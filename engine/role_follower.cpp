@@ -26,7 +26,7 @@ void RoleMachine::follow(BootNs now, Peer& leader, const Beat& beat) {
     send_question(leader);
   }
   deferral_.reset();
-  lets_nobody_first_ = false;
+  let_first_.reset();
   released_ = Epoch();
   leader.leaving = false;
   leader_heard_ = now;
@@ -275,7 +275,7 @@ void RoleMachine::claim(BootNs now) {
   next.claim = last_claim_ = nonces_->next_u64();
   // Without the one that is gone; with it when it handed over and stays; as it is when I claim anew (12).
   const bool handed_over = released_ != Epoch() && released_ == view_.epoch && !releaser_leaves_;
-  if (released_ != Epoch() && released_ == view_.epoch) lets_nobody_first_ = true;  // I am the one who was let first.
+  if (released_ != Epoch() && released_ == view_.epoch) let_first_ = log_->history.content(log_->end);  // I am the one who was let first.
   if (view_.primary != self().node && !handed_over) next.remove_in_sync(view_.primary);
   if (planted(Bug::promoted_outside_in_sync) || planted(Bug::wiped_disk_keeps_membership)) next.add_in_sync(self());
   ENSURE(next.has_in_sync(self()));

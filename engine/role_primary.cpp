@@ -11,7 +11,7 @@ namespace {
 
 // What a fresh primary knows to be committed lags behind what its predecessor knew, and what the register says already.
 void raise_floor(Register& next, Epoch epoch, Lsn commit) {
-  if (commit <= next.floor_commit) return;
+  if (commit <= next.floor_commit || epoch < next.floor_epoch) return;  // Of a commit older than what is remembered: no floor.
   next.floor_epoch = epoch;
   next.floor_commit = commit;
 }
@@ -95,12 +95,14 @@ bool RoleMachine::gives_way_to(BootNs now, Peer& from) {
   const bool fit = view_.has_in_sync(hello.copy) && view_.is_member(from.node) && !hello.needs_rebuild && !hello.unfit && !from.leaving;
   const bool of_mine = hello.history.at(hello.end) >= bound_.epoch;  // It followed me before.
   const bool longer = fit && !of_mine && hello.history.content(hello.end) > log_->history.content(mine);
-  if (!longer || open_ || handing_over_ || lets_nobody_first_) return false;
+  if (!longer || open_ || handing_over_) return false;
+  const auto its = hello.history.content(hello.end);
+  if (let_first_ && its <= *let_first_) return false;  // Once is enough, unless somebody has still more.
   if (!from.goes_first_since) from.goes_first_since = now;
   if (now - *from.goes_first_since > milliseconds(start_.timing.hello_wait_ms)) return false;
   if (!from.coordinator_reached) return true;  // Who has just started will say so in a moment.
   mark(Mark::role_gave_way_to_longer);
-  lets_nobody_first_ = true;
+  let_first_ = its;
   const Epoch ceased = bound_.epoch;
   no_claim_before_ = now + milliseconds(start_.timing.takeover_patience_ms);
   demote(now);
@@ -258,7 +260,7 @@ void RoleMachine::update_commit() {
   }
   if (open_ || commit_ < epoch_start_) return;
   open_ = true;
-  lets_nobody_first_ = false;
+  let_first_.reset();
   ask(Open{});
 }
 
@@ -408,9 +410,7 @@ bool RoleMachine::release_to_somebody(BootNs now, Stays stays) {
   const bool begun = epoch_start_ != Lsn();
   for (const Copy& copy : view_.in_sync) {
     const Peer* p = find_peer(copy.node);
-    // Before it is open, what its commit tells lags behind what was acknowledged.
-    const Lsn owed = open_ || !begun ? commit_ : std::max(commit_, Lsn(epoch_start_.value - 1));
-    const bool has_everything = begun ? durable_on(copy) >= owed : p && p->hello && p->hello->copy == copy;
+    const bool has_everything = begun ? durable_on(copy) >= commit_ : p && p->hello && p->hello->copy == copy;
     const bool fit = copy.node != self().node && p && p->coordinator_reached && !is_silent(*p, now) && has_everything;
     // It could not claim, or would be no better off.
     if (!fit || p->leaving || is_stuck(p->progress) || (begun ? !p->fit : p->hello->unfit)) continue;

@@ -141,12 +141,16 @@ Task<Result<void>> Replica::ship_from_log(Session* session) {
     if (header.chunk_count > 0) {
       payload = co_await group_->ports().buffers.acquire(record.payload_blocks * kBlockBytes);
       auto whole = co_await read_chunks(&header, numbers, read->payload, payload);
+      if (header.lsn > machine_.commit().value && !(whole && *whole)) {
+        // Nobody replaced it: it rotted, or cannot be read. As if the record itself could not be.
+        event([&](RoleMachine& m) { m.cannot_read_tail(now(), session->node, session->id); });
+        co_return Result<void>{};
+      }
       if (!whole) co_return fail(whole.error());
       if (!*whole) {
         mark(Mark::ship_superseded);
         record.flags |= wal::kRecordElided;
       }
-      if (!*whole && header.lsn > machine_.commit().value) co_return fail(Errc::corrupt, "a chunk of an uncommitted record is damaged");
     } else if (record.payload_blocks > 0) {
       payload = read->payload.slice(header.payload_block * kBlockBytes, record.payload_blocks * kBlockBytes);
     }

@@ -155,28 +155,6 @@ TEST(Follower, RebuiltByItsOwnWish_LeavesNoMore) {
   EXPECT_EQ(bench.sent<Leaving>(), nullptr);
 }
 
-// A primary that is not open yet is stuck (its disk hangs): who it releases to lacks what it is being sent.
-TEST(Primary, NotOpen_ReleasesOnlyToWhoHasItsWholeTail) {
-  MachineBench bench;
-  bench.append(4, 10);
-  bench.lead(5, {kMe, kOther, kThird});
-  bench.bring_up(kThird, kThirdSession);
-  bench.connect();
-  bench.receive(MachineBench::hello_of(copy_of(kOther), Bound{Epoch(5), bench.machine->bound().claim, false}, 8, {{Epoch(4), Lsn(1)}}));
-  bench.receive(Ack{Epoch(5), Lsn(8)});
-  ASSERT_FALSE(bench.machine->is_open());
-  bench.promise();
-  bench.receive(Leaving{Epoch(5)}, kThird, kThirdSession);
-  bench.machine->disconnected(bench.now, kThird, kThirdSession, RoleMachine::LinkEnd::closed);
-  for (int i = 0; i < 100 && bench.machine->role() == Role::primary; ++i) {
-    bench.pass_ms(50);
-    bench.machine->register_unreadable(bench.now);
-    if (bench.asked<SwapRegister>()) bench.machine->swap_done(bench.now, RoleMachine::SwapResult::unknown, 0, Register{});
-    bench.promise();
-  }
-  EXPECT_EQ(bench.sent<Release>(), nullptr) << "to a copy that lacks two records which the one before may have acknowledged";
-}
-
 // The old primary's store failed: it says that it leaves, and releases. Its connection is made anew before the register has answered.
 TEST(Follower, ReleasedByAPrimaryThatLeaves_ConnectionIsMadeAnew_ClaimsWithoutIt) {
   MachineBench bench(kFollowsFour);
