@@ -9,7 +9,6 @@ from rig.load import Pgbench
 from rig.progress import detail, say, step
 
 VOLUME = "pg"
-VOLUME_SIZE = "1GiB"
 LEDGER_CLIENTS = 2
 WARM_TRANSACTIONS = 20
 PROGRESS_TIMEOUT_S = 60
@@ -34,6 +33,7 @@ ROUNDS = {
 
 class ClusterStory:
     """Valid after set_up(): cluster, host, ledger."""
+    volume_size = "1GiB"
 
     def __init__(self, lab, options):
         self.lab = lab
@@ -45,8 +45,8 @@ class ClusterStory:
     def set_up(self):
         with step("three nodes and an etcd"):
             self.cluster.start()
-        with step(f"volume {VOLUME}, {VOLUME_SIZE}, three copies") as note:
-            target = self.cluster.create_volume(VOLUME, VOLUME_SIZE)
+        with step(f"volume {VOLUME}, {self.volume_size}, three copies") as note:
+            target = self.cluster.create_volume(VOLUME, self.volume_size)
             note(target)
         with step("boot the PostgreSQL host (Debian 12, kernel 6.1)"):
             self.host.guest.start()
