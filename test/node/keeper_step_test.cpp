@@ -80,10 +80,13 @@ TEST(KeeperStep, RegisterIsLost_NoCopyIsRemoved) {
   }
 }
 
-TEST(KeeperStep, LastCopyInSync_IsNotMadeAnew) {
+TEST(KeeperStep, LastCopyInSync_IsNotMadeAnew_AndOpensForTheOthers) {
   const auto renewed = definition_of({{kMe, Uuid{}}, {kOther, uuid_of(2)}});
   const auto value = register_of({{kMe, uuid_of(1)}}, {kMe, kOther}, kOther);
-  EXPECT_EQ(next_step(kMe, &renewed, replica_of(EntryState::ready, 1), &value).kind, StepKind::blocked);
+  LocalReplica mine = replica_of(EntryState::ready, 1);
+  EXPECT_EQ(next_step(kMe, &renewed, mine, &value).kind, StepKind::open);
+  mine.open = true;
+  EXPECT_EQ(next_step(kMe, &renewed, mine, &value).kind, StepKind::blocked);
 }
 
 // It may become the last one in sync as long as it runs.
