@@ -113,10 +113,9 @@ std::uint32_t Connection::ping() {
 }
 
 void Connection::ask_for_proof() {
-  if (closing_ || logging_out_) return;
-  unproven_ = true;
+  unproven_ = true;  // Also of a session that is being ended: what it has taken may still wait, or be on its way in.
   unproven_for_ = {};
-  proof_ttt_ = ping();
+  proof_ttt_ = closing_ || logging_out_ ? kNoTag : ping();
 }
 
 void Connection::role_ended(std::uint64_t role_mark) {
@@ -150,7 +149,7 @@ void Connection::single_laid_out(SinglePdu& pdu) {
   pdu.payload = {};
   pdu.in_use = false;
   ++singles_free_;
-  if (unproven_ && proof_ttt_ == kNoTag && !closing_) proof_ttt_ = ping();
+  if (unproven_ && proof_ttt_ == kNoTag && !closing_ && !logging_out_) proof_ttt_ = ping();
 }
 
 }  // namespace holdfast::scsi

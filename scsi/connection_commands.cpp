@@ -118,7 +118,7 @@ void Connection::plan(IscsiTask& task, const Header& header) {
     fail_task(task, kWriteError, kUnexpectedData);
 
   // Behind an ordered task even a write that has all its data may have to wait for another's.
-  const bool waits = immediate_bytes < task.planned || ordered_count_ > 0;
+  const bool waits = immediate_bytes < task.planned || ordered_count_ > 0 || (unproven_ && task.changes);
   if (task.planned > 0) reserve_memory(task, waits, immediate_bytes > 0 || !final);
 }
 

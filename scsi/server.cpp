@@ -92,7 +92,10 @@ void Server::volume_event(VolumeEvent event) {
       tell_transport(ServiceChange::begins);
       groups_changed();
       break;
-    case VolumeEvent::ceases_to_serve: tell_transport(ServiceChange::ceases); break;
+    case VolumeEvent::ceases_to_serve:
+      legacy_holder_ = nullptr;  // Its RELEASE may go to another node.
+      tell_transport(ServiceChange::ceases);
+      break;
     case VolumeEvent::data_replaced: establish_for_all(Asc::medium_may_have_changed); break;
     case VolumeEvent::stopped_serving: tell_transport(ServiceChange::stopped); break;
     case VolumeEvent::ask_initiators: tell_transport(ServiceChange::ask_initiators); break;

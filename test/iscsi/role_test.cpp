@@ -129,5 +129,70 @@ TEST_F(RoleOfTheNode, AskedForAWord_EachInitiatorIsPinged_AndItsAnswerTold) {
   EXPECT_EQ(initiator.take_all().size(), 1U);
 }
 
+// A ghost write. A session that is being told goodbye takes nothing new, but what it has begun to take goes on, and is not held.
+//   1. A read is at a disk that does not answer, and half of a write's data has come.
+//   2. The role goes: after its patience the target announces the end of the session, to a host that reads no more.
+//   3. The role comes back before send_timeout (30 s) has judged that. The rest of the data comes.
+TEST_F(RoleOfTheNode, Ghost_DataInPiecesOverTheChange_OfASessionThatIsBeingEnded_NeverHappens) {
+  auto& initiator = connect_and_login();
+  disk->hold(true);
+  initiator.send(initiator.read(1, 0, 1));
+  Header write = initiator.write(2, 8, 1);
+  write.set_data_bytes(512);
+  initiator.wire->send(std::string(reinterpret_cast<const char*>(write.raw.data()), 48) + std::string(256, 'g'));
+  executor.run();
+  initiator.wire->allow_writes(false);
+  disk->change_service(ServiceChange::ask_initiators);  // Something is on its way out, and stays so.
+  executor.run();
+  disk->standby = true;
+  disk->change_service(ServiceChange::ceases);
+  clock.advance(milliseconds(100));
+  executor.run();
+  ASSERT_FALSE(initiator.closed());
+  disk->standby = false;
+  disk->change_service(ServiceChange::begins);
+  clock.advance(milliseconds(1'000));
+  disk->hold(false);
+  initiator.wire->send(std::string(256, 'g'));
+  executor.run();
+  EXPECT_EQ(disk->disk()[8 * 512], '\0') << "a write of an earlier reign, never proved, took effect";
+}
+
+// The same without data on its way: an ordered command is at the disk, and a write waits for its turn.
+TEST_F(RoleOfTheNode, Ghost_WhatWaitsForItsTurn_InASessionThatIsBeingEnded_NeverHappens) {
+  auto& initiator = connect_and_login();
+  disk->hold(true);
+  constexpr std::uint8_t kOrderedWrite = 0xa2;
+  initiator.send(initiator.command(0x2a, 1, 0, 1, kOrderedWrite, 512), std::string(512, 'o'));
+  initiator.send(initiator.write(2, 8, 1), std::string(512, 'g'));
+  ASSERT_EQ(disk->waiting(), 1U);
+  initiator.wire->allow_writes(false);
+  disk->change_service(ServiceChange::ask_initiators);  // Something is on its way out, and stays so.
+  executor.run();
+  disk->change_service(ServiceChange::ceases);
+  clock.advance(milliseconds(100));
+  executor.run();
+  ASSERT_FALSE(initiator.closed());
+  clock.advance(milliseconds(1'000));
+  disk->change_service(ServiceChange::begins);
+  disk->hold(false);
+  executor.run();
+  EXPECT_EQ(disk->disk()[8 * 512], '\0') << "a write of an earlier reign, never proved, took effect";
+}
+
+// Payload memory that waits for an initiator counts against the budgets, so that nobody takes all of it: also what waits for its proof.
+TEST_F(RoleOfTheNode, Memory_WritesThatWaitForTheProof_CountAgainstTheBudget) {
+  auto& initiator = connect_and_login({"ImmediateData=Yes", "FirstBurstLength=262144", "MaxBurstLength=1048576"});
+  disk->change_service(ServiceChange::begins);
+  executor.run();
+  const std::size_t before = pool.free_bytes();
+  const std::size_t budget = scsi::Connection::kSolicitedBytesMax;
+  for (std::uint32_t i = 0; i < 120; ++i) {
+    initiator.send(initiator.write(100 + i, 0, 512), std::string(256 << 10, 'x'));
+    if (initiator.closed()) break;
+  }
+  EXPECT_LE(before - pool.free_bytes(), budget + (1 << 20)) << "held: " << (before - pool.free_bytes());
+}
+
 }  // namespace
 }  // namespace holdfast::test

@@ -253,5 +253,20 @@ TEST(PortGroups, SetWhileATakeOverIsPending_IsHeld) {
   EXPECT_EQ(x->status(), Status::good);
 }
 
+// What RESERVE left here must not come back with the role: its holder may have released it at the node that served meanwhile.
+TEST(Attentions, LegacyReservation_DoesNotOutliveTheRole) {
+  ScsiBench bench;
+  ASSERT_EQ(bench.send(bench.a, octets({0x16, 0, 0, 0, 0, 0}))->status(), Status::good);
+  bench.volume.announce(VolumeEvent::ceases_to_serve);
+  bench.volume.set_view(two_nodes(PortGroupState::standby, PortGroupState::active_optimized));
+  bench.turn();
+  // The other node serves; the host releases there.
+  bench.volume.set_view(two_nodes(PortGroupState::active_optimized, PortGroupState::standby));
+  bench.volume.announce(VolumeEvent::begins_to_serve);
+  bench.turn();
+  while (!bench.b->attentions.empty()) bench.b->attentions.take();
+  EXPECT_EQ(bench.send(bench.b, cdb10(0x2a, 0, 1), blocks_of(1, 1))->status(), Status::good);
+}
+
 }  // namespace
 }  // namespace holdfast::test

@@ -231,11 +231,11 @@ Task<Result<void>> HostedVolume::stop(DoorClosing closing, DurationNs patience) 
     (void)handed;  // There may be nobody.
   }
   if (door_) co_await door_->close(closing, patience);
-  door_.reset();
   Result<void> stopped;
   if (spec_.replica) thread_->cluster()->remove(spec_.replica->group);
   // Also when the data is to go: flows of a group that just vanished would still be in the thread's queue.
   if (group_) stopped = co_await group_->stop();
+  door_.reset();  // Only now: questions of its hosts may have waited in the group, after their commands were gone.
   volume_ = nullptr;
   group_.reset();
   disk_.reset();
