@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "base/log.h"
+#include "base/text.h"
 #include "io/store_file.h"
 #include "tools/holdfastd/iscsi.h"
 #include "tools/holdfastd/remote.h"
