@@ -159,6 +159,7 @@ Task<Result<void>> Node::may_remove(VolumeDefinition definition, NodeId node) {
   auto value = engine::decode_register(entry->value);
   if (!value) co_return fail(std::move(value).error());
   if (!value->is_member(node)) co_return Result<void>{};
+  if (value->primary == node) value->primary = NodeId();  // Its keeper hands over first.
   Result<void> possible = engine::remove_member(*value, node);
   co_return possible;
 }
@@ -217,7 +218,8 @@ Task<Result<std::vector<std::string>>> Node::hand_over_all() {
   for (const std::string& name : kept()) {
     auto look = co_await this->look(name);
     if (!look.replica.primary) continue;
-    auto done = co_await lead_elsewhere(Switchover{name, 0});
+    Switchover order{name, 0};  // Named: GCC 12 destroys such a temporary twice.
+    auto done = co_await lead_elsewhere(std::move(order));
     if (done) handed.push_back(name);
     else troubles += concat(troubles.empty() ? "" : "; ", name, ": ", done.error().text());
   }
