@@ -84,6 +84,12 @@ unsigned Lab::another(unsigned number, unsigned nor) const {
   throw Failure("there is no other node");
 }
 
+std::uint64_t Lab::epoch_of(unsigned number) const {
+  CopyStatus status;
+  require(eventually(milliseconds(10'000), [&] { return (status = copy(number)).answers; }), "node " + std::to_string(number) + " does not tell how it is");
+  return status.epoch;
+}
+
 bool Lab::is_in_sync(unsigned number) const {
   const auto who = serving();
   return who && copy(*who).in_sync.contains(number);
@@ -115,7 +121,16 @@ Node::Answer Lab::try_switchover(unsigned candidate) const {
 }
 
 void Lab::switchover(unsigned candidate) const {
-  const Node::Answer answer = try_switchover(candidate);
+  // 412 while the last change is being settled: an operator asks again.
+  Node::Answer answer;
+  std::uint64_t asked = 0;
+  const auto done = [&] {
+    ++asked;
+    answer = try_switchover(candidate);
+    return answer.status != 412;
+  };
+  static_cast<void>(eventually(milliseconds(10'000), done, milliseconds(100)));
+  if (asked > 1) stage_.say("the switchover to node " + std::to_string(candidate) + " was asked for " + std::to_string(asked) + " times");
   require(answer.status / 100 == 2, "the switchover to node " + std::to_string(candidate) + " was answered with " + std::to_string(answer.status) + ": " + answer.body);
   require(eventually(milliseconds(10'000), [&] { return copy(candidate).serving; }, milliseconds(10)), "the candidate does not serve");
 }

@@ -60,6 +60,8 @@ class Lab {
   unsigned await_serving(DurationNs patience = milliseconds(20'000)) const;
   // Somebody else than `other`.
   unsigned await_other_serving(unsigned other, DurationNs patience = milliseconds(20'000)) const;
+  // As the node tells it, which a busy one may do late.
+  std::uint64_t epoch_of(unsigned number) const;
   // Some node that is not `number` (nor `nor`).
   unsigned another(unsigned number, unsigned nor = 0) const;
   // The one that serves says so of the member.

@@ -17,7 +17,7 @@ void standby(Stage& stage, DurationNs most, void (*happens)(Stage&, Lab&, unsign
   Lab lab(stage, {});
   Load& load = lab.start_loaded();
   const unsigned primary = lab.await_serving(), who = lab.another(primary);
-  const std::uint64_t epoch = lab.copy(primary).epoch;
+  const std::uint64_t epoch = lab.epoch_of(primary);
   const BootNs begun = now();
   happens(stage, lab, who);
   load.run_for(300);
@@ -117,8 +117,8 @@ void primary(Stage& stage, DurationNs most, void (*happens)(Stage&, Lab&, unsign
   Lab lab(stage, {});
   Load& load = lab.start_loaded();
   const unsigned who = lab.await_serving();
-  const BootNs begun = now();
   happens(stage, lab, who);
+  const BootNs begun = now();  // What was acknowledged while the fault was being made is before it.
   stage.bound("pause", load.until_write_after(begun), most);
   lab.await_other_serving(who);
   load.run_for(300);
@@ -132,8 +132,8 @@ void hp1(Stage& stage) {
   Lab lab(stage, {});
   Load& load = lab.start_loaded();
   const unsigned who = lab.await_serving();
-  const BootNs begun = now();
   lab.node(who).kill();
+  const BootNs begun = now();
   stage.prove("process killed", 1);
   lab.node(who).spawn();  // As a supervisor does, at once.
   stage.bound("pause", load.until_write_after(begun), kCheckedPause);
@@ -221,8 +221,8 @@ void control_then_data(Stage& stage, CutHow how) {
   stage.bound("pause", load.longest_pause(begun, now()).length, kUnfeltPause);
   require(lab.copy(who).serving, "the primary gave way for its control port");
   stage.prove("packets hit", firewall.hits(control));
-  const BootNs killed = now();
   lab.node(who).kill();
+  const BootNs killed = now();
   stage.bound("pause of the kill", load.until_write_after(killed), kKilledPause);
   firewall.heal();
   lab.node(who).start();

@@ -1,4 +1,5 @@
 // W and O: the log across leaders, and what operators see.
+#include "test/sim/text.h"
 #include "test/torture/clock.h"
 #include "test/torture/failure.h"
 #include "test/torture/lab.h"
@@ -53,9 +54,13 @@ void o1(Stage& stage) {
   const unsigned leader = lab.await_serving();
   for (unsigned number = 1; number <= lab.node_count(); ++number) {
     const bool leads = number == leader;
-    require(lab.node(number).get("/healthz").status == 200, "/healthz of a node that is well");
-    require(lab.node(number).get("/primary").status == (leads ? 200 : 503), "/primary of node " + std::to_string(number) + " is wrong");
-    require(lab.node(number).get("/replica").status == (leads ? 503 : 200), "/replica of node " + std::to_string(number) + " is wrong");
+    const auto expect = [&](const char* path, int status) {
+      const Node::Answer answer = lab.node(number).request("GET", path, {}, milliseconds(10'000));
+      require(answer.status == status, sim::format("{} of node {} is {}, not {}: {}", path, number, answer.status, status, answer.body));
+    };
+    expect("/healthz", 200);
+    expect("/primary", leads ? 200 : 503);
+    expect("/replica", leads ? 503 : 200);
   }
   lab.node(leader).kill();
   stage.prove("leader killed", 1);
