@@ -137,10 +137,12 @@ class Cluster:
     def await_in_sync(self, volume):
         self._until(lambda: len(self.in_sync(volume)) == len(self.nodes), f"not all copies of volume {volume} are in sync")
 
-    def rebuilt_bytes(self, volume):
-        """What copies that run now have fetched in rebuilds: catching up from the log counts as none."""
-        seen = [self.replication(node, volume) for node in self.nodes]
-        return sum(s["rebuild"]["fetched_bytes"] for s in seen if s)
+    def rebuilt_bytes(self, node, volume):
+        """What the node has fetched in rebuilds since its process began: catching up from the log counts as none."""
+        seen = self.replication(node, volume)
+        if not seen:
+            raise RigError(f"{node.name} does not tell of volume {volume}; its log:\n{node.log_tail()}")
+        return seen["rebuild"]["fetched_bytes"]
 
     def switch_over(self, volume, to):
         self.await_primary(volume).holdfast("switchover", volume, "--candidate", str(to.number))

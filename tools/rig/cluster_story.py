@@ -77,6 +77,7 @@ class ClusterStory:
         node = self.cluster.await_primary(VOLUME)
         self.watch(CALM_S)
         dropped = node.dropped_packets() if name == "cut" else 0
+        process, fetched = node.process, self.cluster.rebuilt_bytes(node, VOLUME)
         began = time.monotonic()
         say(f"{node.name}, the primary: {round_.name}")
         round_.begin(node)
@@ -87,7 +88,7 @@ class ClusterStory:
         if new is node:
             raise RigError(f"{node.name} still serves: the fault had no effect")
         round_.end(node)
-        self._come_back(node)
+        self._come_back(node, fetched if node.process is process else 0)
         return self._note(name, began, f"{new.name} serves, {node.name} is in sync again")
 
     def switch_over(self):
@@ -102,10 +103,9 @@ class ClusterStory:
             raise RigError(f"{to.name} does not serve")
         return self._note("switchover", began, f"{to.name} serves")
 
-    def _come_back(self, node):
-        rebuilt = self.cluster.rebuilt_bytes(VOLUME)
+    def _come_back(self, node, fetched_before):
         self.cluster.await_in_sync(VOLUME)
-        if self.cluster.rebuilt_bytes(VOLUME) > rebuilt:
+        if self.cluster.rebuilt_bytes(node, VOLUME) > fetched_before:
             raise RigError(f"{node.name} came back by a rebuild: its log should have been enough")
 
     def _note(self, name, began, outcome):
