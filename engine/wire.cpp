@@ -216,6 +216,13 @@ Result<Message> read_ack(Reader reader) {
   return Message(Ack{Epoch(body.epoch), Lsn(body.durable_lsn), body.free_chunks, (body.flags & wal::kAckFit) != 0});
 }
 
+Result<Message> read_lagging(Reader reader) {
+  wal::MatchBody body;
+  if (!reader.take(body) || !reader.at_end()) return bad("a message has another length");
+  if (body.end_lsn != 0) return bad("a refusal of what the log had already makes no sense");
+  return Message(Lagging{Epoch(body.epoch), Lsn(body.lsn)});
+}
+
 Result<Message> read_ask_view(Reader reader) {
   wal::AskViewBody body;
   if (!reader.take(body) || !reader.at_end()) return bad("a message has another length");
@@ -284,7 +291,7 @@ Result<Message> decode_message(Bytes head) {
     case FrameKind::ack: return read_ack(body);
     case FrameKind::release: return read_fixed<wal::EpochBody>(body, [](const auto& b) { return Release{Epoch(b.epoch)}; });
     case FrameKind::fenced: return read_fixed<wal::EpochBody>(body, [](const auto& b) { return Fenced{Epoch(b.epoch)}; });
-    case FrameKind::lagging: return read_fixed<wal::MatchBody>(body, [](const auto& b) { return Lagging{Epoch(b.epoch), Lsn(b.lsn)}; });
+    case FrameKind::lagging: return read_lagging(body);
     case FrameKind::leaving: return read_fixed<wal::EpochBody>(body, [](const auto& b) { return Leaving{Epoch(b.epoch)}; });
     case FrameKind::ask_view: return read_ask_view(body);
     case FrameKind::tell_view: return read_tell_view(body);

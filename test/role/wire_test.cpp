@@ -3,6 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <cstddef>
+#include <cstring>
+
+#include "base/checksum.h"
 #include "test/role/machine_bench.h"
 
 namespace holdfast::role_test {
@@ -76,6 +80,16 @@ TEST(Wire, ViewThatNoPrimaryTells_IsRefused) {
   EXPECT_FALSE(decode_message(frame_of(view_of(NodeId(3), {first, second}))).has_value());
   EXPECT_FALSE(decode_message(frame_of(view_of(NodeId(3), {}))).has_value());
   EXPECT_FALSE(decode_message(frame_of(AskView{Epoch(4), 9, 0})).has_value());
+}
+
+// One frame, one meaning: what a primary that refuses a follower leaves empty is empty.
+TEST(Wire, RefusalThatNoPrimarySends_IsRefused) {
+  EXPECT_TRUE(decode_message(frame_of(Lagging{Epoch(4), Lsn(3)})).has_value());
+  auto frame = frame_of(Lagging{Epoch(4), Lsn(3)});
+  frame[sizeof(wal::FrameHeader) + offsetof(wal::MatchBody, end_lsn)] = std::byte{0x38};
+  const std::uint64_t sum = xxh3(Bytes(frame).subspan(16));
+  std::memcpy(frame.data() + offsetof(wal::FrameHeader, head_xxh3), &sum, sizeof sum);
+  EXPECT_FALSE(decode_message(frame).has_value());
 }
 
 struct Records {
