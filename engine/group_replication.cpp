@@ -45,10 +45,14 @@ void GroupImpl::ask_initiators() {
 
 // Hosts keep what they were told of the groups: who has not asked since is told to, once the change is over.
 Task<void> GroupImpl::tell_of_new_primary() {
-  auto view = co_await confirmed_view();
-  telling_of_primary_ = false;
-  if (!view || view->primary == options_.node) co_return;
-  for (auto& volume : volumes_) volume->tell(VolumeEvent::alua_changed);
+  for (;;) {
+    auto view = co_await confirmed_view();
+    if (!view && view.error().code == Errc::timed_out && initiators() > 0) continue;  // A take-over may take its time.
+    telling_of_primary_ = false;
+    if (!view || view->primary == options_.node) co_return;
+    for (auto& volume : volumes_) volume->tell(VolumeEvent::alua_changed);
+    co_return;
+  }
 }
 
 Task<Result<void>> GroupImpl::bind(Bound bound, std::uint64_t seq) {
@@ -177,7 +181,7 @@ bool GroupImpl::knows_coordinator(const std::string& cluster_id) {
 
 std::size_t GroupImpl::initiators() const {
   std::size_t count = 0;
-  for (const auto& volume : volumes_) count += volume->observers();
+  for (const auto& volume : volumes_) count += volume->initiators();
   return count;
 }
 

@@ -375,12 +375,13 @@ BootNs RoleMachine::others_heard() const {
 }
 
 // A host whose commands all wait, for the lease say, has nothing to say of its own accord: it is asked, in time to answer before
-// serves_somebody() counts. Whoever answered need not be asked again.
+// serves_somebody() counts. Whoever answered is asked again only when the answer grows old: removals may wait for other reasons.
 void RoleMachine::consider_initiators(BootNs now) {
-  if (initiators_ == 0 || view_.in_sync.size() < 2 || now < next_initiator_question_) return;
+  if (initiators_ == 0 || pending_ || view_.in_sync.size() < 2 || now < next_initiator_question_) return;
   const DurationNs timeout = milliseconds(start_.timing.replica_timeout_ms);
   const DurationNs half{timeout.value / 2};
-  if (now - others_heard() <= half || initiator_heard_ - others_heard() > half) return;
+  if (now - others_heard() <= half) return;
+  if (initiator_heard_ - others_heard() > half && now - initiator_heard_ < half) return;
   next_initiator_question_ = now + DurationNs{timeout.value / 8};
   mark(Mark::role_asked_initiators);
   ask(AskInitiators{});

@@ -76,6 +76,9 @@ class Volume {
   // hands over. Errors: timed_out (nothing was confirmed for 20 s), closed, io_error.
   virtual Task<Result<ClusterView>> confirmed_cluster_view() = 0;
 
+  // An initiator's session with this volume begins, and ends: who has none serves nobody here that could be cut off.
+  virtual void initiator_attached() {}
+  virtual void initiator_left() {}
   // An initiator has said something, be it no command.
   virtual void initiator_heard() {}
 

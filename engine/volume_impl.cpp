@@ -38,7 +38,6 @@ ClusterView VolumeImpl::port_groups(const GroupView& view) const {
 ClusterView VolumeImpl::cluster_view() const { return port_groups(group_->known_view()); }
 
 PortGroupState VolumeImpl::local_state() const {
-  group_->initiator_heard();  // The door asks before it refuses.
   if (closed_ || group_->has_failed()) return PortGroupState::unavailable;
   const Errc why = group_->obstacle();
   if (why == Errc{}) return PortGroupState::active_optimized;
@@ -54,7 +53,6 @@ Task<Result<ClusterView>> VolumeImpl::confirmed_cluster_view() {
 }
 
 Errc VolumeImpl::obstacle() const {
-  group_->initiator_heard();
   return closed_ ? Errc::closed : group_->obstacle();
 }
 

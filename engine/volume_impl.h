@@ -32,6 +32,11 @@ class VolumeImpl final : public Volume {
   ClusterView cluster_view() const override;
   PortGroupState local_state() const override;
   Task<Result<ClusterView>> confirmed_cluster_view() override;
+  void initiator_attached() override { ++initiators_; }
+  void initiator_left() override {
+    ENSURE(initiators_ > 0);
+    --initiators_;
+  }
   void initiator_heard() override { group_->initiator_heard(); }
   Task<Result<void>> read(BlockRange range, Buffer into) override;
   Task<Result<void>> write(BlockRange range, Buffer from) override;
@@ -75,7 +80,7 @@ class VolumeImpl final : public Volume {
   void reopen() { closed_ = false; }  // The deletion was not committed.
   void refuse() { closed_ = true; }
   bool is_closed() const { return closed_; }
-  std::size_t observers() const { return observers_.size(); }
+  std::size_t initiators() const { return initiators_; }
 
  private:
   static constexpr int kReadTries = 4;
@@ -141,6 +146,7 @@ class VolumeImpl final : public Volume {
   VolumeIdentity identity_;
   BlockCount capacity_;
   std::vector<VolumeObserver*> observers_;
+  std::size_t initiators_ = 0;  // Sessions.
   bool closed_ = false;
   std::uint64_t operations_ = 0;
   std::uint64_t writers_ = 0;

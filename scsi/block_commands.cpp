@@ -13,6 +13,9 @@ namespace holdfast::scsi {
 namespace {
 
 Verdict aborted() { return check(SenseKey::aborted_command, Asc::none); }
+// What the volume says to whatever is under way when the role goes.
+Verdict role_went() { return check(SenseKey::not_ready, Asc::not_ready_standby); }
+Verdict outdated_verdict(const Command& command) { return command.aborted ? aborted() : role_went(); }
 
 // The part of a range that one call of the volume takes.
 BlockRange next_piece(BlockRange range, std::uint64_t done, std::uint64_t piece_blocks) {
@@ -73,7 +76,7 @@ Task<void> Server::run_read(Command* command) {
 
 Task<Verdict> Server::write_blocks(Command* command, BlockRange range) {
   for (std::uint64_t done = 0; done < range.count.value; done += kPieceBlocks) {
-    if (command->aborted) co_return aborted();
+    if (outdated(*command)) co_return outdated_verdict(*command);
     const BlockRange piece = next_piece(range, done, kPieceBlocks);
     const auto offset = static_cast<std::uint32_t>(done * kBlockBytes);
     Buffer& held = payload_piece(command->data_out, command->data_out_more, offset);
@@ -91,7 +94,7 @@ Task<Verdict> Server::write_blocks(Command* command, BlockRange range) {
 
 // The beginning of a block, of which the initiator sends no more: what it sends is written, the rest of the block stays.
 // Atomic against every other write: compared with what was read, and tried again when that has changed.
-Task<Verdict> Server::write_part_of_block(Lba at, Bytes part) {
+Task<Verdict> Server::write_part_of_block(Command* command, Lba at, Bytes part) {
   constexpr int kTriesMax = 16;
   for (int i = 0; i < kTriesMax; ++i) {
     Buffer present = co_await volume_.buffers().acquire(kBlockBytes);
@@ -100,6 +103,7 @@ Task<Verdict> Server::write_part_of_block(Lba at, Bytes part) {
     Buffer desired = co_await volume_.buffers().acquire(kBlockBytes);
     std::memcpy(desired.data(), present.data(), kBlockBytes);
     std::memcpy(desired.data(), part.data(), part.size());
+    if (outdated(*command)) co_return outdated_verdict(*command);
     const auto written = co_await volume_.compare_and_write({at, BlockCount(1)}, std::move(present), std::move(desired));
     if (!written) co_return volume_error(written.error(), Direction::write, at);
     if (written->matched) co_return go_on();
@@ -114,7 +118,7 @@ Task<Verdict> Server::write_received(Command* command) {
   const auto offset = static_cast<std::uint32_t>(data.whole.count.value * kBlockBytes);
   const Buffer& held = payload_piece(command->data_out, command->data_out_more, offset);
   const Bytes part = held.bytes().subspan(offset % kPieceBytes, data.tail_bytes);
-  verdict = co_await write_part_of_block(data.whole.end(), part);
+  verdict = co_await write_part_of_block(command, data.whole.end(), part);
   co_return verdict;
 }
 
@@ -226,7 +230,6 @@ Task<void> Server::run_or_write(Command* command) {
   }
   const BlockRange range = received(*command).touched();
   for (std::uint64_t done = 0; done < range.count.value; done += kPieceBlocks) {
-    if (command->aborted) co_return;
     const BlockRange piece = next_piece(range, done, kPieceBlocks);
     Buffer mask = payload_piece(command->data_out, command->data_out_more, static_cast<std::uint32_t>(done * kBlockBytes));
     const std::size_t bytes = piece.count.value * kBlockBytes;
@@ -236,6 +239,7 @@ Task<void> Server::run_or_write(Command* command) {
       std::memcpy(padded.data(), mask.data(), std::min(bytes, mask.size()));
       mask = std::move(padded);
     }
+    if (outdated(*command)) co_return finish(*command, outdated_verdict(*command));
     const Result<void> result = co_await volume_.or_write(piece, std::move(mask));
     if (!result) {
       counters_.write_errors.add();
@@ -259,7 +263,7 @@ Task<void> Server::run_write_same(Command* command) {
   Buffer block;
   if (!no_data) block = command->data_out.slice(0, kBlockBytes);
   for (std::uint64_t done = 0; done < range.count.value; done += kStepBlocks) {
-    if (command->aborted) co_return;
+    if (outdated(*command)) co_return finish(*command, outdated_verdict(*command));
     const BlockRange piece = next_piece(range, done, kStepBlocks);
     Result<void> result;
     if (no_data)
@@ -311,12 +315,13 @@ Task<void> Server::run_get_lba_status(Command* command) {
 
 Task<Verdict> Server::copy_segment(Command* command, BlockRange from, Lba to) {
   for (std::uint64_t done = 0; done < from.count.value; done += kPieceBlocks) {
-    if (command->aborted) co_return aborted();
+    if (outdated(*command)) co_return outdated_verdict(*command);
     const BlockRange source = next_piece(from, done, kPieceBlocks);
     const BlockRange target{Lba(to.value + done), source.count};
     Buffer buffer = co_await volume_.buffers().acquire(source.count.value * kBlockBytes);
     const Result<void> read = co_await volume_.read(source, buffer);
     if (!read) co_return volume_error(read.error(), Direction::read, source.first);
+    if (outdated(*command)) co_return outdated_verdict(*command);
     // A reservation may have been taken between two pieces.
     if (Verdict v = check_reservations(*command->nexus, Access::write); !v.ok()) co_return v;
     const Result<void> written = co_await volume_.write(target, std::move(buffer));

@@ -72,6 +72,8 @@ struct Command {
   // Set by the transport when the task is aborted (TMF, reinstatement, lost connection): the command set gives up where it
   // can still do so without an effect. No status is sent then.
   bool aborted = false;
+  // The command set's: which of the times for which this node serves execute() began in.
+  std::uint64_t reign = 0;
 
   // Data-out: planned bytes, all received before execute(). The first 1 MiB in data_out, what follows in data_out_more.
   Buffer data_out;
@@ -129,8 +131,11 @@ class DeviceServer {
   // Told by the command set when a PREEMPT AND ABORT must abort a nexus's tasks; the transport registers it.
   virtual void on_abort_tasks(std::function<void(Nexus* victim)> hook) = 0;
   virtual void on_service_change(std::function<void(ServiceChange change)> hook) = 0;
-  // An initiator has said something that is no command.
+  // An initiator has said something: a PDU has arrived.
   virtual void initiator_heard() = 0;
+  // Returns when nothing of it waits in the volume any more. To be called when all sessions have ended and the volume's group has
+  // stopped, before the server goes.
+  virtual Task<void> settle() = 0;
 };
 
 }  // namespace holdfast::scsi

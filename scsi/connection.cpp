@@ -58,41 +58,43 @@ void Connection::request_logout(std::uint16_t within_seconds) {
 
 Task<void> Connection::keep_alive() {
   const ConnectionOptions& options = target_->options().connection;
+  const bool asks = options.nop_interval > DurationNs{};
+  const DurationNs look = asks ? options.nop_interval : milliseconds(5'000);
   DurationNs quiet{};       // Without a sign of life since the last look that had one.
   DurationNs stalled{};     // A write or a pause that does not end.
   std::uint64_t batches = 0;
   while (!closing_) {
-    const Wake wake = co_await keep_alive_timer_.after(options.nop_interval);
+    const Wake wake = co_await keep_alive_timer_.after(look);
     if (closing_ || wake == Wake::cancelled) co_return;
     const bool paused = must_pause();
     const bool moved = (!transmitter_.writing() && !paused) || transmitter_.batches() != batches;
     batches = transmitter_.batches();
-    if (!paused && data_out_overdue()) co_return close();
-    unproven_for_ = unproven_ ? DurationNs{unproven_for_.value + options.nop_interval.value} : DurationNs{};
-    if (unproven_for_.value - options.nop_interval.value >= options.nop_timeout.value) co_return close();
-    stalled = moved ? DurationNs{} : DurationNs{stalled.value + options.nop_interval.value};
+    if (!paused && data_out_overdue(look)) co_return close();
+    unproven_for_ = unproven_ ? DurationNs{unproven_for_.value + look.value} : DurationNs{};
+    if (unproven_for_.value - look.value >= options.nop_timeout.value) co_return close();
+    stalled = moved ? DurationNs{} : DurationNs{stalled.value + look.value};
     if (stalled >= options.send_timeout) co_return close();
     // While we do not read we hear nothing, which is no fault of the initiator.
-    const bool alive = heard_ || paused;
+    const bool alive = heard_ || paused || !asks;
     heard_ = false;
     if (alive) {
       quiet = {};
       continue;
     }
-    quiet = DurationNs{quiet.value + options.nop_interval.value};
-    if (quiet == options.nop_interval) ping();
-    if (quiet.value - options.nop_interval.value >= options.nop_timeout.value) co_return close();
+    quiet = DurationNs{quiet.value + look.value};
+    if (quiet == look) ping();
+    if (quiet.value - look.value >= options.nop_timeout.value) co_return close();
   }
 }
 
 // A command waits for its data with memory that is everybody's. Its time does not begin anew with each PDU: data that
 // trickles in would hold it for ever.
-bool Connection::data_out_overdue() {
+bool Connection::data_out_overdue(DurationNs since) {
   const ConnectionOptions& options = target_->options().connection;
   bool overdue = false;
   for (const auto& task : tasks_) {
     if (task->state != State::receiving) continue;
-    task->data_due_for.value += options.nop_interval.value;
+    task->data_due_for.value += since.value;
     overdue = overdue || task->data_due_for >= options.data_out_timeout;
   }
   return overdue;
@@ -119,10 +121,11 @@ void Connection::ask_for_proof() {
 }
 
 void Connection::role_ended(std::uint64_t role_mark) {
-  constexpr std::byte kMaintenanceIn{0xa3};
+  constexpr std::byte kMaintenanceIn{0xa3}, kMaintenanceOut{0xa4};  // The target port groups: they wait for the next primary.
   unproven_ = false;
   for (const auto& task : tasks_)
-    if (task->state == State::executing && task->command.cdb[0] != kMaintenanceIn) task->role_mark = role_mark;
+    if (task->state == State::executing && task->command.cdb[0] != kMaintenanceIn && task->command.cdb[0] != kMaintenanceOut)
+      task->role_mark = role_mark;
   start_waiting();  // What waited is told where it stands.
 }
 

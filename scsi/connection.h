@@ -25,7 +25,7 @@ namespace holdfast::scsi {
 class Target;
 
 struct ConnectionOptions {
-  DurationNs nop_interval = milliseconds(5'000);   // Quiet for so long: ask.
+  DurationNs nop_interval = milliseconds(5'000);   // Quiet for so long: ask. Zero: never.
   DurationNs nop_timeout = milliseconds(10'000);   // No sign of life for so long after asking: close.
   DurationNs send_timeout = milliseconds(30'000);  // A write that gets nowhere: close.
   DurationNs data_out_timeout = milliseconds(60'000);  // For all data of a command that has its memory: close.
@@ -104,7 +104,7 @@ class Connection final : private SendOwner {
   SinglePdu* take_single(std::size_t keep_free = kSinglePdusReserved);
   void send(SinglePdu* pdu) { transmitter_.queue(*pdu); }
   std::uint32_t ping();
-  bool data_out_overdue();
+  bool data_out_overdue(DurationNs since);
   Task<void> keep_alive();
 
   // Sequence numbers (RFC 7143 §4.2.2.1).

@@ -24,7 +24,6 @@ Connection::Flow Connection::on_nop_out(const Header& header, bool data_intact) 
     reject(header, RejectReason::data_digest_error);
     return Flow::go_on;
   }
-  target_->server_->initiator_heard();
   if (header.itt() == kNoTag) {  // The answer to a ping of ours.
     pings_out_ = 0;
     if (unproven_ && header.ttt() == proof_ttt_ && proof_ttt_ != kNoTag) {

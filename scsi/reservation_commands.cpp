@@ -108,6 +108,7 @@ Task<void> Server::run_pr_out(Command* command) {
   co_await reservation_turn_.acquire();
   Turn turn(&reservation_turn_);
   if (command->aborted) co_return;
+  if (outdated(*command)) co_return finish(*command, check(SenseKey::not_ready, Asc::not_ready_standby));
   if (Verdict v = recheck(*command); !v.ok()) {
     co_await refuse_late(command, v);
     co_return;

@@ -49,7 +49,10 @@ Server::Server(Volume& volume, DeviceOptions options)
   volume_.add_observer(*this);
 }
 
-Server::~Server() { volume_.remove_observer(*this); }
+Server::~Server() {
+  volume_.remove_observer(*this);
+  for (std::size_t i = 0; i < nexuses_.size(); ++i) volume_.initiator_left();
+}
 
 Nexus* Server::attach(std::string initiator_name, std::array<std::byte, 6> isid, std::uint16_t target_port) {
   ENSURE(!initiator_name.empty() && initiator_name.size() <= kInitiatorNameBytesMax);
@@ -58,6 +61,7 @@ Nexus* Server::attach(std::string initiator_name, std::array<std::byte, 6> isid,
   Nexus& nexus = *nexuses_.back();
   nexus.attentions.establish(Asc::power_on_or_reset);
   refresh(nexus);
+  volume_.initiator_attached();
   return &nexus;
 }
 
@@ -66,6 +70,7 @@ void Server::detach(Nexus* nexus) {
   if (legacy_holder_ == nexus) legacy_holder_ = nullptr;
   const auto erased = std::erase_if(nexuses_, [&](const auto& n) { return n.get() == nexus; });
   ENSURE(erased == 1);
+  volume_.initiator_left();
 }
 
 void Server::establish_for_all(Asc attention, const Nexus* except) {
@@ -87,13 +92,20 @@ void Server::commands_cleared(Nexus* victim) { victim->attentions.establish(Asc:
 void Server::volume_event(VolumeEvent event) {
   switch (event) {
     case VolumeEvent::capacity_changed: establish_for_all(Asc::capacity_changed); break;
-    case VolumeEvent::alua_changed: groups_changed(); break;
+    case VolumeEvent::alua_changed:
+      if (reservation_turn_.available() > 0) load_reservations();  // What other nodes stored meanwhile.
+      establish_for_all(Asc::asymmetric_access_changed);
+      break;
     case VolumeEvent::begins_to_serve:
       tell_transport(ServiceChange::begins);
-      groups_changed();
+      load_reservations();  // Also while one is being changed: that is of an earlier reign, and ends without an effect.
+      establish_for_all(Asc::asymmetric_access_changed);
       break;
     case VolumeEvent::ceases_to_serve:
+      ++reign_;
       legacy_holder_ = nullptr;  // Its RELEASE may go to another node.
+      if (mode_ != ModeSettings{}) establish_for_all(Asc::mode_parameters_changed);
+      mode_ = ModeSettings{};    // As at a power cycle: the other node knows nothing of them, and they may be set anew there.
       tell_transport(ServiceChange::ceases);
       break;
     case VolumeEvent::data_replaced: establish_for_all(Asc::medium_may_have_changed); break;
@@ -101,11 +113,6 @@ void Server::volume_event(VolumeEvent event) {
     case VolumeEvent::ask_initiators: tell_transport(ServiceChange::ask_initiators); break;
     case VolumeEvent::deleted: tell_transport(ServiceChange::deleted); break;
   }
-}
-
-void Server::groups_changed() {
-  if (reservation_turn_.available() > 0) load_reservations();  // What other nodes stored meanwhile.
-  establish_for_all(Asc::asymmetric_access_changed);
 }
 
 LogicalUnit Server::unit_of(const Command& command) const {
@@ -203,6 +210,7 @@ Plan Server::plan(Command& command) {
 }
 
 Task<void> Server::execute(Command& command) {
+  command.reign = reign_;
   if (command.conflicts) return run_conflict(&command);
   const Lookup found = look_up(command);
   ENSURE(found.entry != nullptr);

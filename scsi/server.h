@@ -36,6 +36,7 @@ class Server final : public DeviceServer, private VolumeObserver {
   void on_abort_tasks(std::function<void(Nexus* victim)> hook) override { abort_tasks_ = std::move(hook); }
   void on_service_change(std::function<void(ServiceChange change)> hook) override { service_change_ = std::move(hook); }
   void initiator_heard() override { volume_.initiator_heard(); }
+  Task<void> settle() override { return background_.join(); }
 
  private:
   // Lists a command with its nexus while it executes: PREEMPT AND ABORT waits for those of its victims.
@@ -59,7 +60,8 @@ class Server final : public DeviceServer, private VolumeObserver {
   void tell_transport(ServiceChange change) const {
     if (service_change_) service_change_(change);
   }
-  void groups_changed();
+  // The role has gone since the command began, or its initiator does not want it any more: it has no effect from here on.
+  bool outdated(const Command& command) const { return command.aborted || command.reign != reign_; }
   void establish_for_all(Asc attention, const Nexus* except = nullptr);
   void reset(Asc attention);
   Plan refuse(Command& command, const Verdict& verdict) const;
@@ -77,7 +79,7 @@ class Server final : public DeviceServer, private VolumeObserver {
   Task<void> run_verify(Command* command);
   Task<void> run_write_verify(Command* command);
   Task<Verdict> write_blocks(Command* command, BlockRange range);
-  Task<Verdict> write_part_of_block(Lba at, Bytes part);
+  Task<Verdict> write_part_of_block(Command* command, Lba at, Bytes part);
   Task<Verdict> write_received(Command* command);
   Task<Verdict> verify_blocks(Command* command, BlockRange range, ByteCheck check);
   Task<void> run_compare_and_write(Command* command);
@@ -117,6 +119,7 @@ class Server final : public DeviceServer, private VolumeObserver {
 
   Volume& volume_;
   DeviceOptions options_;
+  std::uint64_t reign_ = 0;                // Which of the times for which this node serves; grows when the role goes.
   ModeSettings mode_;
   ErrorCounters counters_;
   std::vector<std::unique_ptr<Nexus>> nexuses_;

@@ -59,6 +59,7 @@ void join_touching(std::vector<BlockRange>& ranges) {
 struct Unmapping {
   Volume* volume;
   const Command* command;
+  const std::uint64_t* reign;  // As it is now.
   Semaphore slots;
   Verdict verdict;
 };
@@ -66,7 +67,8 @@ struct Unmapping {
 Task<void> unmap_one(Unmapping* all, BlockRange range) {
   co_await all->slots.acquire();
   Result<void> result;
-  if (!all->command->aborted && all->verdict.ok()) result = co_await all->volume->unmap(range);
+  if (all->command->reign != *all->reign) result = fail(Errc::fenced);
+  else if (!all->command->aborted && all->verdict.ok()) result = co_await all->volume->unmap(range);
   all->slots.release();
   if (!result && all->verdict.ok()) all->verdict = volume_error(result.error(), Direction::write, range.first);
 }
@@ -83,7 +85,7 @@ Task<void> Server::run_unmap(Command* command) {
   UnmapList list = decode(command->data_out.bytes().first(command->data_out_bytes), volume_.capacity());
   if (!list.verdict.ok()) co_return finish(*command, list.verdict);
   join_touching(list.ranges);
-  Unmapping all{&volume_, command, Semaphore(volume_.executor(), kAtOnceMax), {}};
+  Unmapping all{&volume_, command, &reign_, Semaphore(volume_.executor(), kAtOnceMax), {}};
   Scope flows(volume_.executor());
   for (const BlockRange& range : list.ranges) flows.spawn(unmap_one(&all, range));
   co_await flows.join();

@@ -17,7 +17,7 @@ void Door::accept(InquiryPtr inquiry) { process_->scope().spawn(look(this, std::
 Task<void> Door::look(Door* self, InquiryPtr inquiry) {
   Volume* volume = self->process_->group()->find(inquiry->volume_name);
   if (!volume) co_return self->owner_->answer(self->node_, inquiry);
-  self->observe(*volume);
+  self->hear(*volume);
   auto view = co_await volume->confirmed_cluster_view();
   if (view) {
     for (const PortGroup& group : view->groups)
@@ -44,14 +44,25 @@ void Door::volume_event(VolumeEvent event) {
   if (event == VolumeEvent::ask_initiators) return owner_->ask_initiators(node_);
   if (event != VolumeEvent::stopped_serving && event != VolumeEvent::ceases_to_serve) return;
   ++times_dropped_;
+  disconnect();
   drop_all(Errc::fenced);
 }
 
-void Door::observe(Volume& volume) {
-  const std::pair who(&volume, volume.identity().uuid);
-  if (std::find(observed_.begin(), observed_.end(), who) != observed_.end()) return;
-  observed_.push_back(who);
-  volume.add_observer(*this);
+void Door::hear(Volume& volume) {
+  const auto is_new = [who = VolumeId(&volume, volume.identity().uuid)](std::vector<VolumeId>& known) {
+    const bool found = std::find(known.begin(), known.end(), who) != known.end();
+    if (!found) known.push_back(who);
+    return !found;
+  };
+  if (is_new(observed_)) volume.add_observer(*this);
+  if (is_new(connected_)) volume.initiator_attached();
+  volume.initiator_heard();
+}
+
+void Door::disconnect() {
+  const std::vector<VolumeId> were = std::exchange(connected_, {});
+  for (Volume* volume : process_->group()->volumes())
+    if (std::find(were.begin(), were.end(), VolumeId(volume, volume->identity().uuid)) != were.end()) volume->initiator_left();
 }
 
 void Door::finish(const ExchangePtr& exchange, Outcome outcome, Errc error) {
@@ -68,7 +79,7 @@ Task<void> Door::serve(Door* self, ExchangePtr exchange) {
   Group* group = self->process_->group();
   Volume* volume = group->find(exchange->volume_name);
   if (!volume) co_return self->finish(exchange, Outcome::refused, Errc::not_found);
-  self->observe(*volume);
+  self->hear(*volume);
   if (volume->local_state() != PortGroupState::active_optimized) co_return self->finish(exchange, Outcome::refused, Errc::fenced);
   auto done = co_await self->carry_out(volume, exchange.get());
   if (done) co_return self->finish(exchange, Outcome::done, Errc{});

@@ -85,13 +85,16 @@ class Door final : public VolumeObserver {
   Task<Result<void>> compare_and_write(Volume* volume, Exchange* exchange);
   Task<Result<void>> read_reservations(Volume* volume, Exchange* exchange);
   void finish(const ExchangePtr& exchange, Outcome outcome, Errc error);
-  void observe(Volume& volume);
+  // A client speaks: it has a session from here on, until the node drops it.
+  void hear(Volume& volume);
+  void disconnect();
 
   DoorOwner* owner_;
   NodeId node_;
   crash::Process* process_;
   std::vector<ExchangePtr> open_;
-  std::vector<std::pair<Volume*, Uuid>> observed_;  // A volume may come to lie where a deleted one was.
+  using VolumeId = std::pair<Volume*, Uuid>;  // A volume may come to lie where a deleted one was.
+  std::vector<VolumeId> observed_, connected_;
   std::uint64_t times_dropped_ = 0;
 };
 

@@ -268,5 +268,18 @@ TEST(Attentions, LegacyReservation_DoesNotOutliveTheRole) {
   EXPECT_EQ(bench.send(bench.b, cdb10(0x2a, 0, 1), blocks_of(1, 1))->status(), Status::good);
 }
 
+// The other node knows nothing of mode parameters, and write protection that was lifted there must not be back here.
+TEST(Attentions, ModeParameters_GoWithTheRole) {
+  ScsiBench bench;
+  bench.send(bench.a, octets({0x15, 0x10, 0, 0, 16, 0}),
+             octets({0, 0, 0, 0, 0x0a, 0x0a, 0, 0x10, 0x08, 0x00, 0, 0, 0xff, 0xff, 0, 0}));
+  bench.volume.set_view(two_nodes(PortGroupState::standby, PortGroupState::active_optimized));
+  bench.volume.announce(VolumeEvent::ceases_to_serve);
+  bench.volume.set_view(two_nodes(PortGroupState::active_optimized, PortGroupState::standby));
+  bench.volume.announce(VolumeEvent::begins_to_serve);
+  while (!bench.b->attentions.empty()) bench.b->attentions.take();
+  EXPECT_EQ(bench.send(bench.b, cdb10(0x2a, 0, 1), blocks_of(1, 1))->status(), Status::good);
+}
+
 }  // namespace
 }  // namespace holdfast::test

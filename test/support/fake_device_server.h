@@ -91,6 +91,7 @@ class FakeDeviceServer final : public scsi::DeviceServer {
   void on_abort_tasks(std::function<void(scsi::Nexus*)> hook) override { abort_nexus = std::move(hook); }
   void on_service_change(std::function<void(scsi::ServiceChange)> hook) override { change_service = std::move(hook); }
   void initiator_heard() override { ++heard; }
+  Task<void> settle() override { co_return; }
 
   std::string& disk() { return disk_; }
 

@@ -39,6 +39,7 @@ class FakeVolume final : public Volume {
     released_.notify_all();
   }
   void set_view(ClusterView view) { view_ = std::move(view); }
+  std::size_t initiators() const { return initiators_; }
   void set_capacity(BlockCount capacity) { capacity_ = capacity; }
   void set_reservations(std::vector<std::byte> state) { reservations_ = std::move(state); }
   void announce(VolumeEvent event) {
@@ -152,6 +153,8 @@ class FakeVolume final : public Volume {
     Result<void> started = co_await start(Operation::confirm_served);
     co_return started;
   }
+  void initiator_attached() override { ++initiators_; }
+  void initiator_left() override { --initiators_; }
   void add_observer(VolumeObserver& observer) override { observers_.push_back(&observer); }
   void remove_observer(VolumeObserver& observer) override { std::erase(observers_, &observer); }
 
@@ -190,6 +193,7 @@ class FakeVolume final : public Volume {
   std::map<std::uint64_t, Chunk> chunks_;
   std::vector<std::byte> reservations_;
   std::vector<VolumeObserver*> observers_;
+  std::size_t initiators_ = 0;
   std::map<Operation, Errc> faults_;
   std::map<Operation, std::size_t> calls_;
   std::optional<Operation> held_;

@@ -41,4 +41,6 @@ Task<void> Door::close(DoorClosing closing, DurationNs patience) {
   co_await impl_->target->stop(patience);
 }
 
+Task<void> Door::settle() { return impl_->target->server().settle(); }
+
 }  // namespace holdfast::daemon

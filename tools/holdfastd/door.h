@@ -31,6 +31,8 @@ class Door {
   std::size_t sessions() const;
   // Takes the target off the board, asks the initiators to leave, and drops those who do not within `patience`.
   Task<void> close(DoorClosing closing, DurationNs patience);
+  // After close(), and when the volume's group has stopped: nothing of the door waits in the volume any more. Then it may go.
+  Task<void> settle();
 
  private:
   struct Impl;
