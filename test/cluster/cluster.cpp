@@ -39,6 +39,7 @@ Cluster::Cluster(Plan plan)
     const auto x = engine::decode_register(a), y = engine::decode_register(b);
     return x && y && x->epoch == y->epoch && x->primary == y->primary && x->in_sync == y->in_sync;
   };
+  invariants_.linked = [this](NodeId a, NodeId b) { return !network_.path(a, b).cut && !network_.path(b, a).cut; };
   invariants_.on_role = [this](NodeId id, const ReplicaStatus& replica, Epoch epoch) { role_changed(id, replica, epoch); };
 }
 

@@ -14,6 +14,8 @@ void Invariants::register_changed(const engine::Register& now) {
   forced_ = forced_ || now.forced_epoch != truth_.forced_epoch;
   if (now.floor_commit < truth_.floor_commit && !forced_) fail_(sim::format("the register's floor went from {} back to {}", truth_.floor_commit.value, now.floor_commit.value));
   if (now.in_sync.empty()) fail_("the register has nobody in sync");
+  for (const engine::Copy& copy : truth_.in_sync)
+    if (rotten && lacks_ != Lsn() && copy != *rotten && !now.has_in_sync(copy) && now.is_member(copy.node) && is_there(copy)) dropped_living_ = true;
   truth_ = now;
 }
 
@@ -61,9 +63,17 @@ void Invariants::check_node(const ClusterNode& node, const GroupStatus& status, 
 // sync without having got it back, what it lost is lost.
 void Invariants::check_rotten(const ReplicaStatus& replica, Lsn lost) {
   if (lost > lacks_) lacks_ = lost;
-  if (replica.role == GroupRole::follower && replica.durable >= lacks_) lacks_ = Lsn();
+  if (replica.role == GroupRole::follower && replica.durable >= lacks_) lacks_ = Lsn(), dropped_living_ = false;
   const auto has_it = [&](const engine::Copy& copy) { return copy != *rotten && (*nodes_)[copy.node.value - 1]->incarnation() == copy.incarnation; };
-  if (lacks_ != Lsn() && std::none_of(truth_.in_sync.begin(), truth_.in_sync.end(), has_it)) rotten_tail = true;
+  if (lacks_ != Lsn() && !dropped_living_ && std::none_of(truth_.in_sync.begin(), truth_.in_sync.end(), has_it)) rotten_tail = true;
+}
+
+// Up, within reach of the copy on the bad disk, fit, and with all that this one lacks.
+bool Invariants::is_there(const engine::Copy& copy) const {
+  const ClusterNode& node = *(*nodes_)[copy.node.value - 1];
+  if (!node.is_open() || node.incarnation() != copy.incarnation || node.group()->status().failed || !linked(rotten->node, copy.node)) return false;
+  const ReplicaStatus replica = node.group()->replica_status();
+  return replica.promotable && replica.durable >= lacks_;
 }
 
 void Invariants::check_in_sync(const ClusterNode& node, const ReplicaStatus& replica) {

@@ -40,8 +40,9 @@ class Invariants {
   // Then a scrub that finds a difference between copies is a violation.
   bool copies_agree = false;
   // The copy on the bad disk came back with less than it had made durable, nothing on it had said that there was more, and it was the
-  // last one in sync then.
+  // last one in sync then. That is no excuse where another one was there that had it, and was taken out.
   bool rotten_tail = false;
+  std::function<bool(NodeId, NodeId)> linked = [](NodeId, NodeId) { return true; };
   bool in_sync_is_fit = true;          // No disk is damaged but the one that rots.
   std::optional<engine::Copy> rotten;  // Whose disk rots.
   // Told what a node's role has become, for the story.
@@ -58,6 +59,7 @@ class Invariants {
   };
   void check_node(const ClusterNode& node, const GroupStatus& status, const ReplicaStatus& replica);
   void check_rotten(const ReplicaStatus& replica, Lsn lost);
+  bool is_there(const engine::Copy& copy) const;
   void check_in_sync(const ClusterNode& node, const ReplicaStatus& replica);
 
   const sim::SimWorld* world_;
@@ -68,6 +70,7 @@ class Invariants {
   std::optional<NodeId> serving_;
   std::map<NodeId, BootNs> last_served_;
   Lsn lacks_;                   // Of the copy on the bad disk: up to there it had more, in an earlier life.
+  bool dropped_living_ = false; // While it lacked that, a copy that had it was taken out although it was there.
   bool forced_ = false;         // An operator accepted that data is lost.
   Lsn committed_;               // The highest that any node knew to be committed.
   Epoch acknowledged_epoch_;    // The highest in which a node has acknowledged.

@@ -53,6 +53,21 @@ TEST_F(RoleOfTheNode, Goes_WhoseCommandDoesNotEnd_LosesItsSession) {
   EXPECT_FALSE(other.closed());
 }
 
+// What asks, or says, who is active waits for the next primary: that is what it is for.
+TEST_F(RoleOfTheNode, Goes_SetTargetPortGroupsIsHeld_KeepsItsSession) {
+  auto& initiator = connect_and_login();
+  disk->hold(true);
+  initiator.send(initiator.command(0xa4, 1, 0, 0, 0x81, 0));
+  ASSERT_EQ(disk->waiting(), 1U);
+  disk->change_service(ServiceChange::ceases);
+  clock.advance(milliseconds(1'000));
+  executor.run();
+  EXPECT_FALSE(initiator.closed());
+  disk->hold(false);
+  executor.run();
+  EXPECT_EQ(initiator.take().status(), 0);
+}
+
 // Ghost writes: what an initiator sent, gave up, and did again on another node must not happen here when the role comes back.
 //   1. The node serves again; a write lies in its buffers whose initiator is gone without a word.
 //   2. It waits for a proof that never comes, and ends with its session.

@@ -364,5 +364,24 @@ TEST_F(Session, CommandThatAsksForIt_DropsTheConnectionWithoutAStatus) {
   EXPECT_TRUE(initiator.closed());
 }
 
+class NeverAsked : public IscsiTest {
+ protected:
+  NeverAsked() : IscsiTest([] {
+    scsi::TargetOptions options = default_options();
+    options.connection.nop_interval = DurationNs{};
+    return options;
+  }()) {}
+};
+
+TEST_F(NeverAsked, SilentInitiator_KeepsItsSession) {
+  auto& initiator = connect_and_login();
+  clock.advance(milliseconds(600'000));
+  executor.run();
+  EXPECT_FALSE(initiator.closed());
+  EXPECT_FALSE(initiator.has());
+  initiator.send(initiator.read(1, 0, 1));
+  EXPECT_EQ(initiator.take().status(), 0);
+}
+
 }  // namespace
 }  // namespace holdfast::test

@@ -41,7 +41,7 @@ class FakeDeviceServer final : public scsi::DeviceServer {
       command.transfer_bytes = bytes;
       plan.data_out_bytes = static_cast<std::uint32_t>(std::min<std::uint64_t>(bytes, command.expected_bytes));
       plan.changes = true;
-    } else if (opcode != 0x00 && opcode != 0x28) {
+    } else if (opcode != 0x00 && opcode != 0x28 && opcode != 0xa4) {
       refuse(command, 0x20);
       plan.execute = false;
     }
