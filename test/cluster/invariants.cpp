@@ -21,6 +21,7 @@ void Invariants::register_changed(const engine::Register& now) {
 
 void Invariants::check() {
   ++checks_;
+  if (serving_) last_served_[*serving_] = world_->now();  // There are steps between two checks: until this one it may have gone on.
   std::optional<NodeId> serving;
   std::array<std::pair<const ClusterNode*, ReplicaStatus>, engine::kMembersMax> open;
   std::size_t count = 0;
