@@ -367,10 +367,15 @@ bool RoleMachine::serves_somebody(BootNs now) const {
   return now - initiator_heard_ < timeout && initiator_heard_ - others_heard() > DurationNs{timeout.value / 2};
 }
 
+// The last word of those who could lead instead of me; who is to be taken out for another reason may go on talking for ever.
 BootNs RoleMachine::others_heard() const {
   BootNs heard = leading_since_;
-  for (const Copy& copy : view_.in_sync)
-    if (const Peer* p = find_peer(copy.node)) heard = std::max(heard, p->heard);
+  for (const Copy& copy : view_.in_sync) {
+    const Peer* p = find_peer(copy.node);
+    if (!p || p->rebuild_asked || p->leaving || is_stuck(p->progress)) continue;
+    const bool replaced = p->hello && p->hello->copy.incarnation != copy.incarnation;
+    if (!replaced) heard = std::max(heard, p->heard);
+  }
   return heard;
 }
 

@@ -121,6 +121,8 @@ class DeviceServer {
   // A nexus comes (login) and goes (logout, loss). initiator: "iqn…,i,0x<isid>" (SPC-4 TransportID); port: relative target port id.
   virtual Nexus* attach(std::string initiator_name, std::array<std::byte, 6> isid, std::uint16_t target_port) = 0;
   virtual void detach(Nexus* nexus) = 0;
+  // Its session ends, but commands of it are still under way: it no longer counts among those whom this node serves.
+  virtual void leaves(Nexus* nexus) = 0;
   // After the transport has aborted the tasks: LOGICAL UNIT RESET / TARGET RESET (SAM-5 §7): clears what a reset clears and
   // establishes unit attentions (29/03 bus device reset function occurred / 29/02) for every nexus, `by` included.
   virtual void logical_unit_reset(Nexus* by) = 0;

@@ -31,6 +31,7 @@ Task<void> Connection::run() {
 void Connection::close() {
   if (closing_) return;
   closing_ = true;
+  target_->server_->leaves(nexus_);
   stream_->close();
   transmitter_.stop();
   keep_alive_timer_.cancel();
@@ -69,6 +70,7 @@ Task<void> Connection::keep_alive() {
     const bool paused = must_pause();
     const bool moved = (!transmitter_.writing() && !paused) || transmitter_.batches() != batches;
     batches = transmitter_.batches();
+    if (paused) ping();
     if (!paused && data_out_overdue(look)) co_return close();
     unproven_for_ = unproven_ ? DurationNs{unproven_for_.value + look.value} : DurationNs{};
     if (unproven_for_.value - look.value >= options.nop_timeout.value) co_return close();
@@ -111,6 +113,7 @@ std::uint32_t Connection::ping() {
   pdu->takes_stat_sn = false;
   ++pings_out_;
   send(pdu);
+  room_.notify_all();
   return ttt;
 }
 

@@ -90,6 +90,7 @@ class Connection final : private SendOwner {
   // connection_receive.cpp: PDUs in.
   Task<void> receive();
   bool must_pause() const;
+  bool much_resident() const { return resident_write_bytes_ > kResidentBytesMax; }
   Task<Result<bool>> take_data(DataSink sink, std::size_t data_bytes);
   Flow begin_pdu(const Header& header, Bytes ahs, DataSink* sink);
   Flow end_pdu(const Header& header, bool data_intact);
@@ -184,7 +185,7 @@ class Connection final : private SendOwner {
   std::uint32_t ordered_count_ = 0;                     // Ordered tasks that have not answered yet.
   std::uint32_t waiting_turn_count_ = 0;
   std::uint32_t gathering_count_ = 0;
-  std::uint64_t resident_write_bytes_ = 0;              // Beyond kResidentBytesMax no new PDU is read,
+  std::uint64_t resident_write_bytes_ = 0;              // Beyond kResidentBytesMax no new write is started,
   std::uint64_t resident_read_bytes_ = 0;               // and no new read is started.
   Semaphore solicited_budget_;
   std::array<SinglePdu, kSinglePdusMax> singles_;

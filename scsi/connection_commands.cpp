@@ -118,7 +118,7 @@ void Connection::plan(IscsiTask& task, const Header& header) {
     fail_task(task, kWriteError, kUnexpectedData);
 
   // Behind an ordered task even a write that has all its data may have to wait for another's.
-  const bool waits = immediate_bytes < task.planned || ordered_count_ > 0 || (unproven_ && task.changes);
+  const bool waits = immediate_bytes < task.planned || ordered_count_ > 0 || (unproven_ && task.changes) || much_resident();
   if (task.planned > 0) reserve_memory(task, waits, immediate_bytes > 0 || !final);
 }
 
@@ -126,7 +126,8 @@ void Connection::plan(IscsiTask& task, const Header& header) {
 // waits: its memory will wait for the initiator, and counts against the budgets for that.
 void Connection::reserve_memory(IscsiTask& task, bool waits, bool needed_now) {
   Command& command = task.command;
-  const bool within_budget = !waits || try_budget(task);
+  const bool later = much_resident() && !needed_now;
+  const bool within_budget = !later && (!waits || try_budget(task));
   if (within_budget &&
       try_acquire_payload(target_->buffers_, task.planned, &command.data_out, &command.data_out_more))
     return;
@@ -187,7 +188,9 @@ void Connection::advance(IscsiTask& task) {
 
 Task<void> Connection::gather(IscsiTask* task) {
   Command& command = task->command;
-  if (!task->budgeted) {
+  // Other volumes share the budget: nothing of it is held for a volume that has enough.
+  while (much_resident() && !command.aborted) co_await room_.wait();
+  if (!task->budgeted && !command.aborted) {
     co_await solicited_budget_.acquire(task->planned);
     task->budgeted = true;
     if (!command.aborted) co_await target_->data_out_budget_->take(task->share, task->planned);
@@ -281,6 +284,7 @@ void Connection::end_data_out(IscsiTask& task, const Header& header, bool data_i
 bool Connection::may_start(const IscsiTask& task) const {
   if (unproven_ && task.changes) return false;
   if (task.command.wants_read && resident_read_bytes_ > kResidentBytesMax) return false;
+  if (task.planned > 0 && much_resident()) return false;
   if (ordered_count_ == 0 || task.command.attribute == TaskAttribute::head_of_queue) return true;
   const bool ordered = task.command.attribute == TaskAttribute::ordered;
   auto& arrivals = const_cast<IntrusiveList<IscsiTask, ArrivalTag>&>(arrivals_);

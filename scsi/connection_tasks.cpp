@@ -107,7 +107,10 @@ void Connection::abort_task(IscsiTask& task, std::uint64_t sequence) {
   }
   task.command.aborted = true;
   task.abort_sequence = sequence;
-  if (task.state == State::waiting_memory) target_->data_out_budget_->give_up(task.share);  // gather() ends it.
+  if (task.state == State::waiting_memory) {  // gather() ends it.
+    target_->data_out_budget_->give_up(task.share);
+    room_.notify_all();
+  }
   if (task.state == State::receiving || task.state == State::waiting_turn) end_task(task);
 }
 

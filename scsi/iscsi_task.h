@@ -33,7 +33,7 @@ struct IscsiTask : SendItem, ListNode<IscsiTask, ArrivalTag> {
     unused,
     receiving,       // Data-out is still to come.
     waiting_memory,  // Before the first R2T; gather() runs.
-    waiting_turn,    // An ordered task is before it, or it is ordered itself, or a read that finds no room.
+    waiting_turn,    // An ordered task is before it, or it is ordered itself, or it finds no room at the volume.
     executing,       // At the device server.
     responding,      // In the send queue with data and status.
   };

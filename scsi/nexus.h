@@ -75,6 +75,7 @@ class Nexus {
   bool holds_reservation = false;
   IntrusiveList<Execution> executions; // Oldest first.
   CopyOutcome copy;
+  bool leaves = false;                 // Its session is ending: nobody is there any more.
 };
 
 }  // namespace holdfast::scsi

@@ -1,6 +1,7 @@
 #include "scsi/server.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/log.h"
 #include "scsi/device_server.h"
@@ -51,7 +52,7 @@ Server::Server(Volume& volume, DeviceOptions options)
 
 Server::~Server() {
   volume_.remove_observer(*this);
-  for (std::size_t i = 0; i < nexuses_.size(); ++i) volume_.initiator_left();
+  for (const auto& nexus : nexuses_) leaves(nexus.get());
 }
 
 Nexus* Server::attach(std::string initiator_name, std::array<std::byte, 6> isid, std::uint16_t target_port) {
@@ -67,10 +68,14 @@ Nexus* Server::attach(std::string initiator_name, std::array<std::byte, 6> isid,
 
 void Server::detach(Nexus* nexus) {
   ENSURE(nexus->executions.empty());
+  leaves(nexus);
   if (legacy_holder_ == nexus) legacy_holder_ = nullptr;
   const auto erased = std::erase_if(nexuses_, [&](const auto& n) { return n.get() == nexus; });
   ENSURE(erased == 1);
-  volume_.initiator_left();
+}
+
+void Server::leaves(Nexus* nexus) {
+  if (!std::exchange(nexus->leaves, true)) volume_.initiator_left();
 }
 
 void Server::establish_for_all(Asc attention, const Nexus* except) {

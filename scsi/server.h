@@ -30,6 +30,7 @@ class Server final : public DeviceServer, private VolumeObserver {
   Task<void> execute(Command& command) override;
   Nexus* attach(std::string initiator_name, std::array<std::byte, 6> isid, std::uint16_t target_port) override;
   void detach(Nexus* nexus) override;
+  void leaves(Nexus* nexus) override;
   void logical_unit_reset(Nexus* by) override;
   void target_reset(Nexus* by, bool cold) override;
   void commands_cleared(Nexus* victim) override;

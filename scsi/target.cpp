@@ -48,6 +48,7 @@ void Target::admit(LoginHandoff handoff) { scope_.spawn(log_in(std::move(handoff
 Task<void> Target::log_in(LoginHandoff handoff) {
   auto watch = std::make_shared<LoginWatch>(*clock_, handoff.stream.get());
   scope_.spawn(watch_login(watch, options_.login_timeout));
+  server_->initiator_heard();
   LoginMachine& machine = handoff.machine;
   Stream* stream = handoff.stream.get();
 

@@ -68,5 +68,47 @@ TEST(Primary, HostAnswered_ThenTheProcessStalls_HostIsAskedAgain) {
   EXPECT_TRUE(removed) << "after a minute nobody is taken out, and nothing is served; the host was asked " << questions << " times";
 }
 
+// Both others die; one comes back after a second and a half without what it had (a new disk, or the end of its log is gone), and can
+// only be rebuilt. The host speaks all the time, and answers. This copy, which has everything, must go on alone in the end.
+void both_die_one_comes_back_bad(std::uint8_t life, bool needs_rebuild, std::uint32_t min_in_sync, int host_from) {
+  MachineBench bench;
+  bench.lead(5, {kMe, kOther, kThird});
+  Register value = bench.view;
+  value.min_in_sync = min_in_sync;
+  ++value.seq;
+  bench.read(3, value);
+  bench.bring_up();
+  bench.bring_up(kThird, kThirdSession);
+  bench.machine->initiators_attached(1);
+  bench.forget();
+  bench.machine->disconnected(bench.now, kOther, kSession, RoleMachine::LinkEnd::closed);
+  bench.machine->disconnected(bench.now, kThird, kThirdSession, RoleMachine::LinkEnd::closed);
+  const SessionId again{12};
+  bool removed = false;
+  const int back_at = 150;
+  for (int i = 0; i < 6'000 && !removed; ++i) {
+    bench.pass_ms(10);
+    if (i == back_at) {
+      bench.connect(kThird, again);
+      const Bound bound = bench.machine->bound();
+      std::vector<wal::EpochBegin> epochs(bench.log.history.epochs().begin(), bench.log.history.epochs().end());
+      Hello hello = MachineBench::hello_of(copy_of(kThird, life), Bound{bound.epoch, bound.claim, false}, bench.log.end.value, epochs);
+      hello.needs_rebuild = needs_rebuild;
+      hello.unfit = true;
+      bench.receive(hello, kThird, again);
+    }
+    if (i > back_at && i % 5 == 0) bench.promise(kThird, again);
+    if (i >= host_from && (i % 5 == 0 || bench.asked<AskInitiators>())) bench.machine->initiator_heard(bench.now);
+    removed = bench.asked<SwapRegister>() != nullptr;
+    bench.forget();
+  }
+  EXPECT_TRUE(removed) << "after a minute nobody is taken out, and nothing is served";
+}
+
+TEST(Primary, BothOthersDie_OneComesBackWithANewDisk_TwoNeeded) { both_die_one_comes_back_bad(1, false, 2, 0); }
+TEST(Primary, BothOthersDie_OneComesBackToBeRebuilt_TwoNeeded) { both_die_one_comes_back_bad(0, true, 2, 0); }
+// One is enough, and the host was down as well for two seconds: its session is there still.
+TEST(Primary, BothOthersAndTheHostDie_OneComesBackToBeRebuilt_OneNeeded) { both_die_one_comes_back_bad(0, true, 1, 200); }
+
 }  // namespace
 }  // namespace holdfast::role_test

@@ -85,6 +85,7 @@ class FakeDeviceServer final : public scsi::DeviceServer {
     std::erase_if(nexuses, [&](const auto& one) { return one.get() == nexus; });
     events.push_back("detach");
   }
+  void leaves(scsi::Nexus*) override { ++left; }
   void logical_unit_reset(scsi::Nexus*) override { events.push_back("lun reset"); }
   void target_reset(scsi::Nexus*, bool cold) override { events.push_back(cold ? "cold reset" : "warm reset"); }
   void commands_cleared(scsi::Nexus*) override { events.push_back("commands cleared"); }
@@ -100,7 +101,8 @@ class FakeDeviceServer final : public scsi::DeviceServer {
   std::vector<std::unique_ptr<scsi::Nexus>> nexuses;
   std::function<void(scsi::Nexus*)> abort_nexus;
   std::function<void(scsi::ServiceChange)> change_service;
-  unsigned heard = 0;                              // Words of initiators that were no commands.
+  unsigned heard = 0;                              // Words of initiators.
+  unsigned left = 0;
   unsigned planned = 0;
   bool give_up_aborted = true;                     // As the real one does where it still can.
   bool close_connections = false;
