@@ -48,7 +48,6 @@ void Target::admit(LoginHandoff handoff) { scope_.spawn(log_in(std::move(handoff
 Task<void> Target::log_in(LoginHandoff handoff) {
   auto watch = std::make_shared<LoginWatch>(*clock_, handoff.stream.get());
   scope_.spawn(watch_login(watch, options_.login_timeout));
-  server_->initiator_heard();
   LoginMachine& machine = handoff.machine;
   Stream* stream = handoff.stream.get();
 
@@ -57,6 +56,7 @@ Task<void> Target::log_in(LoginHandoff handoff) {
   auto step = co_await converse(stream, &machine, first, random_);
   auto session = sessions_.end();
   if (step && *step == LoginMachine::Step::need_session) {
+    server_->initiator_heard();  // It has shown who it is; the end of its old session may wait for this word.
     const LoginStatus verdict = co_await open_session(&machine, &session);
     step = machine.on_session(verdict, verdict == LoginStatus::success ? session->identity.tsih : 0);
   }
