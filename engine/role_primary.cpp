@@ -416,7 +416,11 @@ bool RoleMachine::release_to_somebody(BootNs now, Stays stays) {
   const bool begun = epoch_start_ != Lsn();
   for (const Copy& copy : view_.in_sync) {
     const Peer* p = find_peer(copy.node);
-    const bool has_everything = begun ? durable_on(copy) >= commit_ : p && p->hello && p->hello->copy == copy;
+    // Until it is open, what was acknowledged before may be all of my log. Who stays would be cut to what that one has.
+    const bool same = p && p->hello && p->hello->copy == copy;
+    const Lsn needed = open_ || stays == Stays::no ? commit_ : Lsn(epoch_start_.value - 1);
+    const bool its_log = same && (stays == Stays::no || p->hello->history.content(p->hello->end) >= log_->history.content(log_->end));
+    const bool has_everything = begun ? durable_on(copy) >= needed : its_log;
     const bool fit = copy.node != self().node && p && p->coordinator_reached && !is_silent(*p, now) && has_everything;
     // It could not claim, or would be no better off.
     if (!fit || p->leaving || is_stuck(p->progress) || (begun ? !p->fit : p->hello->unfit)) continue;

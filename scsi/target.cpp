@@ -191,6 +191,16 @@ void Target::drop_others(const Connection* but) {
 }
 
 Task<void> Target::stop(DurationNs patience) {
+  co_await end_sessions(patience);
+  co_await join();
+}
+
+Task<void> Target::join() {
+  co_await scope_.join();
+  co_await server_->settle();
+}
+
+Task<void> Target::end_sessions(DurationNs patience) {
   stopping_ = true;
   const auto seconds = static_cast<std::uint16_t>(std::clamp<std::int64_t>(patience.value / 1'000'000'000, 0, 3600));
   for (Session& session : sessions_)
@@ -203,7 +213,6 @@ Task<void> Target::stop(DurationNs patience) {
   co_await timer.after(kLook);  // For the farewell to get out.
   for (Session& session : sessions_)
     if (session.connection) session.connection->close();
-  co_await scope_.join();
 }
 
 Task<void> Target::aborts_ended(std::uint64_t sequence) {

@@ -74,6 +74,10 @@ class Target {
   void drop_all_sessions(DropReason reason);
   // Asks the initiators to log out, waits a while, drops the rest, and returns when no session is left.
   Task<void> stop(DurationNs patience);
+  // The same in two steps, for commands may wait for what only the end of the volume's service tells them: end_sessions() returns when all
+  // connections are closed, join() when nothing waits in the volume any more.
+  Task<void> end_sessions(DurationNs patience);
+  Task<void> join();
 
  private:
   friend class Connection;

@@ -396,5 +396,30 @@ TEST_F(MuchUnderWay, HostThatIsGone_LosesItsSession_AndCountsNoLonger) {
   executor.run();
 }
 
+// A volume is deleted, or its node stops, while a primary with fewer than min_in_sync copies holds a write: its sessions end before the
+// write does, and its group can be told that it is over.
+TEST_F(MuchUnderWay, WriteWaitsForCopies_SessionsEndWithoutIt) {
+  auto& initiator = connect_and_login();
+  disk->hold(true);
+  initiator.send(initiator.write(1, 0, 1), std::string(512, 'x'));
+  ASSERT_EQ(disk->waiting(), 1U);
+  bool ended = false, joined = false;
+  Scope scope(executor);
+  scope.spawn([](scsi::Target* at, bool* one, bool* both) -> Task<void> {
+    co_await at->end_sessions(milliseconds(3'000));
+    *one = true;
+    co_await at->join();
+    *both = true;
+  }(target.get(), &ended, &joined));
+  clock.advance(milliseconds(4'000));
+  executor.run();
+  EXPECT_TRUE(initiator.closed());
+  EXPECT_TRUE(ended);
+  EXPECT_FALSE(joined);
+  disk->hold(false);
+  executor.run();
+  EXPECT_TRUE(joined);
+}
+
 }  // namespace
 }  // namespace holdfast::test

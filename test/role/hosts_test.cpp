@@ -110,5 +110,49 @@ TEST(Primary, BothOthersDie_OneComesBackToBeRebuilt_TwoNeeded) { both_die_one_co
 // One is enough, and the host was down as well for two seconds: its session is there still.
 TEST(Primary, BothOthersAndTheHostDie_OneComesBackToBeRebuilt_OneNeeded) { both_die_one_comes_back_bad(0, true, 1, 200); }
 
+// Three copies. This one has won epoch 5, and has four records of epoch 3 that were acknowledged; the other one lost the last three (the end
+// of its log rotted while it was down). The third is dead, and the coordinator is out of this one's reach. It may not release its epoch to
+// who visibly lacks them: that one asks nobody, leads, and has them cut here.
+TEST(Primary, Helpless_BeforeItsEpochHasBegun_ReleasesToNobodyWithAShorterLog) {
+  for (const std::uint64_t its : {std::uint64_t{4}, std::uint64_t{1}}) {
+    MachineBench bench;
+    bench.append(3, 4);
+    bench.win(5, {kMe, kOther, kThird});
+    bench.forget();
+    bench.connect();
+    const Bound bound = bench.machine->bound();
+    bench.receive(MachineBench::hello_of(copy_of(kOther), Bound{bound.epoch, bound.claim, false}, its, {{Epoch(3), Lsn(1)}}));
+    bool released = false;
+    for (int i = 0; i < 600 && !released; ++i) {
+      bench.pass_ms(10);
+      if (i % 5 == 0) bench.promise();
+      released = bench.sent<Release>() != nullptr;
+    }
+    EXPECT_EQ(released, its == 4) << "its log ends at " << its;
+  }
+}
+
+// The same when the epoch has begun, and its start and the tail before it are on their way to the other one.
+TEST(Primary, Helpless_BeforeItsEpochIsOpen_ReleasesToNobodyWhoLacksTheTail) {
+  for (const std::uint64_t acked : {std::uint64_t{4}, std::uint64_t{1}}) {
+    MachineBench bench;
+    bench.append(3, 4);
+    bench.lead(5, {kMe, kOther, kThird});
+    bench.connect();
+    const Bound bound = bench.machine->bound();
+    bench.receive(MachineBench::hello_of(copy_of(kOther), Bound{bound.epoch, bound.claim, false}, 1, {{Epoch(3), Lsn(1)}}));
+    ASSERT_NE(bench.sent<MatchAt>(), nullptr);
+    bench.receive(Ack{bound.epoch, Lsn(acked)});
+    bench.forget();
+    bool released = false;
+    for (int i = 0; i < 600 && !released; ++i) {
+      bench.pass_ms(10);
+      if (i % 5 == 0) bench.promise();
+      released = bench.sent<Release>() != nullptr;
+    }
+    EXPECT_EQ(released, acked == 4) << "it has the log up to " << acked;
+  }
+}
+
 }  // namespace
 }  // namespace holdfast::role_test

@@ -38,9 +38,9 @@ std::size_t Door::sessions() const { return impl_->target->session_count(); }
 Task<void> Door::close(DoorClosing closing, DurationNs patience) {
   impl_->board->table().remove(impl_->target_name);
   if (closing == DoorClosing::deleted) impl_->target->drop_all_sessions(scsi::DropReason::deleted);
-  co_await impl_->target->stop(patience);
+  co_await impl_->target->end_sessions(patience);
 }
 
-Task<void> Door::settle() { return impl_->target->server().settle(); }
+Task<void> Door::settle() { return impl_->target->join(); }
 
 }  // namespace holdfast::daemon

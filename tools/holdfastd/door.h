@@ -29,9 +29,10 @@ class Door {
   // Without close(): a crash.
   ~Door();
   std::size_t sessions() const;
-  // Takes the target off the board, asks the initiators to leave, and drops those who do not within `patience`.
+  // Takes the target off the board, asks the initiators to leave, and drops those who do not within `patience`. Commands of theirs may
+  // still wait in the volume, for the next copy to come, say: they end when its group stops.
   Task<void> close(DoorClosing closing, DurationNs patience);
-  // After close(), and when the volume's group has stopped: nothing of the door waits in the volume any more. Then it may go.
+  // After close(), and when the volume's group has stopped: returns when nothing of the door waits in the volume. Then it may go.
   Task<void> settle();
 
  private:

@@ -235,7 +235,7 @@ Task<Result<void>> HostedVolume::stop(DoorClosing closing, DurationNs patience) 
   if (spec_.replica) thread_->cluster()->remove(spec_.replica->group);
   // Also when the data is to go: flows of a group that just vanished would still be in the thread's queue.
   if (group_) stopped = co_await group_->stop();
-  // Only now: questions of its hosts may have waited in the group, after their commands were gone.
+  // Only now: what its hosts asked for may have waited in the group.
   if (door_) co_await door_->settle();
   door_.reset();
   volume_ = nullptr;
