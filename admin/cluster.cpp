@@ -154,10 +154,9 @@ Result<VolumeSettings> parse_settings(const Request& request, const Target& targ
 }
 
 Response switchover_problem(const Error& error) {
-  if (error.code != Errc::invalid_argument) return problem(error);
-  const std::size_t colon = error.message.find(": ");
-  const bool named = colon != error.message.npos && error.message.find(' ') > colon;
-  return problem(412, "not possible now", named ? error.message.substr(colon + 2) : error.message, named ? error.message.substr(0, colon) : std::string());
+  constexpr std::string_view kCandidate = "candidate: ";
+  if (error.code != Errc::invalid_argument || !error.message.starts_with(kCandidate)) return problem(error);
+  return problem(412, "candidate not fit", error.message.substr(kCandidate.size()), "candidate");
 }
 
 }  // namespace holdfast::admin

@@ -17,6 +17,29 @@ Response answer(unsigned status, std::string_view word, json::array failed) {
   return response;
 }
 
+// A node by itself is the primary of all that it can serve.
+bool leads(const VolumeStatus& volume) {
+  if (volume.health == VolumeHealth::failed) return false;
+  return !volume.replication || volume.replication->serving;
+}
+
+// It has everything, and would take over.
+bool stands_by(const VolumeStatus& volume) { return volume.health == VolumeHealth::standby && volume.replication && volume.replication->hears_primary; }
+
+std::string why_not(const VolumeStatus& volume) {
+  if (!volume.reason.empty() || !volume.replication) return volume.reason;
+  return "node " + std::to_string(volume.replication->primary_node) + " leads it";
+}
+
+// 200 when it is so of each of the volumes.
+Response when_all(const std::vector<const VolumeStatus*>& volumes, bool (*is_so)(const VolumeStatus&), std::string_view word) {
+  json::array others;
+  for (const VolumeStatus* volume : volumes)
+    if (!is_so(*volume)) others.push_back(json::object{{"volume", volume->name}, {"reason", why_not(*volume)}});
+  const bool all = others.empty();
+  return answer(all ? 200 : 503, all ? std::string(word) : "not " + std::string(word), std::move(others));
+}
+
 json::array failed_volumes(const NodeStatus& node) {
   json::array out;
   for (const VolumeStatus& volume : node.volumes) {
@@ -50,19 +73,14 @@ Response readyz_response(const NodeStatus& node, const Target&) {
 Response primary_response(const NodeStatus& node, const Target& target) {
   const auto volumes = asked_for(node, target);
   if (!volumes) return problem(volumes.error());
-  json::array failed;
-  for (const VolumeStatus* volume : *volumes) {
-    if (volume->health != VolumeHealth::failed) continue;
-    failed.push_back(json::object{{"volume", volume->name}, {"reason", volume->reason}});
-  }
-  const bool primary = failed.empty();
-  return answer(primary ? 200 : 503, primary ? "primary" : "not primary", std::move(failed));
+  return when_all(*volumes, leads, "primary");
 }
 
 Response replica_response(const NodeStatus& node, const Target& target) {
   const auto volumes = asked_for(node, target);
   if (!volumes) return problem(volumes.error());
-  return answer(503, "not a replica", {});
+  if (volumes->empty()) return answer(503, "not replica", {});
+  return when_all(*volumes, stands_by, "replica");
 }
 
 }  // namespace holdfast::admin

@@ -3,7 +3,9 @@
 #include <prometheus/metric_family.h>
 #include <prometheus/text_serializer.h>
 
+#include <algorithm>
 #include <array>
+#include <optional>
 
 #include "admin/views.h"
 
@@ -88,11 +90,74 @@ MetricFamily volume_family(const VolumeMetric& metric, const NodeStatus& node) {
   return family;
 }
 
+// Of volumes with copies on several nodes.
+struct ReplicationMetric {
+  const char* name;
+  const char* help;
+  MetricType type;
+  double (*value)(const ReplicationStatus&);
+};
+
+template <auto ReplicationStatus::*field>
+double figure(const ReplicationStatus& r) { return static_cast<double>(r.*field); }
+
+const ReplicationMetric kReplicationMetrics[] = {
+    {"holdfast_volume_primary", "1 when this node serves the volume.", MetricType::Gauge, figure<&ReplicationStatus::serving>},
+    {"holdfast_volume_promotable", "1 when this node's copy could lead as far as its store is concerned.", MetricType::Gauge, figure<&ReplicationStatus::promotable>},
+    {"holdfast_volume_copies", "Copies that the volume has, well or not, as this node's copy knows it.", MetricType::Gauge,
+     [](const ReplicationStatus& r) { return static_cast<double>(r.members.size()); }},
+    {"holdfast_volume_copies_in_sync", "Copies that have everything that was acknowledged, as this node's copy knows it.", MetricType::Gauge,
+     [](const ReplicationStatus& r) { return static_cast<double>(std::ranges::count_if(r.members, &ReplicationStatus::Member::in_sync)); }},
+    {"holdfast_volume_min_in_sync", "Writes wait while fewer copies are in sync.", MetricType::Gauge, figure<&ReplicationStatus::min_in_sync>},
+    {"holdfast_volume_shipped_records_total", "Log records sent to other copies.", MetricType::Counter, figure<&ReplicationStatus::shipped_records>},
+    {"holdfast_volume_shipped_bytes_total", "Bytes of these.", MetricType::Counter, figure<&ReplicationStatus::shipped_bytes>},
+    {"holdfast_volume_held_writes_total", "Writes that waited a little for a copy on its way into the set.", MetricType::Counter, figure<&ReplicationStatus::held_writes>},
+    {"holdfast_volume_rebuilding", "1 while this node's copy is being rebuilt.", MetricType::Gauge, figure<&ReplicationStatus::rebuilding>},
+    {"holdfast_volume_rebuild_done_bytes", "Of the rebuild under way, or the last one: what is known to be right.", MetricType::Gauge, figure<&ReplicationStatus::rebuild_bytes_done>},
+    {"holdfast_volume_rebuild_size_bytes", "Of the same: all of it.", MetricType::Gauge, figure<&ReplicationStatus::rebuild_bytes_total>},
+    {"holdfast_volume_rebuild_fetched_bytes_total", "Bytes fetched from other copies by rebuilds.", MetricType::Counter, figure<&ReplicationStatus::rebuilt_bytes>},
+};
+
+MetricFamily replication_family(const ReplicationMetric& metric, const NodeStatus& node) {
+  MetricFamily family{metric.name, metric.help, metric.type, {}};
+  for (const VolumeStatus& volume : node.volumes)
+    if (volume.replication) family.metric.push_back(sample(metric.type, metric.value(*volume.replication), {{"volume", volume.name}}));
+  return family;
+}
+
+// Of the other copies, as their primary sees them: told by nobody else.
+struct MemberMetric {
+  const char* name;
+  const char* help;
+  std::optional<double> (*value)(const ReplicationStatus::Member&);
+};
+
+const MemberMetric kMemberMetrics[] = {
+    {"holdfast_replica_connected", "1 while the copy is connected to its primary.", [](const ReplicationStatus::Member& m) { return std::optional<double>(m.connected); }},
+    {"holdfast_replica_in_sync", "1 while the copy has everything that was acknowledged.", [](const ReplicationStatus::Member& m) { return std::optional<double>(m.in_sync); }},
+    {"holdfast_replica_lag_bytes", "Written by hosts and not yet on that copy.",
+     [](const ReplicationStatus::Member& m) { return m.lag_known ? std::optional<double>(static_cast<double>(m.lag_bytes)) : std::nullopt; }},
+    {"holdfast_replica_lag_seconds", "For how long the oldest of it has been.",
+     [](const ReplicationStatus::Member& m) { return m.lag_known ? std::optional<double>(static_cast<double>(m.lag_ms) * kMilli) : std::nullopt; }},
+};
+
+MetricFamily member_family(const MemberMetric& metric, const NodeStatus& node) {
+  MetricFamily family{metric.name, metric.help, MetricType::Gauge, {}};
+  for (const VolumeStatus& volume : node.volumes) {
+    if (!volume.replication || !volume.replication->serving) continue;
+    for (const ReplicationStatus::Member& member : volume.replication->members) {
+      const std::optional<double> value = member.is_self ? std::nullopt : metric.value(member);
+      if (value) family.metric.push_back(sample(MetricType::Gauge, *value, {{"volume", volume.name}, {"member", std::to_string(member.node)}}));
+    }
+  }
+  return family;
+}
+
 // One series a state, so that an alert can name the state.
 MetricFamily health_family(const NodeStatus& node) {
   MetricFamily family{"holdfast_volume_health", "1 for the state the volume is in.", MetricType::Gauge, {}};
   constexpr std::array kStates{VolumeHealth::serving, VolumeHealth::read_errors, VolumeHealth::out_of_space,
-                               VolumeHealth::failed};
+                               VolumeHealth::failed, VolumeHealth::degraded, VolumeHealth::standby, VolumeHealth::waiting};
   for (const VolumeStatus& volume : node.volumes) {
     for (const VolumeHealth state : kStates) {
       family.metric.push_back(sample(MetricType::Gauge, volume.health == state ? 1.0 : 0.0,
@@ -115,6 +180,12 @@ Response metrics_response(const NodeStatus& node) {
                             static_cast<double>(node.volumes.size())));
   for (const VolumeMetric& metric : kVolumeMetrics) families.push_back(volume_family(metric, node));
   families.push_back(health_family(node));
+  if (node.cluster) {
+    families.push_back(single("holdfast_coordinator_up", "1 while this node can read the cluster's coordinator.", MetricType::Gauge, node.cluster->trouble.empty() ? 1.0 : 0.0));
+    families.push_back(single("holdfast_cluster_nodes", "Nodes that the cluster knows.", MetricType::Gauge, static_cast<double>(node.cluster->nodes.size())));
+    for (const ReplicationMetric& metric : kReplicationMetrics) families.push_back(replication_family(metric, node));
+    for (const MemberMetric& metric : kMemberMetrics) families.push_back(member_family(metric, node));
+  }
   Response response;
   response.content_type = "text/plain; version=0.0.4; charset=utf-8";
   response.body = prometheus::TextSerializer().Serialize(families);

@@ -17,11 +17,12 @@ json::object replication_view(const ReplicationStatus& r) {
                                    {"connected", m.connected},
                                    {"in_sync", m.in_sync},
                                    {"acked_lsn", m.acked_lsn},
-                                   {"lag_bytes", m.lag_bytes},
-                                   {"lag_ms", m.lag_ms}});
+                                   {"lag_bytes", m.lag_known ? json::value(m.lag_bytes) : json::value()},
+                                   {"lag_ms", m.lag_known ? json::value(m.lag_ms) : json::value()}});
   }
   return json::object{{"state", r.state},
                       {"serving", r.serving},
+                      {"hears_primary", r.hears_primary},
                       {"primary", r.primary_node},
                       {"min_in_sync", r.min_in_sync},
                       {"lease_ms", r.lease_ms},
@@ -34,7 +35,9 @@ json::object replication_view(const ReplicationStatus& r) {
                       {"rebuild", json::object{{"running", r.rebuilding},
                                                {"bytes_done", r.rebuild_bytes_done},
                                                {"bytes_total", r.rebuild_bytes_total},
-                                               {"fetched_bytes", r.rebuilt_bytes}}}};
+                                               {"fetched_bytes", r.rebuilt_bytes},
+                                               {"ms", r.rebuild_ms},
+                                               {"eta_ms", r.rebuild_eta_ms == 0 ? json::value() : json::value(r.rebuild_eta_ms)}}}};
 }
 
 json::object volume_view(const VolumeStatus& v) {
@@ -126,6 +129,7 @@ Response node_response(const NodeStatus& node) {
   out["data_dir"] = node.data_directory;
   out["portals"] = json::array(node.portals.begin(), node.portals.end());
   out["volumes"] = volume_views(node);
+  if (node.cluster) out["cluster"] = json::object{{"name", node.cluster->name}, {"node", node.cluster->node}, {"trouble", node.cluster->trouble}};
   return json_response(200, out);
 }
 

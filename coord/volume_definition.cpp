@@ -12,7 +12,7 @@ namespace {
 namespace json = boost::json;
 
 constexpr std::int64_t kDefinitionFormat = 1;
-constexpr std::size_t kDefinitionBytesMax = 16 << 10, kTroubleBytesMax = 1 << 10;
+constexpr std::size_t kDefinitionBytesMax = 16 << 10, kTroubleBytesMax = 1 << 10, kDeviceBytesMax = 1 << 10;
 constexpr std::array<std::string_view, 3> kDefinitionStates{"creating", "ready", "deleting"};
 
 std::unexpected<Error> wrong(std::string_view what) { return fail(Errc::corrupt, concat("a volume's definition: ", what)); }
@@ -101,6 +101,8 @@ std::string read_members(const json::array& items, std::vector<MemberDefinition>
 
 }  // namespace
 
+std::string_view state_name(DefinitionState state) { return kDefinitionStates[static_cast<std::size_t>(state)]; }
+
 const MemberDefinition* VolumeDefinition::find(NodeId node) const {
   const auto found = std::ranges::find(members, node, &MemberDefinition::node);
   return found == members.end() ? nullptr : &*found;
@@ -118,12 +120,13 @@ std::string encode_definition(const VolumeDefinition& d) {
                    {"volume", hex_of_id(d.volume)},
                    {"size_bytes", d.size_bytes},
                    {"log_bytes", d.log_bytes},
-                   {"state", kDefinitionStates[static_cast<std::size_t>(d.state)]},
+                   {"state", state_name(d.state)},
                    {"founder", d.founder.value},
                    {"min_in_sync", d.min_in_sync},
                    {"lease_ms", d.lease_ms},
                    {"members", std::move(members)}};
   if (d.replacement) out["replacement"] = json::object{{"from", d.replacement->from.value}, {"to", d.replacement->to.value}};
+  if (!d.device.empty()) out["device"] = d.device;
   if (!d.trouble.empty()) out["trouble"] = std::string_view(d.trouble).substr(0, kTroubleBytesMax);
   return json::serialize(out);
 }
@@ -153,6 +156,7 @@ Result<VolumeDefinition> decode_definition(std::string_view name, std::string_vi
   fields.node("founder", out.founder);
   fields.number("min_in_sync", out.min_in_sync, 1, kDefinedMembersMax);
   fields.number("lease_ms", out.lease_ms, 1, 3'600'000);
+  if (object->contains("device")) fields.text("device", out.device, kDeviceBytesMax);
   if (object->contains("trouble")) fields.text("trouble", out.trouble, kTroubleBytesMax);
   if (const json::array* members = fields.array("members")) {
     const std::string trouble = read_members(*members, out.members);

@@ -20,6 +20,8 @@ enum class DefinitionState : std::uint8_t {
   deleting,  // Members take their copies away, and then themselves out of the list; the last one takes this entry away.
 };
 
+std::string_view state_name(DefinitionState state);
+
 struct MemberDefinition {
   NodeId node;
   Uuid incarnation{};  // Of the store that this node has made for it; zeros: it is to make one.
@@ -37,6 +39,7 @@ struct VolumeDefinition {
   Uuid group{}, volume{};
   std::uint64_t size_bytes = 0;
   std::uint64_t log_bytes = 0;
+  std::string device;             // The block device that is the store, by the same path on each member; empty: files.
   DefinitionState state = DefinitionState::creating;
   NodeId founder;                 // Has the first copy, and writes the register.
   std::uint32_t min_in_sync = 1;  // This and the lease: of the first register; then the register's own count.

@@ -119,11 +119,18 @@ struct ReplicaStatus {
     NodeId node;
     bool connected = false, matched = false, in_sync = false;
     Lsn acked;
+    // Primary: the newest record that it is known to have; zero: it has said nothing since this copy leads. What it lacks, in bytes that
+    // hosts wrote, about, and since when.
+    Lsn has;
+    std::uint64_t lag_bytes = 0;
+    DurationNs lag{};
   };
   std::vector<Member> members;    // The others.
   std::uint64_t shipped_records = 0, shipped_bytes = 0;  // Sent to members, since the start.
   std::uint64_t held_writes = 0;  // That waited for a copy on its way into the set, since the start.
+  bool hears_primary = false;     // Follower: whoever leads was heard a moment ago.
   bool rebuilding = false;        // This copy fetches what it lacks.
+  DurationNs rebuilding_for{};    // Since when.
   std::uint64_t rebuilt_chunks = 0, rebuilt_bytes = 0;   // Fetched so, since the start.
   // Of the volumes' bytes, holes included, those that are known to be as the image has them: of the rebuild under way, or the last one.
   std::uint64_t rebuild_bytes_done = 0, rebuild_bytes_total = 0;

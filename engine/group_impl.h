@@ -290,6 +290,7 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   std::uint64_t emptied_before_ = 0;     // Pages, when the comparison under way began …
   bool compared_as_lost_ = false;        // … and maps_lost_ then.
   bool rebuilding_ = false;
+  BootNs rebuild_began_{};               // Valid while it is rebuilding.
   rebuild::Progress rebuild_progress_;
   bool telling_of_primary_ = false;
   bool fitting_ = false;                 // It has, and that is being written.

@@ -187,6 +187,7 @@ Task<Result<void>> GroupImpl::rebuild(rebuild::Peer* peer, bool whole) {
   if (checkpoint_lsn_ != commit_lsn_) co_return fail(Errc::busy, "what is committed cannot be applied now");
   mark(whole ? Mark::rebuild_whole : Mark::rebuild_begins);
   rebuilding_ = true;
+  rebuild_began_ = ports_.clock.now();
   log_info(concat("this copy is being rebuilt: ", whole ? "all of it is compared" : concat("what changed since LSN ", commit_lsn_)));
   const Lsn base = planted(Bug::delta_from_log_end) ? log_end : Lsn(commit_lsn_);
   auto done = co_await compare_with(peer, whole ? Lsn() : base);

@@ -264,6 +264,9 @@ ReplicaStatus GroupImpl::replica_status() const {
   s.rebuilt_bytes = rebuild_progress_.bytes_fetched;
   s.rebuild_bytes_done = rebuild_progress_.bytes_done;
   s.rebuild_bytes_total = rebuild_progress_.bytes_total;
+  const BootNs now = ports_.clock.now();
+  s.hears_primary = machine.hears_primary(now);
+  if (rebuilding_) s.rebuilding_for = now - rebuild_began_;
   const auto connected = replica_->connected();
   for (const NodeId node : s.view.members) {
     if (node == options_.node) continue;
@@ -273,6 +276,10 @@ ReplicaStatus GroupImpl::replica_status() const {
     member.in_sync = s.view.find_in_sync(node) != nullptr;
     member.acked = machine.acked(node);
     member.matched = member.acked != Lsn();
+    member.has = machine.ever_acked(node);
+    const LagMeter::Lag lag = replica_->lag_of(member.has);
+    member.lag_bytes = lag.bytes;
+    member.lag = lag.age;
     s.members.push_back(member);
   }
   return s;

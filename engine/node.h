@@ -26,6 +26,7 @@ enum class ReplicaRole : std::uint8_t { none, follower, opening, primary };
 struct ReplicationStatus {
   ReplicaRole role = ReplicaRole::none;
   bool serving = false;                 // Primary, and holding the lease.
+  bool hears_primary = false;           // Not primary, and whoever is was heard a moment ago.
   std::uint64_t primary_node = 0;       // As last read from the register; zero: nobody has led yet.
   std::uint32_t min_in_sync = 1;
   std::uint32_t lease_ms = 0;
@@ -37,13 +38,16 @@ struct ReplicationStatus {
     bool connected = false;
     bool in_sync = false;
     std::uint64_t acked_lsn = 0;
-    std::uint64_t lag_bytes = 0;        // Written by hosts and not yet on that copy.
+    bool lag_known = false;             // It has said what it has since this copy leads.
+    std::uint64_t lag_bytes = 0;        // Written by hosts and not yet on that copy, about; of one that has been away for long: at least.
     std::uint64_t lag_ms = 0;           // For how long the oldest of it has been.
   };
   std::vector<Member> members;          // By node.
   std::uint64_t shipped_records = 0, shipped_bytes = 0, held_writes = 0;
   bool rebuilding = false;
   std::uint64_t rebuild_bytes_done = 0, rebuild_bytes_total = 0, rebuilt_bytes = 0;
+  std::uint64_t rebuild_ms = 0;         // Since the rebuild under way began.
+  std::uint64_t rebuild_eta_ms = 0;     // If it goes on as it went so far; zero: not known.
   std::string state;                    // Of the definition: creating, ready, deleting; empty: not known.
 };
 
@@ -129,6 +133,7 @@ struct NodeStatus {
   std::string data_directory;
   std::vector<std::string> portals;
   std::vector<VolumeStatus> volumes;
+  std::optional<ClusterStatus> cluster; // Nothing: the node is by itself.
 };
 
 // A consumer of a volume's log, by name.
@@ -174,7 +179,7 @@ class NodeControl {
     (void)change;
     done(by_itself());
   }
-  // Returns when the candidate leads. Errors: invalid_argument: the candidate is not fit, or this node does not lead.
+  // Returns when the candidate leads. Errors: invalid_argument, of the field candidate: it is not fit, and why; busy: another node leads.
   virtual void switch_over(Switchover order, Done<void> done) {
     (void)order;
     done(by_itself());

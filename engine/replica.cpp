@@ -128,6 +128,7 @@ Task<void> Replica::tick_loop() {
     machine_.initiators_attached(group_->initiators());
     group_->look_after_space();
     event([&](RoleMachine& m) { m.tick(last); });
+    lag_meter_.note(last, {group_->log().last_lsn(), group_->log().written_blocks()});
     look_at_learners();
     close_silent_sessions();
     give_up_questions();
@@ -266,5 +267,7 @@ std::vector<NodeId> Replica::connected() const {
     if (!session->ended) nodes.push_back(session->node);
   return nodes;
 }
+
+LagMeter::Lag Replica::lag_of(Lsn has) const { return lag_meter_.lag_of(has, now(), {group_->log().last_lsn(), group_->log().written_blocks()}); }
 
 }  // namespace holdfast::engine

@@ -13,6 +13,7 @@
 #include "base/coordinator.h"
 #include "base/scope.h"
 #include "engine/hold_back.h"
+#include "engine/lag_meter.h"
 #include "engine/pacer.h"
 #include "engine/receiver.h"
 #include "engine/role.h"
@@ -70,6 +71,7 @@ class Replica {
   void cannot_take(SessionId session);
 
   std::vector<NodeId> connected() const;
+  LagMeter::Lag lag_of(Lsn has) const;
   // Of the members whose acks are needed: what the one with the least can still reserve; all bits set: enough.
   std::uint64_t least_free_chunks() const;
   // See GroupImpl::ask_others().
@@ -175,6 +177,7 @@ class Replica {
   std::vector<HoldBack::Learner> learners_;  // As of the last look.
   HoldBack hold_back_;
   Pacer rebuild_pacer_;
+  LagMeter lag_meter_;
 
   Timer tick_timer_;
   Timer watch_timer_;

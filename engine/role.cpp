@@ -284,4 +284,9 @@ Lsn RoleMachine::acked(NodeId node) const {
   return p && p->matched ? p->acked : Lsn();
 }
 
+Lsn RoleMachine::ever_acked(NodeId node) const {
+  const Peer* p = find_peer(node);
+  return p ? std::max(p->ever_acked, acked(node)) : Lsn();
+}
+
 }  // namespace holdfast::engine

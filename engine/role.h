@@ -138,6 +138,7 @@ class RoleMachine {
   std::uint64_t live_claim() const { return role_ == Role::primary || role_ == Role::binding ? bound_or_won_claim() : 0; }
   BootNs granted_until() const { return granted_until_; }
   Lsn acked(NodeId node) const;
+  Lsn ever_acked(NodeId node) const;  // In any session of this epoch.
   // Primary: the member would be needed, and join, as soon as it has everything.
   bool only_lacks_records(NodeId node, BootNs now) const;
   bool is_in_step(NodeId candidate) const;  // Fit for a hand-over.

@@ -97,6 +97,7 @@ class Log {
 
   Lsn last_lsn() const { return Lsn(next_lsn_ - 1); }
   std::uint64_t chain() const { return chain_xxh3_; }
+  std::uint64_t written_blocks() const { return written_blocks_; }  // By the records up to last_lsn().
   // Everything in the ring before it is durable.
   std::uint64_t durable_position() const { return in_flight_ > 0 ? batches_[oldest_].start.position : head_.position; }
   Lsn durable_lsn() const { return Lsn(durable_lsn_); }

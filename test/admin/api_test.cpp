@@ -11,6 +11,7 @@ namespace holdfast::admin {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 namespace json = boost::json;
 
 class ApiTest : public testing::Test {
@@ -207,6 +208,70 @@ TEST_F(ApiTest, Probes_AFailedVolume_IsNotReadyButAlive) {
   EXPECT_EQ(call("GET", "/primary?volume=a").status, 200u);
   EXPECT_EQ(call("GET", "/primary?volume=b").status, 503u);
   EXPECT_EQ(call("GET", "/primary?volume=c").status, 404u);
+}
+
+TEST_F(ApiTest, Probes_ACopyAmongOthers_TellWhoServesAndWhoStandsBy) {
+  VolumeStatus& pg = node_.volume("pg");
+  pg.replication = ReplicationStatus{};
+  pg.replication->primary_node = 2;
+  pg.replication->hears_primary = true;
+  pg.health = VolumeHealth::standby;
+  EXPECT_EQ(call("GET", "/primary").status, 503u);
+  EXPECT_THAT(call("GET", "/primary").body, HasSubstr("node 2 leads it"));
+  EXPECT_EQ(call("GET", "/replica").status, 200u);
+  EXPECT_EQ(call("GET", "/readyz").status, 200u);
+  pg.replication->hears_primary = false;
+  pg.health = VolumeHealth::waiting;
+  EXPECT_EQ(call("GET", "/replica").status, 503u);
+  pg.replication->serving = true;
+  pg.health = VolumeHealth::degraded;
+  EXPECT_EQ(call("GET", "/primary").status, 200u);
+  EXPECT_EQ(call("GET", "/replica").status, 503u);
+}
+
+// 412 is for a candidate that is not fit, and for nothing else.
+TEST_F(ApiTest, Switchover_EachRefusal_HasItsStatus) {
+  const auto post = [this](const char* body) { return call("POST", "/v1/volumes/pg/switchover", body); };
+  EXPECT_EQ(post(R"({"candidate": 2})").status, 204u);
+  EXPECT_EQ(node_.last_switchover.candidate, 2u);
+  node_.switch_over_answer = fail(Errc::invalid_argument, "candidate: node 2 is not in sync: it is still catching up");
+  const Response unfit = post(R"({"candidate": 2})");
+  EXPECT_EQ(unfit.status, 412u);
+  EXPECT_EQ(document(unfit).at("field"), "candidate");
+  EXPECT_THAT(unfit.body, HasSubstr("still catching up"));
+  node_.switch_over_answer = fail(Errc::busy, "name: node 2 leads this volume: ask it");
+  EXPECT_EQ(post("{}").status, 409u);
+  node_.switch_over_answer = fail(Errc::invalid_argument, "name: is odd");
+  EXPECT_EQ(post("{}").status, 400u);
+  for (const char* body : {R"({"candidate": 0})", R"({"candidate": "2"})", R"({"candidate": 70000})", R"({"to": 2})", "[]"}) EXPECT_EQ(post(body).status, 400u) << body;
+}
+
+TEST_F(ApiTest, Volume_AMemberWhoseLagNobodyKnows_HasNone) {
+  VolumeStatus& pg = node_.volume("pg");
+  pg.replication = ReplicationStatus{};
+  pg.replication->members.push_back({.node = 2, .lag_known = true, .lag_bytes = 4096, .lag_ms = 7});
+  pg.replication->members.push_back({.node = 3, .lag_bytes = 1});
+  const json::array members = document(call("GET", "/v1/volumes/pg")).at("replication").at("members").as_array();
+  EXPECT_EQ(members[0].at("lag_bytes").to_number<int>(), 4096);
+  EXPECT_EQ(members[0].at("lag_ms").to_number<int>(), 7);
+  EXPECT_TRUE(members[1].at("lag_bytes").is_null());
+}
+
+TEST_F(ApiTest, Metrics_OfACluster_TellOfCopiesAndOfMembersTheirPrimaryAlone) {
+  VolumeStatus& pg = node_.volume("pg");
+  pg.replication = ReplicationStatus{};
+  pg.replication->serving = true;
+  pg.replication->members.push_back({.node = 1, .is_self = true, .connected = true, .in_sync = true});
+  pg.replication->members.push_back({.node = 2, .connected = true, .lag_known = true, .lag_bytes = 4096, .lag_ms = 1500});
+  EXPECT_THAT(call("GET", "/metrics").body, Not(HasSubstr("holdfast_coordinator_up"))) << "a node by itself";
+  node_.cluster_status = ClusterStatus{.name = "test", .id = {}, .node = 1, .trouble = {}, .nodes = {}};
+  std::string text = call("GET", "/metrics").body;
+  EXPECT_THAT(text, HasSubstr("holdfast_coordinator_up 1"));
+  EXPECT_THAT(text, HasSubstr("holdfast_volume_copies_in_sync{volume=\"pg\"} 1"));
+  EXPECT_THAT(text, HasSubstr("holdfast_replica_lag_seconds{volume=\"pg\",member=\"2\"} 1.5"));
+  EXPECT_THAT(text, Not(HasSubstr("member=\"1\"")));
+  pg.replication->serving = false;
+  EXPECT_THAT(call("GET", "/metrics").body, Not(HasSubstr("holdfast_replica_lag_seconds{")));
 }
 
 TEST_F(ApiTest, Metrics_AreInPrometheusText) {

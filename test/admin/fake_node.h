@@ -70,6 +70,10 @@ class FakeNode : public NodeControl {
     last_read = request;
     done(log);
   }
+  void switch_over(Switchover order, Done<void> done) override {
+    last_switchover = order;
+    done(switch_over_answer);
+  }
   void release() {
     std::unique_lock lock(mutex_);
     for (auto& done : held_) done(node());
@@ -84,6 +88,9 @@ class FakeNode : public NodeControl {
   std::vector<ConsumerStatus> consumers_of;
   LogBatch log;
   ReadLog last_read;
+  Switchover last_switchover;
+  Result<void> switch_over_answer;
+  std::optional<ClusterStatus> cluster_status;
   std::function<void()> on_held;
 
  private:
@@ -96,6 +103,7 @@ class FakeNode : public NodeControl {
     out.data_directory = "/data";
     out.portals = {"127.0.0.1:3260"};
     for (const auto& [name, status] : volumes_) out.volumes.push_back(status);
+    out.cluster = cluster_status;
     return out;
   }
   std::mutex mutex_;

@@ -275,5 +275,18 @@ TEST_F(DaemonTest, CheckConfig_SaysFineOrWhatIsWrong) {
   EXPECT_EQ(Program(folder_.path(), {HOLDFASTD}).wait().code, 2);
 }
 
+// What the node would refuse when it starts.
+TEST_F(DaemonTest, CheckConfig_SecretIsTooShort_IsRefused) {
+  folder_.write("links.secret", "short\n", 0600);
+  const std::string config = folder_.write("cluster.toml", "[node]\nname = \"n1\"\ndata_dir = \"" + folder_.path() + "/data\"\n[iscsi]\nlisten = [\"127.0.0.1:0\"]\n"
+                                           "[cluster]\nname = \"test\"\nnode = 1\nlisten = [\"127.0.0.1:0\"]\nsecret_file = \"links.secret\"\ndirectory = \"" +
+                                               folder_.path() + "/coordinator\"\n");
+  const Ended checked = Program(folder_.path(), {HOLDFASTD, "--config", config, "--check-config"}).wait();
+  EXPECT_EQ(checked.code, 78) << checked.out;
+  EXPECT_THAT(checked.err, HasSubstr("links.secret"));
+  folder_.write("links.secret", "a secret of thirty-two bytes or a few more\n", 0600);
+  EXPECT_EQ(Program(folder_.path(), {HOLDFASTD, "--config", config, "--check-config"}).wait().code, 0);
+}
+
 }  // namespace
 }  // namespace holdfast::cli

@@ -104,6 +104,18 @@ TEST(KeeperStep, CopyThatGoes_IsClosedBeforeTheRegisterIsBelieved) {
   EXPECT_EQ(next_step(kMe, &taken_out, mine, &without).kind, StepKind::discard);
 }
 
+// A founder that loses its lease in the middle of a creation goes on with it when it has it again.
+TEST(KeeperStep, CreationFails_ForAMoment_IsTriedAgain_ForGood_IsTold) {
+  for (const Errc passing : {Errc::fenced, Errc::closed, Errc::timed_out, Errc::busy, Errc::overloaded, Errc::locked}) {
+    EXPECT_FALSE(ends_creation(StepKind::create_volume, passing)) << errc_name(passing);
+    EXPECT_FALSE(ends_creation(StepKind::format, passing)) << errc_name(passing);
+  }
+  for (const Errc lasting : {Errc::no_space, Errc::exists, Errc::invalid_argument, Errc::io_error, Errc::permission}) {
+    EXPECT_TRUE(ends_creation(StepKind::format, lasting)) << errc_name(lasting);
+    EXPECT_FALSE(ends_creation(StepKind::open, lasting)) << "others open theirs";
+  }
+}
+
 // Nodes with their disks, a definition and a register. What a kill leaves of a node is what a step made durable.
 class KeeperWorld {
  public:

@@ -12,6 +12,7 @@ namespace {
 namespace json = boost::json;
 
 constexpr auto kLookAgain = std::chrono::milliseconds(20);
+constexpr std::int64_t kAnswerPatienceMs = 30'000;
 
 }  // namespace
 
@@ -94,6 +95,27 @@ void Cluster::must(int node, std::vector<std::string> words) {
   for (const std::string& word : words) line += " " + word;
   const Ended ended = holdfast(node, std::move(words));
   EXPECT_EQ(ended.code, 0) << "holdfast" << line << ": " << ended.err;
+}
+
+Result<cli::Answer> Cluster::ask(int node, std::string method, const std::string& target, const std::string& body) {
+  cli::ServerUrl url;
+  url.port = static_cast<std::uint16_t>(nodes_[static_cast<std::size_t>(node - 1)].admin);
+  return cli::Client(url, {}).send(std::move(method), target, body, kAnswerPatienceMs);
+}
+
+unsigned Cluster::http_status(int node, const std::string& target) {
+  const auto answer = ask(node, "GET", target, {});
+  return answer ? answer->status : 0;
+}
+
+unsigned Cluster::http_post(int node, const std::string& target, const std::string& body) {
+  const auto answer = ask(node, "POST", target, body);
+  return answer ? answer->status : 0;
+}
+
+std::string Cluster::http_body(int node, const std::string& target) {
+  const auto answer = ask(node, "GET", target, {});
+  return answer ? answer->body : std::string();
 }
 
 json::object Cluster::volume(int node, const std::string& name) {

@@ -11,6 +11,7 @@
 
 #include "test/cli/program.h"
 #include "test/coord/etcd_process.h"
+#include "tools/holdfast/client.h"
 
 namespace holdfast::replicas {
 
@@ -36,6 +37,7 @@ class Cluster {
   cli::Program& program(int node) { return *nodes_[static_cast<std::size_t>(node - 1)].program; }
   bool is_up(int node) const { return nodes_[static_cast<std::size_t>(node - 1)].program != nullptr; }
   std::string portal(int node) const { return "127.0.0.1:" + std::to_string(nodes_[static_cast<std::size_t>(node - 1)].iscsi); }
+  std::string folder(int node) const { return nodes_[static_cast<std::size_t>(node - 1)].folder; }
   std::string log(int node) const;
   coord::test::EtcdCluster& etcd() { return *etcd_; }
 
@@ -43,6 +45,10 @@ class Cluster {
   Ended holdfast(int node, std::vector<std::string> words);
   // The same for a node that must do it.
   void must(int node, std::vector<std::string> words);
+  // Of the admin port, asked directly; 0: no answer.
+  unsigned http_status(int node, const std::string& target);
+  unsigned http_post(int node, const std::string& target, const std::string& body);
+  std::string http_body(int node, const std::string& target);
   boost::json::object volume(int node, const std::string& name);
   // The node that serves the volume; 0: none does.
   int primary(const std::string& name);
@@ -55,6 +61,7 @@ class Cluster {
   bool await_in_sync(const std::string& name, std::size_t copies);
 
  private:
+  Result<cli::Answer> ask(int node, std::string method, const std::string& target, const std::string& body);
   struct Node {
     int iscsi = 0, admin = 0, links = 0;
     std::string config, folder;

@@ -15,6 +15,7 @@ namespace {
 namespace json = boost::json;
 
 constexpr std::int64_t kClusterTimeoutMs = 30'000;
+constexpr std::int64_t kGlanceTimeoutMs = 2'000;
 
 std::string addresses(const json::object& object, std::string_view key) {
   std::string out;
@@ -58,6 +59,41 @@ Elsewhere client_of(Client& client, Output output, std::uint64_t node) {
     return {kOk, client.at(std::move(*url))};
   }
   output.err << "holdfast: it is not known where node " << node << "'s admin port is: ask it with --server\n";
+  return {kRefused, std::nullopt};
+}
+
+// What a node says, if it says anything; for looking around.
+std::optional<json::object> glance(Client client, const std::string& target) {
+  const auto answer = client.send("GET", target, {}, kGlanceTimeoutMs);
+  if (!answer || answer->status != 200) return std::nullopt;
+  json::error_code error;
+  json::value body = json::parse(answer->body, error);
+  if (error || !body.is_object()) return std::nullopt;
+  return std::move(body.get_object());
+}
+
+// Of the node that serves the volume: the one that is asked, or else any.
+Elsewhere leader_of(Client& client, Output output, const std::string& volume) {
+  const std::string target = "/v1/volumes/" + volume;
+  const auto serves = [&](const Client& one) {
+    const auto shown = glance(one, target);
+    return shown && is_true(object_at(*shown, "replication"), "serving");
+  };
+  Output quiet = output;
+  quiet.format = Format::table;
+  const Document shown = ask(client, quiet, {"GET", target, {}, kClusterTimeoutMs});
+  if (!shown.body) return {shown.code, std::nullopt};
+  if (is_true(object_at(*shown.body, "replication"), "serving")) return {kOk, client};
+  const Document cluster = ask(client, quiet, {"GET", "/v1/cluster", {}, kClusterTimeoutMs});
+  if (!cluster.body) return {cluster.code, std::nullopt};
+  for (const json::value& each : array_at(*cluster.body, "nodes")) {
+    const std::string admin = each.is_object() ? text_at(each.get_object(), "admin") : std::string();
+    auto url = parse_server_url(admin);
+    if (admin.empty() || !url) continue;
+    Client there = client.at(std::move(*url));
+    if (serves(there)) return {kOk, std::move(there)};
+  }
+  output.err << "holdfast: no node that answers serves volume " << volume << " just now: see holdfast status\n";
   return {kRefused, std::nullopt};
 }
 
@@ -111,11 +147,7 @@ int member_renew(Client& client, Output output, const MemberOptions& options) {
 }
 
 int switch_over(Client& client, Output output, const SwitchOptions& options) {
-  Output quiet = output;
-  quiet.format = Format::table;
-  const Document shown = ask(client, quiet, {"GET", "/v1/volumes/" + options.volume, {}, kClusterTimeoutMs});
-  if (!shown.body) return shown.code;
-  Elsewhere there = client_of(client, output, number_at(object_at(*shown.body, "replication"), "primary"));
+  Elsewhere there = leader_of(client, output, options.volume);
   if (!there.client) return there.code;
   json::object body;
   if (options.candidate != 0) body["candidate"] = options.candidate;
@@ -147,28 +179,6 @@ int volume_set(Client& client, Output output, const SetOptions& options) {
   if (options.min_in_sync != 0) body["min_in_sync"] = options.min_in_sync;
   if (options.lease_ms != 0) body["lease_ms"] = options.lease_ms;
   return done(client, output, {"PATCH", "/v1/volumes/" + options.volume, json::serialize(body), kClusterTimeoutMs}, "Changed.");
-}
-
-std::string replicas_text(const json::array& volumes) {
-  Table table({{"VOLUME", Align::left}, {"NODE", Align::right}, {"ROLE", Align::left}, {"COPY", Align::left}, {"LAG", Align::right}, {"LAG MS", Align::right}});
-  bool any = false;
-  for (const json::value& each : volumes) {
-    if (!each.is_object()) continue;
-    const json::object& volume = each.get_object();
-    const json::object replication = object_at(volume, "replication");
-    const bool leads = is_true(replication, "serving");
-    for (const json::value& one : array_at(replication, "members")) {
-      if (!one.is_object()) continue;
-      const json::object& member = one.get_object();
-      const bool primary = number_at(replication, "primary") == number_at(member, "node");
-      const bool told = leads && !primary;
-      any = true;
-      table.add({text_at(volume, "name"), std::to_string(number_at(member, "node")) + (is_true(member, "self") ? " *" : ""), primary ? "primary" : "secondary",
-                 std::string(is_true(member, "in_sync") ? "in sync" : "not in sync") + (is_true(member, "connected") ? "" : ", not connected"),
-                 told ? admin::size_text(number_at(member, "lag_bytes")) : "-", told ? std::to_string(number_at(member, "lag_ms")) : "-"});
-    }
-  }
-  return any ? "\n" + table.text() : std::string();
 }
 
 }  // namespace holdfast::cli

@@ -1,8 +1,6 @@
 // Commands about clusters: nodes, members, who leads.
 #pragma once
 
-#include <boost/json.hpp>
-
 #include "tools/holdfast/commands.h"
 
 namespace holdfast::cli {
@@ -34,7 +32,5 @@ int switch_over(Client& client, Output output, const SwitchOptions& options);
 int fail_over(Client& client, Output output, const SwitchOptions& options);
 int drain(Client& client, Output output, std::uint64_t node);
 int volume_set(Client& client, Output output, const SetOptions& options);
-// The copies of every replicated volume in the answer of /v1/status; empty when there are none.
-std::string replicas_text(const boost::json::array& volumes);
 
 }  // namespace holdfast::cli

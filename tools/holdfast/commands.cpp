@@ -2,16 +2,14 @@
 
 #include <boost/json.hpp>
 
-#include <chrono>
 #include <fstream>
 #include <ostream>
-#include <thread>
 
 #include "admin/names.h"
 #include "admin/size_text.h"
-#include "tools/holdfast/cluster_commands.h"
 #include "tools/holdfast/documents.h"
 #include "tools/holdfast/table.h"
+#include "tools/holdfast/volume_texts.h"
 
 namespace holdfast::cli {
 namespace {
@@ -20,49 +18,6 @@ namespace json = boost::json;
 
 constexpr std::int64_t kTimeoutMs = 30'000;
 constexpr std::int64_t kSlowTimeoutMs = 330'000;  // Creating zeroes the log; deleting frees the space.
-
-std::string size_at(const json::object& object, std::string_view key) { return admin::size_text(number_at(object, key)); }
-
-std::string health_text(const json::object& volume) {
-  std::string health = text_at(volume, "health");
-  for (char& c : health) c = c == '_' ? ' ' : c;
-  return health;
-}
-
-std::string log_percent(const json::object& volume) {
-  const json::object log = object_at(volume, "log");
-  const std::uint64_t bytes = number_at(log, "bytes");
-  return bytes == 0 ? "-" : std::to_string(number_at(log, "used_bytes") * 100 / bytes) + " %";
-}
-
-std::string volume_table(const json::array& volumes) {
-  Table table({{"NAME", Align::left},
-               {"SIZE", Align::right},
-               {"ALLOCATED", Align::right},
-               {"FREE", Align::right},
-               {"LOG", Align::right},
-               {"SESSIONS", Align::right},
-               {"HEALTH", Align::left}});
-  for (const json::value& value : volumes) {
-    if (!value.is_object()) continue;
-    const json::object& volume = value.get_object();
-    table.add({text_at(volume, "name"), size_at(volume, "size_bytes"), size_at(volume, "allocated_bytes"),
-               size_at(object_at(volume, "store"), "free_bytes"), log_percent(volume),
-               std::to_string(number_at(volume, "sessions")), health_text(volume)});
-  }
-  return table.text();
-}
-
-// What an operator must do something about.
-std::string reasons(const json::array& volumes) {
-  std::string out;
-  for (const json::value& value : volumes) {
-    if (!value.is_object()) continue;
-    const std::string reason = text_at(value.get_object(), "reason");
-    if (!reason.empty()) out.append(text_at(value.get_object(), "name")).append(": ").append(reason).append("\n");
-  }
-  return out;
-}
 
 std::string counted(std::uint64_t count, std::uint64_t bytes) {
   return std::to_string(count) + " (" + admin::size_text(bytes) + ")";
@@ -95,14 +50,6 @@ std::string volume_text(const json::object& volume) {
       {"Last recovery", std::to_string(number_at(recovery, "records")) + " records in " +
                             std::to_string(number_at(recovery, "ms")) + " ms"},
   });
-}
-
-std::string joined(const json::array& texts) {
-  std::string out;
-  for (const json::value& text : texts) {
-    if (text.is_string()) out.append(out.empty() ? "" : ", ").append(std::string_view(text.get_string()));
-  }
-  return out;
 }
 
 int bad_name(Output output, const Error& error) {
@@ -180,44 +127,6 @@ int volume_delete(Client& client, Output output, const DeleteOptions& options) {
   const Document gone = ask(client, output, {"DELETE", target, {}, kSlowTimeoutMs});
   if (gone.body && output.format == Format::table) output.out << "Deleted volume " << options.name << ".\n";
   return gone.code;
-}
-
-int node_status(Client& client, Output output) {
-  const Document status = ask(client, output, {"GET", "/v1/status", {}, kTimeoutMs});
-  if (!status.body) return status.code;
-  const json::array volumes = array_at(*status.body, "volumes");
-  bool all_serve = true;
-  for (const json::value& volume : volumes) {
-    if (!volume.is_object()) continue;
-    const std::string health = text_at(volume.get_object(), "health");
-    if (health == "failed" || health == "waiting") all_serve = false;
-  }
-  if (output.format == Format::table) {
-    output.out << fields_text({{"Node", text_at(*status.body, "name")},
-                               {"Version", text_at(*status.body, "version")},
-                               {"Up", admin::duration_text(number_at(*status.body, "uptime_ms"))},
-                               {"Data", text_at(*status.body, "data_dir")},
-                               {"Portals", joined(array_at(*status.body, "portals"))},
-                               {"Reactors", std::to_string(number_at(*status.body, "reactors"))}});
-    output.out << "\n";
-    if (volumes.empty()) {
-      output.out << "No volumes.\n";
-    } else {
-      output.out << volume_table(volumes) << reasons(volumes) << replicas_text(volumes);
-    }
-  }
-  return all_serve ? kOk : kNotServing;
-}
-
-int watch_status(Client& client, Output output) {
-  constexpr auto kEvery = std::chrono::seconds(1);
-  for (;;) {
-    if (output.format == Format::table) output.out << "\033[H\033[2J";
-    const int code = node_status(client, output);
-    output.out << std::flush;
-    if (!output.out) return code;
-    std::this_thread::sleep_for(kEvery);
-  }
 }
 
 Result<std::string> read_token(const std::string& path) {

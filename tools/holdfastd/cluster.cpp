@@ -63,6 +63,12 @@ void NodeBook::put(const std::vector<coord::NodeRecord>& nodes, BootNs when) {
   known_at_ = when;
 }
 
+Result<std::shared_ptr<io::LinkCredentials>> load_link_credentials(const ClusterConfig& config) {
+  auto credentials = io::LinkCredentials::load(security_of(config), {config.name, NodeId(config.node)});
+  if (!credentials) return fail(credentials.error().code, "cluster: " + credentials.error().text());
+  return credentials;
+}
+
 Cluster::Cluster(io::Reactor& control, ClusterConfig config, std::string data_dir)
     : control_(control), config_(std::move(config)), data_dir_(std::move(data_dir)), book_(control.clock()) {}
 
@@ -71,8 +77,8 @@ Cluster::~Cluster() = default;
 Result<std::unique_ptr<Cluster>> Cluster::create(io::Reactor& control, const Config& config, std::string data_dir) {
   std::unique_ptr<Cluster> cluster(new Cluster(control, *config.cluster, std::move(data_dir)));
   TRY(cluster->load_memory());
-  auto credentials = io::LinkCredentials::load(security_of(cluster->config_), {cluster->config_.name, cluster->self()});
-  if (!credentials) return fail(credentials.error().code, "cluster: " + credentials.error().text());
+  auto credentials = load_link_credentials(cluster->config_);
+  if (!credentials) return fail(std::move(credentials).error());
   cluster->credentials_ = std::move(*credentials);
   TRY(cluster->open_coordinator());
   return cluster;

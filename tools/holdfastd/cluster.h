@@ -39,6 +39,9 @@ class NodeBook final : public io::AddressBook {
   BootNs known_at_{};
 };
 
+// What the links prove themselves with, as the configuration names it. Errors: those of LinkCredentials::load.
+Result<std::shared_ptr<io::LinkCredentials>> load_link_credentials(const ClusterConfig& config);
+
 class Cluster final : public io::LinkDoor {
  public:
   // Reads credentials and the data directory's memory, opens a directory or begins to talk to etcd. Errors name the setting.

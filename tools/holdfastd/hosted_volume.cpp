@@ -13,6 +13,8 @@ namespace {
 
 constexpr std::uint64_t kEraseBytes = 2 * kChunkBytes;  // Both superblocks of a store.
 
+constexpr DurationNs kStepPatience = milliseconds(2'000);
+constexpr DurationNs kStepPause = milliseconds(20);
 constexpr DurationNs kLockPatience = milliseconds(10'000);
 constexpr DurationNs kLockRetry = milliseconds(10);
 
@@ -116,13 +118,27 @@ Task<Result<void>> HostedVolume::create_volume() {
   co_return Result<void>();
 }
 
-Task<Result<void>> HostedVolume::hand_over(NodeId candidate) {
-  const ReplicaStatus status = group_->replica_status();
-  for (const ReplicaStatus::Member& member : status.members) {
-    if (candidate == NodeId() && member.in_sync && member.connected) candidate = member.node;
+// A copy that has just come back is in sync a moment before it is in step.
+Task<Result<void>> HostedVolume::hand_over(NodeId wanted) {
+  Clock& clock = thread_->reactor().clock();
+  const BootNs until = clock.now() + kStepPatience;
+  Timer pause(clock);
+  Result<void> done;
+  for (;;) {
+    const ReplicationStatus status = replication_status(group_->replica_status(), node_);
+    NodeId candidate = wanted;
+    for (const ReplicationStatus::Member& member : status.members)
+      if (candidate == NodeId() && !member.is_self && member.in_sync && member.connected) candidate = NodeId(member.node);
+    std::string unfit = candidate == NodeId() ? "no other copy is in sync and connected" : unfit_to_lead(status, candidate);
+    if (!unfit.empty()) {
+      done = fail(Errc::invalid_argument, "candidate: " + std::move(unfit));
+      break;
+    }
+    auto handed = co_await group_->switchover(candidate);
+    done = std::move(handed);
+    if (done || done.error().code != Errc::invalid_argument || clock.now() >= until) break;
+    co_await pause.after(kStepPause);
   }
-  if (candidate == NodeId()) co_return fail(Errc::invalid_argument, "candidate: no other copy is in sync and connected");
-  auto done = co_await group_->switchover(candidate);
   co_return done;
 }
 
@@ -160,6 +176,16 @@ Task<Result<void>> HostedVolume::open_door(DoorOptions options) {
   CO_TRY(find_volume());
   door_ = std::make_unique<Door>(*thread_, *volume_, std::move(options));
   co_return Result<void>();
+}
+
+Task<Result<void>> HostedVolume::check_unused(ReactorThread* thread, std::string device) {
+  VolumeSpec spec;
+  spec.backing = device;
+  Opened hosted = co_await with_disk(thread, std::move(spec), {});
+  if (!hosted) co_return fail(std::move(hosted).error());
+  auto identity = co_await Group::identify((*hosted)->ports());
+  if (!identity && identity.error().code == Errc::foreign) co_return Result<void>();
+  co_return fail(Errc::exists, device + " holds a store already");
 }
 
 Task<Result<void>> HostedVolume::erase(ReactorThread* thread, std::string device) {
@@ -220,7 +246,12 @@ VolumeStatus HostedVolume::status() const {
     out.health = VolumeHealth::read_errors;
     out.reason = std::to_string(group.checksum_errors) + " blocks did not match their checksum: check the device, restore from a backup";
   }
-  if (spec_.replica) out.replication = replication_status(group_->replica_status(), node_);
+  if (!spec_.replica) return out;
+  out.replication = replication_status(group_->replica_status(), node_);
+  if (out.health != VolumeHealth::serving) return out;
+  Judgement judgement = judge(*out.replication);
+  out.health = judgement.health;
+  out.reason = std::move(judgement.reason);
   return out;
 }
 

@@ -40,6 +40,8 @@ class HostedVolume {
   static Task<Result<Uuid>> format_replica(ReactorThread* thread, VolumeSpec spec, HostOptions options, FormatOptions format);
   // Opens a copy: it follows, or leads. The volume comes with the log. Errors: foreign (another store), and those of Group::open.
   static Task<Opened> open_replica(ReactorThread* thread, VolumeSpec spec, HostOptions options);
+  // Errors: exists (the device holds a store), and those of opening it.
+  static Task<Result<void>> check_unused(ReactorThread* thread, std::string device);
   // Makes a device's store unrecognisable, so that the device can be used again.
   static Task<Result<void>> erase(ReactorThread* thread, std::string device);
   // Removes a store's file; one that is gone already is fine.

@@ -134,7 +134,7 @@ Task<StepKind> Keeper::settle(std::string name) {
     if (done) continue;
     note(name, done.error().text());
     const bool founding = facts_[name].definition && facts_[name].definition->founder == self_;
-    if (founding && (kind == StepKind::format || kind == StepKind::create_volume)) co_await tell_trouble(name, done.error());
+    if (founding && ends_creation(kind, done.error().code)) co_await tell_trouble(name, done.error());
     break;
   }
   co_return kind;

@@ -121,4 +121,18 @@ Step next_step(NodeId self, const VolumeDefinition* definition, const LocalRepli
   return with_store(self, *definition, local, value);
 }
 
+bool ends_creation(StepKind kind, Errc code) {
+  if (kind != StepKind::format && kind != StepKind::create_volume) return false;
+  switch (code) {
+    case Errc::fenced:
+    case Errc::closed:
+    case Errc::cancelled:
+    case Errc::busy:
+    case Errc::locked:
+    case Errc::timed_out:
+    case Errc::overloaded: return false;
+    default: return true;
+  }
+}
+
 }  // namespace holdfast::daemon

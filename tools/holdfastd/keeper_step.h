@@ -59,4 +59,7 @@ struct Step {
 // ask: then nothing is done.
 Step next_step(NodeId self, const coord::VolumeDefinition* definition, const LocalReplica& local, const engine::Register* value);
 
+// Does this failure of a step of the founder's mean that there will be no volume? What passes by itself does not.
+bool ends_creation(StepKind kind, Errc code);
+
 }  // namespace holdfast::daemon

@@ -150,6 +150,10 @@ int run(int count, char** words) {
   if (!loaded) return report(loaded.error());
   if (check_only) {
     for (const ConfigError& warning : loaded->warnings) std::cerr << "warning: " << warning.text() << "\n";
+    if (loaded->config.cluster) {
+      const auto credentials = load_link_credentials(*loaded->config.cluster);
+      if (!credentials) return report({ConfigError{path, 0, "", credentials.error().message}});
+    }
     std::cout << path << " is fine\n";
     return kOk;
   }

@@ -97,6 +97,8 @@ class Node final : public NodeControl, public KeeperHost {
   Task<void> run_with_volume(std::string name, VolumeFlow<T> flow, Done<T> done);
   Task<Result<void>> discard_backing(std::string name);
   Result<RegistryEntry> entry_for(const CreateVolume& request);
+  // Of a device that is to become a store: it is one, and none of this node's yet.
+  Result<void> check_device(const std::string& device) const;
 
   // node_replicas.cpp: the keeper's host.
   std::vector<std::string> kept() const override;
@@ -122,7 +124,8 @@ class Node final : public NodeControl, public KeeperHost {
   // node_members.cpp
   template <class T>
   void in_cluster(std::move_only_function<Task<Result<T>>()> flow, Done<T> done);
-  Task<Result<ClusterStatus>> cluster_status();
+  ClusterStatus cluster_status() const;
+  Task<Result<ClusterStatus>> show_cluster();
   Task<Result<std::string>> begin_cluster();
   Task<Result<std::string>> adopt_etcd();
   Task<Result<void>> carry_out(MemberChange change);
@@ -140,6 +143,8 @@ class Node final : public NodeControl, public KeeperHost {
   DoorOptions door_options(const std::string& volume) const;
   static VolumeSpec spec_of(const RegistryEntry& entry);
   VolumeStatus failed_status(const Slot& slot) const;
+  VolumeStatus status_elsewhere(const coord::VolumeDefinition& definition) const;
+  void add_troubles(VolumeStatus& status) const;
 
   io::Reactor& control_;
   Config config_;

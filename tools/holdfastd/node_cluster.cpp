@@ -34,13 +34,14 @@ Result<VolumeDefinition> Node::definition_for(const CreateVolume& request) {
   TRY(admin::check_volume_name(request.name));
   TRY(admin::check_volume_size(request.size_bytes));
   if (request.log_bytes != 0) TRY(admin::check_log_size(request.log_bytes));
-  if (!request.device.empty()) return fail(Errc::unsupported, "device: the copies of a replicated volume are files in the nodes' data directories");
+  if (!request.device.empty()) TRY(admin::check_device_path(request.device));
   if (stopping_) return fail(Errc::closed, "the node is stopping");
   VolumeDefinition out;
   out.name = request.name;
   out.group = random_.next_uuid();
   out.volume = random_.next_uuid();
   out.size_bytes = request.size_bytes;
+  out.device = request.device;
   out.log_bytes = request.log_bytes == 0 ? config_.store.log_bytes : request.log_bytes;
   out.lease_ms = static_cast<std::uint32_t>(config_.cluster->lease_ms);
   std::vector<NodeId> nodes;
@@ -89,6 +90,7 @@ Task<Result<VolumeStatus>> Node::until_created(std::string name) {
     if (gone) co_return fail(Errc::not_found, concat("name: volume ", name, " was deleted while it was being created"));
     if (definition && definition->state == DefinitionState::ready) {
       log_info(concat("volume ", name, " of ", admin::exact_size_text(definition->size_bytes), " is created"));
+      if (!slots_.contains(name)) co_return status_elsewhere(*definition);
       auto status = co_await status_of(name);
       co_return status;
     }

@@ -17,6 +17,7 @@ using coord::MemberDefinition;
 using coord::VolumeDefinition;
 
 constexpr DurationNs kSwitchPatience = milliseconds(5'000);
+constexpr DurationNs kForcedPatience = milliseconds(20'000);
 constexpr DurationNs kSwitchPause = milliseconds(5);
 
 template <class T>
@@ -83,7 +84,7 @@ void Node::in_cluster(std::move_only_function<Task<Result<T>>()> flow, Done<T> d
 }
 
 void Node::cluster(Done<ClusterStatus> done) {
-  in_cluster<ClusterStatus>([this] { return cluster_status(); }, std::move(done));
+  in_cluster<ClusterStatus>([this] { return show_cluster(); }, std::move(done));
 }
 void Node::set_up_cluster(Done<std::string> done) {
   in_cluster<std::string>([this] { return begin_cluster(); }, std::move(done));
@@ -107,16 +108,18 @@ void Node::set_volume(VolumeSettings settings, Done<void> done) {
   in_cluster<void>([this, settings = std::move(settings)] { return change_settings(settings); }, std::move(done));
 }
 
-Task<Result<ClusterStatus>> Node::cluster_status() {
+ClusterStatus Node::cluster_status() const {
   ClusterStatus out;
   out.name = cluster_->config().name;
   out.id = cluster_->id();
   out.node = cluster_->self().value;
-  out.trouble = !keeper_->coordinator_trouble().empty() ? keeper_->coordinator_trouble() : cluster_trouble_;
+  out.trouble = keeper_ && !keeper_->coordinator_trouble().empty() ? keeper_->coordinator_trouble() : cluster_trouble_;
   for (const coord::NodeRecord& node : cluster_->nodes())
     out.nodes.push_back({node.node.value, node.name, node.links, node.portals, node.admin, node.node == cluster_->self()});
-  co_return out;
+  return out;
 }
+
+Task<Result<ClusterStatus>> Node::show_cluster() { co_return cluster_status(); }
 
 Task<Result<std::string>> Node::begin_cluster() {
   auto done = co_await cluster_->set_up(random_.next_uuid());
@@ -164,6 +167,40 @@ Task<Result<void>> Node::may_remove(VolumeDefinition definition, NodeId node) {
   co_return possible;
 }
 
+// What the copy itself cannot know: the definition, and what is in the keeper's way.
+void Node::add_troubles(VolumeStatus& status) const {
+  if (!keeper_) return;
+  const auto known = keeper_->definitions().find(status.name);
+  if (known != keeper_->definitions().end()) status.replication->state = coord::state_name(known->second.state);
+  std::string trouble = keeper_->trouble(status.name);
+  if (trouble.empty() && !keeper_->coordinator_trouble().empty())
+    trouble = "the coordinator is not read (" + keeper_->coordinator_trouble() + "): whatever is well goes on, and nobody can take over";
+  if (trouble.empty() || status.reason.find(trouble) != std::string::npos) return;
+  status.reason.append(status.reason.empty() ? "" : "; ").append(trouble);
+  if (status.health == VolumeHealth::serving || status.health == VolumeHealth::standby) status.health = VolumeHealth::degraded;
+}
+
+// Of a volume of which this node has no copy.
+VolumeStatus Node::status_elsewhere(const VolumeDefinition& definition) const {
+  VolumeStatus out;
+  out.name = definition.name;
+  out.uuid = definition.volume;
+  out.size_bytes = definition.size_bytes;
+  out.log_bytes = definition.log_bytes;
+  out.health = VolumeHealth::standby;
+  out.reason = "this node has no copy of it";
+  out.replication = ReplicationStatus{};
+  out.replication->min_in_sync = definition.min_in_sync;
+  out.replication->lease_ms = definition.lease_ms;
+  for (const coord::MemberDefinition& member : definition.members) {
+    ReplicationStatus::Member one;
+    one.node = member.node.value;
+    out.replication->members.push_back(one);
+  }
+  out.replication->state = coord::state_name(definition.state);
+  return out;
+}
+
 std::string Node::where_is(NodeId node) const {
   const coord::NodeRecord* record = cluster_->find_node(node);
   return record && !record->admin.empty() ? concat(", at http://", record->admin) : std::string();
@@ -178,8 +215,7 @@ Task<Result<void>> Node::lead_elsewhere(Switchover order) {
   if (!look.replica.primary) {
     const NodeId leads = look.view ? look.view->primary : NodeId();
     if (leads == cluster_->self() || leads == NodeId()) co_return fail(Errc::fenced, "name: nobody serves this volume just now");
-    if (leads == candidate) co_return Result<void>{};
-    co_return fail(Errc::invalid_argument, concat("name: node ", leads.value, " leads this volume: ask it", where_is(leads)));
+    co_return fail(Errc::busy, concat("name: node ", leads.value, " leads this volume: ask it", where_is(leads)));
   }
   if (candidate == cluster_->self()) co_return Result<void>{};
   const auto again = slots_.find(order.volume);
@@ -209,7 +245,14 @@ Task<Result<void>> Node::lead_here(ForcedFailOver order) {
   auto done = co_await engine::change_register(&cluster_->coordinator(), found->second.entry.replica->group, how);
   if (!done) co_return fail(std::move(done).error());
   log_warning(concat("volume ", order.volume, ": an operator has this copy lead with what it has"));
-  co_return Result<void>{};
+  const BootNs until = control_.clock().now() + kForcedPatience;
+  Timer pause(control_.clock());
+  while (!stopping_ && control_.clock().now() < until) {
+    auto now = co_await this->look(order.volume);
+    if (now.replica.primary) co_return Result<void>{};
+    co_await pause.after(kSwitchPause);
+  }
+  co_return fail(Errc::timed_out, "this copy is to lead, and does not serve yet: see holdfast status");
 }
 
 Task<Result<std::vector<std::string>>> Node::hand_over_all() {

@@ -43,12 +43,23 @@ Task<KeeperHost::Look> Node::look(std::string name) {
 
 Task<Result<void>> Node::format(coord::VolumeDefinition definition) {
   const std::string name = definition.name;
+  const auto on_this_node = [this](const Error& error) { return fail(error.code, concat("node ", cluster_->self().value, ": ", error.text())); };
   if (slots_.contains(name)) co_return fail(Errc::exists, concat("node ", cluster_->self().value, " has a volume ", name, " of its own"));
+  const bool is_device = !definition.device.empty();
+  if (is_device) {
+    // Before the registry knows of it: what it says is half made is erased.
+    if (auto fine = check_device(definition.device); !fine) co_return on_this_node(fine.error());
+    ReactorThread* thread = least_loaded();
+    auto looking = run_in<Result<void>>(control_, thread->scope(), [thread, device = definition.device] { return HostedVolume::check_unused(thread, device); });
+    const Result<void> unused = co_await looking;
+    if (!unused) co_return on_this_node(unused.error());
+  }
   Slot& slot = slots_[name];
   slot.entry.name = name;
   slot.entry.uuid = definition.volume;
   slot.entry.size_bytes = definition.size_bytes;
-  slot.entry.backing = directory_.store_path(name);
+  slot.entry.is_device = is_device;
+  slot.entry.backing = is_device ? definition.device : directory_.store_path(name);
   slot.entry.replica = ReplicaEntry{definition.group, {}};
   slot.thread = least_loaded();
   slot.busy = true;
@@ -58,14 +69,14 @@ Task<Result<void>> Node::format(coord::VolumeDefinition definition) {
   // Whatever is left goes; should that fail, the registry says `creating`, and the next step is to discard it.
   auto gone = co_await discard(name);
   if (!gone) log_error(concat("the remains of volume ", name, " stay for now: ", gone.error().text()));
-  co_return fail(formatted.error().code, concat("node ", cluster_->self().value, ": ", formatted.error().text()));
+  co_return on_this_node(formatted.error());
 }
 
 Task<Result<void>> Node::format_store(std::string name, std::uint64_t log_bytes) {
   Slot& slot = slots_.at(name);
   slot.entry.state = EntryState::creating;
   CO_TRY(registry_.put(slot.entry));
-  CO_TRY(io::create_store_file(slot.entry.backing, round_up(2 * kChunkBytes + log_bytes, kChunkBytes)));
+  if (!slot.entry.is_device) CO_TRY(io::create_store_file(slot.entry.backing, round_up(2 * kChunkBytes + log_bytes, kChunkBytes)));
   FormatOptions format;
   format.log_bytes = log_bytes;
   ReactorThread* thread = slot.thread;

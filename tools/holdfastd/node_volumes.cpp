@@ -71,15 +71,20 @@ Result<RegistryEntry> Node::entry_for(const CreateVolume& request) {
   entry.is_device = !request.device.empty();
   entry.backing = entry.is_device ? request.device : directory_.store_path(request.name);
   if (!entry.is_device) return entry;
-  TRY(admin::check_device_path(request.device));
+  TRY(check_device(request.device));
+  return entry;
+}
+
+Result<void> Node::check_device(const std::string& device) const {
+  TRY(admin::check_device_path(device));
   struct stat about{};
-  const std::string shown = "device: " + admin::printable(request.device);
-  if (::stat(request.device.c_str(), &about) != 0) return fail(Errc::invalid_argument, shown + " does not exist");
+  const std::string shown = "device: " + admin::printable(device);
+  if (::stat(device.c_str(), &about) != 0) return fail(Errc::invalid_argument, shown + " does not exist");
   if (!S_ISBLK(about.st_mode)) return fail(Errc::invalid_argument, shown + " is not a block device");
   for (const auto& [name, slot] : slots_) {
-    if (slot.entry.backing == entry.backing) return fail(Errc::busy, shown + " is the store of volume " + name);
+    if (slot.entry.backing == device) return fail(Errc::busy, shown + " is the store of volume " + name);
   }
-  return entry;
+  return {};
 }
 
 Task<Result<VolumeStatus>> Node::create(CreateVolume request) {
@@ -204,12 +209,21 @@ VolumeStatus Node::failed_status(const Slot& slot) const {
   out.backing = slot.entry.backing;
   out.health = VolumeHealth::failed;
   out.reason = slot.busy ? "it is being created or deleted just now" : slot.failure;
+  if (!slot.entry.replica) return out;
+  out.replication = ReplicationStatus{};
+  add_troubles(out);
+  if (out.reason.empty()) out.reason = "this copy is not open yet";
   return out;
 }
 
 Task<Result<VolumeStatus>> Node::status_of(std::string name) {
   const auto found = slots_.find(name);
-  if (found == slots_.end()) co_return no_such_volume(name);
+  if (found == slots_.end()) {
+    if (!keeper_) co_return no_such_volume(name);
+    const auto defined = keeper_->definitions().find(name);
+    if (defined == keeper_->definitions().end()) co_return no_such_volume(name);
+    co_return status_elsewhere(defined->second);
+  }
   const Slot& slot = found->second;
   if (!slot.volume) co_return failed_status(slot);
   // The job runs before anything that ends the volume later: jobs of a thread keep their order.
@@ -217,6 +231,7 @@ Task<Result<VolumeStatus>> Node::status_of(std::string name) {
     reply(volume->status());
   });
   VolumeStatus status = co_await look;
+  if (status.replication) add_troubles(status);
   co_return status;
 }
 
@@ -234,6 +249,7 @@ Task<Result<NodeStatus>> Node::status_of_node() {
     auto volume = co_await status_of(name);
     if (volume) out.volumes.push_back(std::move(*volume));
   }
+  if (cluster_) out.cluster = cluster_status();
   co_await check_alive();
   co_return out;
 }
