@@ -170,6 +170,7 @@ TEST_F(Operators, StoreIsGone_MemberRenew_MakesItAnew) {
   write_some(host);
   const int lost = other_than(cluster_.await_primary("pg"));
   cluster_.kill(lost);
+  ASSERT_TRUE(cluster_.await("the lost copy is out of the set", [&] { return cluster_.in_sync("pg").size() == 2; }));
   std::filesystem::remove(cluster_.folder(lost) + "/data/volumes/pg.hf");
   cluster_.start(lost);
   ASSERT_TRUE(cluster_.await("the node says what is missing", [&] {
@@ -242,6 +243,7 @@ TEST_F(Operators, Volume_OnABlockDevice_IsMadeServedAndGivenBack) {
   EXPECT_THAT(second.err, HasSubstr("is the store of volume pg"));
   const Ended elsewhere = cluster_.holdfast(1, {"volume", "create", "other", "--size", "64MiB", "--members", "3", "--device", device.path()});
   EXPECT_EQ(elsewhere.code, 1);
+  EXPECT_THAT(elsewhere.err, HasSubstr("is in use"));
   ASSERT_TRUE(cluster_.await("it is undamaged", [&] { return cluster_.primary("pg") == 2; }));
   cluster_.must(1, {"volume", "delete", "pg", "--yes", "--force"});
   cluster_.must(1, words);

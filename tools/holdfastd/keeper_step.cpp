@@ -68,8 +68,7 @@ Step when_renewed(NodeId self, const VolumeDefinition& definition, const LocalRe
 
 Step before_store(const VolumeDefinition& definition, const coord::MemberDefinition& mine) {
   if (mine.incarnation == Uuid{}) return step(StepKind::format);
-  return blocked(concat("this node's copy of volume ", definition.name, " is missing: is its disk mounted? If the copy is lost, let it be made anew with: holdfast member renew ",
-                        definition.name, " ", mine.node.value));
+  return blocked(missing_copy(definition.name, mine.node));
 }
 
 // As primary it also sees to the others.
@@ -121,6 +120,10 @@ Step next_step(NodeId self, const VolumeDefinition* definition, const LocalRepli
   return with_store(self, *definition, local, value);
 }
 
+std::string missing_copy(std::string_view volume, NodeId self) {
+  return concat("this node's copy of volume ", volume, " is missing: is its disk mounted? If the copy is lost, let it be made anew with: holdfast member renew ", volume, " ", self.value);
+}
+
 bool ends_creation(StepKind kind, Errc code) {
   if (kind != StepKind::format && kind != StepKind::create_volume) return false;
   switch (code) {
@@ -128,7 +131,6 @@ bool ends_creation(StepKind kind, Errc code) {
     case Errc::closed:
     case Errc::cancelled:
     case Errc::busy:
-    case Errc::locked:
     case Errc::timed_out:
     case Errc::overloaded: return false;
     default: return true;

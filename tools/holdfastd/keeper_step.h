@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "coord/volume_definition.h"
 #include "engine/register.h"
@@ -58,6 +59,9 @@ struct Step {
 // definition: null: there is none. value: the group's register as last read; null: there is none. What could not be read is no reason to
 // ask: then nothing is done.
 Step next_step(NodeId self, const coord::VolumeDefinition* definition, const LocalReplica& local, const engine::Register* value);
+
+// What operators are told when the store is not where it should be.
+std::string missing_copy(std::string_view volume, NodeId self);
 
 // Does this failure of a step of the founder's mean that there will be no volume? What passes by itself does not.
 bool ends_creation(StepKind kind, Errc code);

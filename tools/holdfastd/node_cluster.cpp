@@ -17,6 +17,7 @@ using coord::DefinitionState;
 using coord::VolumeDefinition;
 
 constexpr DurationNs kCreationPatience = milliseconds(60'000);
+constexpr DurationNs kUndoPatience = milliseconds(10'000);
 constexpr DurationNs kDeletionPatience = milliseconds(60'000);
 constexpr DurationNs kLookPause = milliseconds(50);
 constexpr unsigned kUsualReplicas = 3;
@@ -82,11 +83,13 @@ Task<Result<VolumeStatus>> Node::define(CreateVolume request) {
 }
 
 Task<Result<VolumeStatus>> Node::until_created(std::string name) {
-  const BootNs until = control_.clock().now() + kCreationPatience;
+  BootNs until = control_.clock().now() + kCreationPatience;
   Timer pause(control_.clock());
+  std::string trouble;  // Why there will be none; then what there is of it goes.
   while (!stopping_ && control_.clock().now() < until) {
     auto definition = co_await coord::read_definition(&cluster_->coordinator(), name);
     const bool gone = !definition && definition.error().code == Errc::not_found;
+    if (gone && !trouble.empty()) break;
     if (gone) co_return fail(Errc::not_found, concat("name: volume ", name, " was deleted while it was being created"));
     if (definition && definition->state == DefinitionState::ready) {
       log_info(concat("volume ", name, " of ", admin::exact_size_text(definition->size_bytes), " is created"));
@@ -94,17 +97,21 @@ Task<Result<VolumeStatus>> Node::until_created(std::string name) {
       auto status = co_await status_of(name);
       co_return status;
     }
-    if (definition && !definition->trouble.empty()) {
-      const std::string trouble = definition->trouble;
+    if (definition && definition->state == DefinitionState::creating && !definition->trouble.empty()) {
       const coord::DefinitionChange undo = [](VolumeDefinition& d) -> Result<void> {
         if (d.state != DefinitionState::ready) d.state = DefinitionState::deleting;
         return {};
       };
       auto undone = co_await coord::change_definition(&cluster_->coordinator(), name, undo);
-      if (undone) co_return fail(Errc::no_space, "volume " + name + " was not created: " + trouble);
+      if (undone) {
+        trouble = definition->trouble;
+        until = std::min(until, control_.clock().now() + kUndoPatience);
+      }
+      keeper_->wake();
     }
     co_await pause.after(kLookPause);
   }
+  if (!trouble.empty()) co_return fail(Errc::no_space, "volume " + name + " was not created: " + trouble);
   const std::string why = keeper_->trouble(name);
   co_return fail(Errc::timed_out, concat("volume ", name, " is not there yet, and goes on being created: see holdfast status", why.empty() ? "" : " (", why, why.empty() ? "" : ")"));
 }

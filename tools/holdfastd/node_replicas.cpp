@@ -110,6 +110,7 @@ Task<Result<void>> Node::open(std::string name) {
     return HostedVolume::open_replica(thread, spec, options);
   });
   HostedVolume::Opened opened = co_await opening;
+  if (!opened && opened.error().code == Errc::not_found) opened = fail(Errc::not_found, concat(missing_copy(name, cluster_->self()), " (", opened.error().message, ")"));
   slot.failure = opened ? "" : opened.error().text();
   if (!opened) co_return fail(opened.error());
   slot.volume = std::move(*opened);

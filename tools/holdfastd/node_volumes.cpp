@@ -82,7 +82,7 @@ Result<void> Node::check_device(const std::string& device) const {
   if (::stat(device.c_str(), &about) != 0) return fail(Errc::invalid_argument, shown + " does not exist");
   if (!S_ISBLK(about.st_mode)) return fail(Errc::invalid_argument, shown + " is not a block device");
   for (const auto& [name, slot] : slots_) {
-    if (slot.entry.backing == device) return fail(Errc::busy, shown + " is the store of volume " + name);
+    if (slot.entry.backing == device) return fail(Errc::exists, shown + " is the store of volume " + name);
   }
   return {};
 }
