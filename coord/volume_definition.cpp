@@ -57,6 +57,11 @@ class FieldReader {
     if (number && *number >= 0 && static_cast<std::uint64_t>(*number) >= min && static_cast<std::uint64_t>(*number) <= max) out = T(*number);
     else note(field, "is missing or out of its bounds");
   }
+  void flag(std::string_view field, bool& out) {
+    const json::value* value = object_->if_contains(field);
+    if (value && value->is_bool()) out = value->get_bool();
+    else note(field, "is neither true nor false");
+  }
   void node(std::string_view field, NodeId& out) { number(field, out.value, 1, 65'535); }
   void text(std::string_view field, std::string& out, std::size_t bytes_max) {
     const json::string* text = text_at(field);
@@ -92,6 +97,7 @@ std::string read_members(const json::array& items, std::vector<MemberDefinition>
     MemberDefinition member;
     fields.node("node", member.node);
     fields.id("incarnation", member.incarnation);
+    if (object->contains("offered")) fields.flag("offered", member.offered);
     if (!fields.trouble().empty()) return concat("members: ", fields.trouble());
     if (!out.empty() && out.back().node >= member.node) return "members are not in order";
     out.push_back(member);
@@ -113,8 +119,11 @@ std::string volume_key(std::string_view name) { return concat("volumes/", name);
 
 std::string encode_definition(const VolumeDefinition& d) {
   json::array members;
-  for (const MemberDefinition& member : d.members)
-    members.push_back(json::object{{"node", member.node.value}, {"incarnation", hex_of_id(member.incarnation)}});
+  for (const MemberDefinition& member : d.members) {
+    json::object one{{"node", member.node.value}, {"incarnation", hex_of_id(member.incarnation)}};
+    if (member.offered) one["offered"] = true;
+    members.push_back(std::move(one));
+  }
   json::object out{{"format", kDefinitionFormat},
                    {"group", hex_of_id(d.group)},
                    {"volume", hex_of_id(d.volume)},

@@ -25,6 +25,7 @@ std::string_view state_name(DefinitionState state);
 struct MemberDefinition {
   NodeId node;
   Uuid incarnation{};  // Of the store that this node has made for it; zeros: it is to make one.
+  bool offered = false;  // Initiators have found this store's copy at this node once; who makes a volume waits for that.
   friend bool operator==(const MemberDefinition&, const MemberDefinition&) = default;
 };
 

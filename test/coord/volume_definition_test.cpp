@@ -22,7 +22,7 @@ VolumeDefinition full_definition() {
   out.lease_ms = 600;
   Uuid incarnation{};
   incarnation[3] = 7;
-  out.members = {{NodeId(1), incarnation}, {NodeId(2), Uuid{}}, {NodeId(4), incarnation}};
+  out.members = {{NodeId(1), incarnation, true}, {NodeId(2), Uuid{}}, {NodeId(4), incarnation}};
   out.replacement = Replacement{NodeId(1), NodeId(4)};
   out.trouble = "node 2: no space: the log needs 256MiB";
   return out;
@@ -70,6 +70,7 @@ TEST(VolumeDefinition, WhatIsWrong_IsNamed) {
       {"\"node\":2", "\"node\":1", "members"},
       {"\"to\":4", "\"to\":70000", "replacement"},
       {"\"group\":\"ab", "\"group\":\"xy", "group"},
+      {"\"offered\":true", "\"offered\":1", "members"},
       {"\"device\":\"", "\"device\":3,\"d\":\"", "device"},
   };
   for (const auto& c : cases) {

@@ -104,6 +104,21 @@ TEST(KeeperStep, CopyThatGoes_IsClosedBeforeTheRegisterIsBelieved) {
   EXPECT_EQ(next_step(kMe, &taken_out, mine, &without).kind, StepKind::discard);
 }
 
+// Who asked for the volume waits for the word of each; it is given once.
+TEST(KeeperStep, DoorIsOpen_TheDefinitionSaysSo_Once) {
+  auto wanted = definition_of({{kMe, uuid_of(1)}, {kOther, uuid_of(2), true}});
+  const auto value = register_of({{kMe, uuid_of(1)}, {kOther, uuid_of(2)}}, {kMe, kOther}, kOther);
+  LocalReplica mine = replica_of(EntryState::ready, 1);
+  mine.open = mine.has_volume = true;
+  EXPECT_EQ(next_step(kMe, &wanted, mine, &value).kind, StepKind::open_door);
+  mine.door = true;
+  EXPECT_EQ(next_step(kMe, &wanted, mine, &value).kind, StepKind::offer);
+  wanted.find(kMe)->offered = true;
+  EXPECT_EQ(next_step(kMe, &wanted, mine, &value).kind, StepKind::rest);
+  mine.door = false;  // It started again: nothing is to be said.
+  EXPECT_EQ(next_step(kMe, &wanted, mine, &value).kind, StepKind::open_door);
+}
+
 // A founder that loses its lease in the middle of a creation goes on with it when it has it again.
 TEST(KeeperStep, CreationFails_ForAMoment_IsTriedAgain_ForGood_IsTold) {
   for (const Errc passing : {Errc::fenced, Errc::closed, Errc::timed_out, Errc::busy, Errc::overloaded}) {
@@ -143,7 +158,7 @@ class KeeperWorld {
     if (!definition_ || definition_->state != DefinitionState::ready) return false;
     for (const MemberDefinition& member : definition_->members) {
       const LocalReplica& l = local_[member.node.value - 1];
-      if (!l.door || !value_ || !value_->find_in_sync(member.node)) return false;
+      if (!l.door || !member.offered || !value_ || !value_->find_in_sync(member.node)) return false;
     }
     for (std::size_t at = 0; at < local_.size(); ++at)
       if (local_[at].store && !definition_->find(NodeId(at + 1))) return false;
@@ -212,6 +227,7 @@ class KeeperWorld {
         return;
       case StepKind::finish_creation: definition_->state = DefinitionState::ready; return;
       case StepKind::open_door: l.door = true; return;
+      case StepKind::offer: definition_->find(self)->offered = true; return;
       case StepKind::add_to_register: value_->members.push_back(step.node); return;
       case StepKind::remove_from_register:
         if (value_->in_sync.size() == 1 && value_->find_in_sync(step.node)) return;

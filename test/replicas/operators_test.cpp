@@ -201,6 +201,29 @@ TEST_F(Operators, TwoCopiesAreGone_FailOver_ServesWithWhatIsLeft) {
   host.expect_ledger();
 }
 
+// A host takes "no such target" for the last word. So there is a door at each member by the time the creation is answered.
+TEST_F(Operators, Create_IsAnswered_WhenEveryMembersDoorIsOpen) {
+  for (int round = 1; round <= 6; ++round) {
+    const std::string name = "pg" + std::to_string(round);
+    cluster_.must(1 + round % 3, {"volume", "create", name, "--size", "64MiB", "--replicas", "3"});
+    Host host(all_portals(), name);
+    for (std::size_t path = 0; path < 3; ++path) EXPECT_TRUE(host.logs_in(path)) << name << " at node " << path + 1;
+  }
+}
+
+TEST_F(Operators, Create_WithAMemberThatIsAway_IsAnsweredAfterAWhile_AndSaysSo) {
+  cluster_.kill(3);
+  const Ended made = cluster_.holdfast(1, {"volume", "create", "pg", "--size", "64MiB", "--replicas", "3"});
+  EXPECT_EQ(made.code, 0) << made.err;
+  EXPECT_THAT(made.out, HasSubstr("hosts do not find it on node 3 yet"));
+  Host host({cluster_.portal(1), cluster_.portal(2)}, "pg");
+  for (std::size_t path = 0; path < 2; ++path) EXPECT_TRUE(host.logs_in(path));
+  write_some(host);
+  cluster_.start(3);
+  ASSERT_TRUE(cluster_.await_in_sync("pg", 3));
+  ASSERT_TRUE(cluster_.await("it is found there, too", [&] { return Host({cluster_.portal(3)}, "pg").logs_in(0); }));
+}
+
 TEST_F(Operators, Delete_IsAskedOfAnyNode_AndLeavesNothingAnywhere) {
   create();
   cluster_.must(other_than(cluster_.await_primary("pg")), {"volume", "delete", "pg", "--yes"});

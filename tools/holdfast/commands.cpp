@@ -74,6 +74,7 @@ int volume_create(Client& client, Output output, const CreateOptions& options) {
   output.out << "Created volume " << text_at(*made.body, "name") << " of " << size_at(*made.body, "size_bytes") << ".\n"
              << "Target: " << text_at(*made.body, "target") << "\n"
              << "Store:  " << text_at(object_at(*made.body, "store"), "path") << "\n";
+  if (const std::string reason = text_at(*made.body, "reason"); !reason.empty()) output.out << "Note:   " << reason << "\n";
   return kOk;
 }
 

@@ -15,12 +15,14 @@ using coord::VolumeDefinition;
 constexpr DurationNs kLookEvery = milliseconds(1'000);     // When nobody says that something changed.
 constexpr DurationNs kWatchPause = milliseconds(50);
 constexpr DurationNs kStepPause = milliseconds(100);       // Between looks at a volume that waits for others.
+constexpr DurationNs kUndoPause = milliseconds(500);
 constexpr DurationNs kTroublePause = milliseconds(1'000);
 constexpr int kStepsMax = 64;                              // Of one go; then others have their turn.
 
 // What may be decided on a register that is a second old: whatever undoes itself.
 bool is_harmless(StepKind kind) {
-  return kind == StepKind::rest || kind == StepKind::blocked || kind == StepKind::open || kind == StepKind::open_door || kind == StepKind::mark_ready;
+  return kind == StepKind::rest || kind == StepKind::blocked || kind == StepKind::open || kind == StepKind::open_door || kind == StepKind::offer ||
+         kind == StepKind::mark_ready;
 }
 
 }  // namespace
@@ -199,6 +201,12 @@ Task<Result<void>> Keeper::carry_out(Step step, std::string name) {
         if (mine && mine->incarnation == Uuid{}) mine->incarnation = incarnation;
       };
       break;
+    case StepKind::offer:
+      how = [self, incarnation = facts.local.incarnation](VolumeDefinition& d) {
+        coord::MemberDefinition* mine = d.find(self);
+        if (mine && mine->incarnation == incarnation) mine->offered = true;
+      };
+      break;
     case StepKind::finish_creation:
       how = [](VolumeDefinition& d) {
         if (d.state == DefinitionState::creating) d.state = DefinitionState::ready;
@@ -278,6 +286,9 @@ Task<void> Keeper::tell_trouble(std::string name, Error error) {
   };
   auto told = co_await change(definition, how);
   if (!told) log_warning(concat("volume ", name, ": ", told.error().text()));
+  // Whoever asked for it undoes it now; should that one be gone, it is tried again. Not to be cut short: this very change wakes the keeper.
+  Timer moment(clock_);
+  if (!stopping_) co_await moment.after(kUndoPause);
 }
 
 std::string Keeper::trouble(const std::string& name) const {

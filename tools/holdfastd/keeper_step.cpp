@@ -85,13 +85,15 @@ std::optional<Step> lead(const VolumeDefinition& definition, const LocalReplica&
 }
 
 Step with_store(NodeId self, const VolumeDefinition& definition, const LocalReplica& local, const engine::Register* value) {
+  const bool ready = definition.state == DefinitionState::ready;
   if (auto lost = without_register(definition, value)) return *lost;
   if (!value) return step(definition.founder == self ? StepKind::found : StepKind::rest);
   if (!local.open) return step(StepKind::open);
   if (local.primary) {
     if (auto next = lead(definition, local, *value)) return *next;
   }
-  if (!local.door && local.has_volume && definition.state == DefinitionState::ready) return step(StepKind::open_door);
+  if (!local.door && local.has_volume && ready) return step(StepKind::open_door);
+  if (local.door && ready && !definition.find(self)->offered) return step(StepKind::offer);
   return step(StepKind::rest);
 }
 

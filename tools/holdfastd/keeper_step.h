@@ -1,7 +1,7 @@
 // What a node does next so that its part of a replicated volume becomes what the definition says: a pure function of what is wanted
 // and what is there. Each step is one durable change, so that a node that was killed between two of them goes on where it was:
 //
-//   nothing -> format -> publish -> mark_ready -> [found] -> open -> [create_volume] -> [finish_creation] -> open_door
+//   nothing -> format -> publish -> mark_ready -> [found] -> open -> [create_volume] -> [finish_creation] -> open_door -> offer
 //   any of these -> discard (the door, the group, the store, the registry) -> leave -> [erase]
 //
 // A store of which the cluster knows is discarded only when the register needs it no more.
@@ -40,6 +40,7 @@ enum class StepKind : std::uint8_t {
   create_volume,      // As primary.
   finish_creation,    // The definition is `ready`.
   open_door,
+  offer,              // The definition says that the door has been open.
   add_to_register,    // `node`.
   remove_from_register,
   end_replacement,    // `to` is in sync: `from` is no member any more.

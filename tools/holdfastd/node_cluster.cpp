@@ -17,10 +17,18 @@ using coord::DefinitionState;
 using coord::VolumeDefinition;
 
 constexpr DurationNs kCreationPatience = milliseconds(60'000);
+constexpr DurationNs kDoorsPatience = milliseconds(10'000);  // With members that are away; then it is answered without them.
 constexpr DurationNs kUndoPatience = milliseconds(10'000);
 constexpr DurationNs kDeletionPatience = milliseconds(60'000);
 constexpr DurationNs kLookPause = milliseconds(50);
 constexpr unsigned kUsualReplicas = 3;
+
+std::string not_offering(const VolumeDefinition& definition) {
+  std::string out;
+  for (const coord::MemberDefinition& member : definition.members)
+    if (!member.offered) out += concat(out.empty() ? "" : ", ", member.node.value);
+  return out;
+}
 
 }  // namespace
 
@@ -82,8 +90,11 @@ Task<Result<VolumeStatus>> Node::define(CreateVolume request) {
   co_return created;
 }
 
+// A host that hears of the volume logs in at each member at once, and takes "no such target" for the last word: so it is said when
+// each has offered it.
 Task<Result<VolumeStatus>> Node::until_created(std::string name) {
   BootNs until = control_.clock().now() + kCreationPatience;
+  std::optional<BootNs> doors_until;
   Timer pause(control_.clock());
   std::string trouble;  // Why there will be none; then what there is of it goes.
   while (!stopping_ && control_.clock().now() < until) {
@@ -91,10 +102,20 @@ Task<Result<VolumeStatus>> Node::until_created(std::string name) {
     const bool gone = !definition && definition.error().code == Errc::not_found;
     if (gone && !trouble.empty()) break;
     if (gone) co_return fail(Errc::not_found, concat("name: volume ", name, " was deleted while it was being created"));
-    if (definition && definition->state == DefinitionState::ready) {
+    const bool ready = definition && definition->state == DefinitionState::ready;
+    if (ready && !doors_until) {
+      doors_until = control_.clock().now() + kDoorsPatience;
+      until = *doors_until + kCreationPatience;
+    }
+    const std::string missing = ready ? not_offering(*definition) : std::string();
+    if (ready && (missing.empty() || control_.clock().now() >= *doors_until)) {
       log_info(concat("volume ", name, " of ", admin::exact_size_text(definition->size_bytes), " is created"));
-      if (!slots_.contains(name)) co_return status_elsewhere(*definition);
-      auto status = co_await status_of(name);
+      Result<VolumeStatus> status = status_elsewhere(*definition);
+      if (slots_.contains(name)) {
+        auto own = co_await status_of(name);
+        status = std::move(own);
+      }
+      if (status && !missing.empty()) status->reason += concat(status->reason.empty() ? "" : "; ", "hosts do not find it on node ", missing, " yet: see whether holdfastd runs there");
       co_return status;
     }
     if (definition && definition->state == DefinitionState::creating && !definition->trouble.empty()) {

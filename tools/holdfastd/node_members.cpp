@@ -66,7 +66,7 @@ Result<void> apply_change(VolumeDefinition& definition, const MemberChange& chan
       return {};
     case MemberChange::Kind::renew:
       TRY(not_a_member(definition, node));
-      definition.find(node)->incarnation = Uuid{};
+      *definition.find(node) = {node, Uuid{}};
       return {};
   }
   return {};
