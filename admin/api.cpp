@@ -261,7 +261,17 @@ Response method_not_allowed(std::string_view method, std::string allowed) {
 
 }  // namespace
 
-Api::Api(NodeControl& node, ApiOptions options) : node_(node), options_(std::move(options)) {}
+Api::Api(NodeControl& node, ApiOptions options) : node_(node), token_(std::make_shared<Token>()) { token_->text = std::move(options.token); }
+
+void Api::set_token(std::string token) {
+  const std::lock_guard lock(token_->mutex);
+  token_->text = std::move(token);
+}
+
+bool Api::is_authorized(const std::string& header) const {
+  const std::lock_guard lock(token_->mutex);
+  return authorized(header, token_->text);
+}
 
 void Api::handle(Request request, Respond respond) const {
   auto target = parse_target(request.target);
@@ -276,7 +286,7 @@ void Api::handle(Request request, Respond respond) const {
     open = open || route.access == Access::open;
   }
   // Before anything about the node is told, also which paths there are.
-  if (!open && !authorized(request.authorization, options_.token)) return respond(unauthorized());
+  if (!open && !is_authorized(request.authorization)) return respond(unauthorized());
   if (allowed.empty()) return respond(no_such_path(*target));
   if (!found) return respond(method_not_allowed(request.method, std::move(allowed)));
   for (const auto& [name, value] : target->query) {

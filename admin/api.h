@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <mutex>
 #include <string>
 
 #include "admin/http.h"
@@ -19,10 +20,18 @@ class Api {
   // The node outlives the api and every answer that is under way.
   Api(NodeControl& node, ApiOptions options);
   void handle(Request request, Respond respond) const;
+  // Counts from the next request on, also for copies of this api. From any thread.
+  void set_token(std::string token);
 
  private:
+  struct Token {
+    std::mutex mutex;
+    std::string text;
+  };
+  bool is_authorized(const std::string& header) const;
+
   NodeControl& node_;
-  ApiOptions options_;
+  std::shared_ptr<Token> token_;
 };
 
 }  // namespace holdfast::admin

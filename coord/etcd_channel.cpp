@@ -1,6 +1,7 @@
 #include "coord/etcd_channel.h"
 
 #include <algorithm>
+#include <fstream>
 
 #include "base/log.h"
 #include "base/text.h"
@@ -258,9 +259,20 @@ Task<Result<std::string>> EtcdChannel::token(BootNs deadline) {
   co_return token_;
 }
 
+// The file may be about to be replaced: what was known at the start is better than nothing.
+std::string EtcdChannel::password() const {
+  if (options_->password_file.empty()) return options_->password;
+  std::ifstream file(options_->password_file);
+  std::string line;
+  if (std::getline(file, line) && line.ends_with('\r')) line.pop_back();
+  if (!line.empty()) return line;
+  log_warning(concat("coordinator: ", options_->password_file, " is empty or cannot be read: the password of the start is used"));
+  return options_->password;
+}
+
 Task<EtcdChannel::RaceEnd> EtcdChannel::authenticate(BootNs deadline) {
   stats_->authentications.add();
-  Question question{"/v3/auth/authenticate", encode_authenticate(options_->user, options_->password), deadline, {}};
+  Question question{"/v3/auth/authenticate", encode_authenticate(options_->user, password()), deadline, {}};
   question.judge = [this](const std::string& where, std::string_view body) -> Result<void> {
     auto token = decode_token(where, body);
     if (!token) return fail(token.error());

@@ -64,6 +64,7 @@ class EtcdChannel {
   bool settle(Race* race, Question* question, const std::string* token, RaceEnd* end);
   void give_up_unsent(Race* race, RaceEnd* end);
   Task<Written> write_with(Question* question, const std::string* token, bool* token_refused);
+  std::string password() const;
   Task<RaceEnd> authenticate(BootNs deadline);
   void begin(Race* race, std::size_t endpoint, const Question& question, const std::string& token);
   void answered(std::size_t endpoint, BootNs begun);

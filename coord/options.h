@@ -14,6 +14,7 @@ struct EtcdOptions {
   std::string prefix = "/holdfast";    // All keys are below it; clusters that share an etcd differ here.
   std::string cluster_id;              // What the marker must say; empty: believe the first marker that is seen.
   std::string user, password;          // Both empty: no authentication.
+  std::string password_file;           // Where the password is by now: read again for each authentication. Empty: as above.
   std::string tls_ca_file;             // PEM. Empty: the system's certificate authorities.
   std::string tls_certificate_file, tls_key_file;  // PEM, of this client. Both or neither.
 

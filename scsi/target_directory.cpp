@@ -18,6 +18,11 @@ void TargetTable::set_portals(std::string_view name, std::vector<PortalAddress> 
   if (const auto found = entries_.find(name); found != entries_.end()) found->second.portals = std::move(portals);
 }
 
+void TargetTable::set_auth(std::string_view name, std::shared_ptr<const TargetAuth> auth) {
+  const std::scoped_lock lock(mutex_);
+  if (const auto found = entries_.find(name); found != entries_.end()) found->second.auth = std::move(auth);
+}
+
 void TargetTable::set_discovery_auth(std::shared_ptr<const TargetAuth> auth) {
   const std::scoped_lock lock(mutex_);
   discovery_auth_ = std::move(auth);

@@ -50,6 +50,8 @@ class TargetTable final : public TargetDirectory {
   void put(TargetEntry entry);
   void remove(std::string_view name);
   void set_portals(std::string_view name, std::vector<PortalAddress> portals);
+  // Of a target that is there. Sessions that exist go on.
+  void set_auth(std::string_view name, std::shared_ptr<const TargetAuth> auth);
   void set_discovery_auth(std::shared_ptr<const TargetAuth> auth);
 
   std::optional<TargetEntry> find(std::string_view name) const override;

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <fstream>
 
 #include "test/coord/fake_server.h"
 #include "test/coord/support.h"
@@ -224,6 +225,25 @@ TEST_F(AuthTest, TokenThatIsValidNoMore_IsRenewed_AlsoForAChange) {
   const CasOutcome outcome = swap(*node, "group-1", revision, "1");
   EXPECT_EQ(outcome.status, CasStatus::applied);
   EXPECT_EQ(node->stats().authentications.get(), 3u);
+}
+
+// An operator writes the new password into the file, and then tells etcd of it.
+TEST_F(AuthTest, PasswordIsReplaced_TheFileIsReadAgain) {
+  ASSERT_NO_FATAL_FAILURE(start());
+  make_users();
+  enable();
+  const std::string answer = as_root("authenticate", R"({"name":"root","password":"root-secret"})");
+  const std::size_t begin = answer.find("\"token\":\"") + 9;
+  const std::string token = answer.substr(begin, answer.find('"', begin) - begin);
+  EtcdOptions o = options_of("holdfast", "a \"secret\"");
+  o.password_file = cluster->directory().file("password");  // Not there yet.
+  auto node = start_client(o);
+  const CasOutcome first = swap(*node, "group-1", 0, "0");
+  ASSERT_EQ(first.status, CasStatus::applied);
+  std::ofstream(o.password_file) << "another one\n";
+  EXPECT_TRUE(get(*node, "group-1")) << "the token that there is still counts";
+  as_root("user/changepw", R"({"name":"holdfast","password":"another one"})", token);
+  EXPECT_EQ(swap(*node, "group-1", first.entry.revision, "1").status, CasStatus::applied);
 }
 
 TEST_F(AuthTest, TokenThatHasExpired_IsRenewed) {

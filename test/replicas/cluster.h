@@ -39,6 +39,8 @@ class Cluster {
   std::string portal(int node) const { return "127.0.0.1:" + std::to_string(nodes_[static_cast<std::size_t>(node - 1)].iscsi); }
   std::string folder(int node) const { return nodes_[static_cast<std::size_t>(node - 1)].folder; }
   std::string log(int node) const;
+  // What the links prove themselves with: one file for all nodes.
+  void write_secret(const std::string& lines) { folder_.write("secret", lines, 0600); }
   coord::test::EtcdCluster& etcd() { return *etcd_; }
 
   // holdfast with these words, asked of that node.

@@ -32,6 +32,7 @@ coord::EtcdOptions etcd_options(const EtcdConfig& config, const std::string& clu
   out.cluster_id = cluster_id;
   out.user = config.user;
   out.password = config.password;
+  out.password_file = config.password_file;
   out.tls_ca_file = config.ca_file;
   out.tls_certificate_file = config.certificate_file;
   out.tls_key_file = config.key_file;

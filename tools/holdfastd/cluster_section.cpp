@@ -25,6 +25,7 @@ void read_etcd(TomlSection section, std::optional<EtcdConfig>& out) {
   section.text("prefix", etcd.prefix);
   section.text("user", etcd.user);
   secret_file(section, "password_file", etcd.password, kPasswordBytesMax);
+  path_text(section, "password_file", etcd.password_file);
   path_text(section, "ca_file", etcd.ca_file);
   path_text(section, "certificate_file", etcd.certificate_file);
   path_text(section, "key_file", etcd.key_file);

@@ -83,6 +83,7 @@ struct EtcdConfig {
   std::vector<std::string> endpoints;
   std::string prefix = "/holdfast";
   std::string user, password;
+  std::string password_file;      // Where the password came from, and is read again.
   std::string ca_file, certificate_file, key_file;
 };
 

@@ -84,22 +84,42 @@ void stop_admin(io::Reactor& control, admin::Server& server) {
   stopper.join();
 }
 
-int serve(io::Reactor& control, Node& node, const AdminConfig& config, const ServiceNotifier& notifier) {
+// Secrets and who may log in, from the configuration as it is now; with a mistake in it nothing changes. A token that was asked for is
+// not given up: the port may be open to everybody.
+void read_again(const std::string& path, Node& node, admin::Api api, bool has_token) {
+  const auto loaded = load_config(path);
+  if (!loaded) {
+    for (const ConfigError& error : loaded.error()) log_error(error.text());
+    log_error("the configuration has mistakes: everything stays as it was");
+    return;
+  }
+  node.set_access(loaded->config.iscsi);
+  const std::string& token = loaded->config.admin.token;
+  if (!has_token || !token.empty()) api.set_token(token);
+  else log_warning("admin.token_file is gone from the configuration: the token stays until the next start");
+  log_info("the configuration was read again: who may log in, its secrets and the token count from now on, all else from the next start");
+}
+
+int serve(io::Reactor& control, Node& node, const std::string& path, const AdminConfig& config, const ServiceNotifier& notifier) {
   admin::ServerOptions options;
   options.address = config.listen.host;
   options.port = config.listen.port;
-  auto server = admin::Server::start(options, admin::Api(node, {config.token}));
+  const admin::Api api(node, {config.token});
+  auto server = admin::Server::start(options, api);
   if (!server) {
     io::run_task(control, node.stop());
     return failed(server.error());
   }
   Event stop(control);
-  watch_stop_signals(
-      [&](int signal) {
-        log_info(std::string("stopping (") + (signal == SIGINT ? "SIGINT" : "SIGTERM") + ")");
-        control.post_remote([&stop] { stop.set(); });
-      },
-      kStopPatienceMs);
+  SignalEvents events;
+  events.read_again = [&control, &node, path, api, has_token = !config.token.empty()] {
+    control.post_remote([&node, path, api, has_token] { read_again(path, node, api, has_token); });
+  };
+  events.stop = [&](int signal) {
+    log_info(std::string("stopping (") + (signal == SIGINT ? "SIGINT" : "SIGTERM") + ")");
+    control.post_remote([&stop] { stop.set(); });
+  };
+  watch_signals(std::move(events), kStopPatienceMs);
   node.set_admin_port((*server)->port());
   log_info("admin port: " + Address{config.listen.host, (*server)->port()}.text());
   log_info("ready: " + summary(node));
@@ -114,7 +134,7 @@ int serve(io::Reactor& control, Node& node, const AdminConfig& config, const Ser
   return kOk;
 }
 
-int run_node(Config config) {
+int run_node(const std::string& path, Config config) {
   const ServiceNotifier notifier = ServiceNotifier::from_environment();
   notifier.status("starting");
   log_info("holdfastd " HOLDFAST_VERSION ", node " + config.node.name + ", data in " + config.node.data_dir);
@@ -130,7 +150,7 @@ int run_node(Config config) {
   Node node(**control, std::move(config), std::move(*directory), std::move(*registry));
   const Result<void> started = io::run_task(**control, node.start());
   if (!started) return failed(started.error());
-  return serve(**control, node, admin, notifier);
+  return serve(**control, node, path, admin, notifier);
 }
 
 int run(int count, char** words) {
@@ -157,10 +177,10 @@ int run(int count, char** words) {
     std::cout << path << " is fine\n";
     return kOk;
   }
-  block_stop_signals();
+  block_signals();
   start_logging(loaded->config.log);
   for (const ConfigError& warning : loaded->warnings) log_warning(warning.text());
-  return run_node(std::move(loaded->config));
+  return run_node(path, std::move(loaded->config));
 }
 
 }  // namespace

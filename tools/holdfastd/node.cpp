@@ -140,6 +140,7 @@ Task<void> Node::open_copy(std::string name) {
   options.portals = board_->addresses;  // The other nodes' follow once the cluster is known.
   auto offering = run_in<bool>(control_, slot.thread->scope(), [volume = slot.volume.get(), options] { return volume->offer_what_is_there(options); });
   const bool offered = co_await offering;
+  show_access(name);
   if (offered) log_info(concat("volume ", name, " is offered to initiators"));
 }
 
@@ -161,6 +162,7 @@ Task<void> Node::open_door(std::string name) {
                                       [volume, options = door_options(name)] { return volume->open_door(options); });
   const Result<void> opened = co_await opening;
   ENSURE(opened.has_value());
+  show_access(name);
 }
 
 Task<void> Node::close_volume(std::string name, DoorClosing closing) {
@@ -243,10 +245,25 @@ HostOptions Node::host_options() const {
   return out;
 }
 
-DoorOptions Node::door_options(const std::string& volume) const {
+const AccessConfig& Node::access_of(const std::string& volume) const {
   const auto own = config_.iscsi.volumes.find(volume);
-  return DoorOptions{board_.get(), own == config_.iscsi.volumes.end() ? config_.iscsi.auth : own->second, board_->addresses};
+  return own == config_.iscsi.volumes.end() ? config_.iscsi.auth : own->second;
 }
+
+// Also after a door has opened: what it was told may have changed meanwhile.
+void Node::show_access(const std::string& volume) {
+  board_->table().set_auth(std::string(scsi::kTargetNamePrefix) + volume, target_auth(access_of(volume)));
+}
+
+void Node::set_access(const IscsiConfig& config) {
+  config_.iscsi.auth = config.auth;
+  config_.iscsi.volumes = config.volumes;
+  config_.iscsi.discovery = config.discovery;
+  board_->table().set_discovery_auth(target_auth(config_.iscsi.discovery));
+  for (const auto& [name, slot] : slots_) show_access(name);
+}
+
+DoorOptions Node::door_options(const std::string& volume) const { return DoorOptions{board_.get(), access_of(volume), board_->addresses}; }
 
 VolumeSpec Node::spec_of(const RegistryEntry& entry) {
   return VolumeSpec{entry.name, entry.uuid, entry.backing, entry.is_device, entry.size_bytes, entry.replica};

@@ -40,6 +40,8 @@ class Node final : public NodeControl, public KeeperHost {
 
   // Where operators reach this node, once that is known.
   void set_admin_port(std::uint16_t port) { admin_port_ = port; }
+  // Who may log in, and how, from the next login on; sessions that exist go on.
+  void set_access(const IscsiConfig& config);
   std::size_t volumes_failed() const;
   std::size_t volume_count() const { return slots_.size(); }
   // Returns when each thread of the node has answered.
@@ -140,6 +142,8 @@ class Node final : public NodeControl, public KeeperHost {
 
   ReactorThread* least_loaded();
   HostOptions host_options() const;
+  const AccessConfig& access_of(const std::string& volume) const;
+  void show_access(const std::string& volume);
   DoorOptions door_options(const std::string& volume) const;
   static VolumeSpec spec_of(const RegistryEntry& entry);
   VolumeStatus failed_status(const Slot& slot) const;

@@ -133,6 +133,7 @@ Task<Result<void>> Node::open_door(coord::VolumeDefinition definition) {
   options.portals = portals_of(definition);
   auto opening = run_in<Result<void>>(control_, slot.thread->scope(), [volume = slot.volume.get(), options] { return volume->open_door(options); });
   Result<void> opened = co_await opening;
+  show_access(definition.name);
   if (opened) log_info(concat("volume ", definition.name, " is offered to initiators"));
   co_return opened;
 }

@@ -19,12 +19,17 @@ sigset_t stop_signals() {
   return set;
 }
 
-void watch(const std::function<void(int)>& stop, std::int64_t patience_ms) {
+void watch(const SignalEvents& events, std::int64_t patience_ms) {
   pthread_setname_np(pthread_self(), "signals");
   const sigset_t set = stop_signals();
+  sigset_t all = set;
+  sigaddset(&all, SIGHUP);
   int signal = 0;
-  while (sigwait(&set, &signal) != 0) continue;
-  stop(signal);
+  while (sigwait(&all, &signal) != 0 || signal == SIGHUP) {
+    if (signal == SIGHUP) events.read_again();
+    signal = 0;
+  }
+  events.stop(signal);
   const timespec patience{.tv_sec = patience_ms / 1000, .tv_nsec = patience_ms % 1000 * 1'000'000};
   int second = 0;
   do {
@@ -37,15 +42,15 @@ void watch(const std::function<void(int)>& stop, std::int64_t patience_ms) {
 
 }  // namespace
 
-void block_stop_signals() {
-  const sigset_t set = stop_signals();
+void block_signals() {
+  sigset_t set = stop_signals();
+  sigaddset(&set, SIGHUP);
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
-  std::signal(SIGHUP, SIG_IGN);  // There is nothing to reload, and a lost terminal is no reason to stop.
 }
 
-void watch_stop_signals(std::function<void(int)> stop, std::int64_t patience_ms) {
-  std::thread([stop = std::move(stop), patience_ms] { watch(stop, patience_ms); }).detach();
+void watch_signals(SignalEvents events, std::int64_t patience_ms) {
+  std::thread([events = std::move(events), patience_ms] { watch(events, patience_ms); }).detach();
 }
 
 }  // namespace holdfast::daemon

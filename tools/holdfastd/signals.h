@@ -1,4 +1,4 @@
-// SIGTERM and SIGINT as events: a thread waits for them, so that no handler interrupts anything.
+// SIGTERM, SIGINT and SIGHUP as events: a thread waits for them, so that no handler interrupts anything.
 #pragma once
 
 #include <csignal>
@@ -8,10 +8,14 @@
 namespace holdfast::daemon {
 
 // Before any other thread is started: the threads inherit the mask.
-void block_stop_signals();
+void block_signals();
 
-// Starts the thread. The first signal calls `stop` (there); a second one, or `patience_ms` after the first, ends the
-// process at once, as a crash would: that is always safe.
-void watch_stop_signals(std::function<void(int signal)> stop, std::int64_t patience_ms);
+struct SignalEvents {
+  std::function<void()> read_again;       // At each SIGHUP.
+  std::function<void(int signal)> stop;   // At the first of the others.
+};
+// Starts the thread, which calls these. After the first stop a second one, or `patience_ms`, ends the process at once, as a crash
+// would: that is always safe.
+void watch_signals(SignalEvents events, std::int64_t patience_ms);
 
 }  // namespace holdfast::daemon
