@@ -15,15 +15,15 @@ void c1(Stage& stage) {
   Lab lab(stage, {});
   Load& load = lab.start_loaded();
   const unsigned first = lab.await_serving();
-  const std::uint64_t before = lab.copy(first).epoch;
+  const std::uint64_t before = lab.epoch_of(first);
   lab.node(first).kill();
   const unsigned second = lab.await_other_serving(first);
-  const std::uint64_t promoted = lab.copy(second).epoch;
+  const std::uint64_t promoted = lab.epoch_of(second);
   lab.node(first).start();
   lab.node(second).kill();
   stage.prove("leaders killed", 2);
   const unsigned third = lab.await_serving();
-  require(promoted > before && lab.copy(third).epoch > promoted, "epochs do not grow");
+  require(promoted > before && lab.epoch_of(third) > promoted, "epochs do not grow");
   lab.node(second).start();
   load.run_for(300);
   lab.await_all_in_sync();
@@ -37,11 +37,12 @@ void c2(Stage& stage) {
   for (int i = 0; i < 3; ++i) {
     lab.await_all_in_sync();
     const unsigned old = lab.await_serving();
-    require(lab.copy(old).epoch > epoch, "epochs do not grow");
-    epoch = lab.copy(old).epoch;
+    const std::uint64_t next = lab.epoch_of(old);
+    require(next > epoch, "epochs do not grow: " + std::to_string(next) + " of node " + std::to_string(old) + " after " + std::to_string(epoch));
+    epoch = next;
     const BootNs killed = now();
     lab.node(old).kill();
-    stage.bound("pause", load.until_write_after(killed), kKilledPause);
+    stage.bound("pause", load.pause_since(killed), kKilledPause);
     lab.await_other_serving(old);
     lab.node(old).start();
     load.run_for(200);
@@ -57,7 +58,7 @@ void c5(Stage& stage) {
   Lab lab(stage, options);
   Load& load = lab.start_loaded();
   const unsigned primary = lab.await_serving();
-  const std::uint64_t epoch = lab.copy(primary).epoch;
+  const std::uint64_t epoch = lab.epoch_of(primary);
   lab.node(primary).machine().cable().lengthen("", {}, milliseconds(100));
   const BootNs end = now() + milliseconds(10'000);
   while (!is_over(end)) {
@@ -82,7 +83,7 @@ void c6(Stage& stage) {
   const BootNs killed = now();
   lab.node(old).kill();
   stage.prove("bytes written", load.counters().bytes_written);
-  stage.bound("pause", load.until_write_after(killed), kKilledPause);
+  stage.bound("pause", load.pause_since(killed), kKilledPause);
   lab.node(old).start();
   lab.await_all_in_sync();
   lab.verify_everywhere();
@@ -158,8 +159,9 @@ void c13(Stage& stage) {
   for (int i = 0; i < 100; ++i) {
     lab.await_all_in_sync();
     const unsigned old = lab.await_serving();
-    require(lab.copy(old).epoch > epoch, "epochs do not grow");
-    epoch = lab.copy(old).epoch;
+    const std::uint64_t next = lab.epoch_of(old);
+    require(next > epoch, "epochs do not grow: " + std::to_string(next) + " of node " + std::to_string(old) + " after " + std::to_string(epoch));
+    epoch = next;
     lab.switchover(lab.another(old));
   }
   stage.prove("role flips", 100);

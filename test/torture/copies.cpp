@@ -84,6 +84,12 @@ unsigned Lab::another(unsigned number, unsigned nor) const {
   throw Failure("there is no other node");
 }
 
+std::uint64_t Lab::epoch_of(unsigned number) const {
+  CopyStatus status;
+  require(eventually(milliseconds(10'000), [&] { return (status = copy(number)).answers; }), "node " + std::to_string(number) + " does not tell how it is");
+  return status.epoch;
+}
+
 bool Lab::is_in_sync(unsigned number) const {
   const auto who = serving();
   return who && copy(*who).in_sync.contains(number);

@@ -24,7 +24,7 @@ void f1(Stage& stage) {
   stage.prove("node whose unsynced data dies with it", lab.node(old).log_lines("unsynced data dies"));
   const BootNs lost = now();
   lab.node(old).kill();
-  stage.bound("pause", load.until_write_after(lost), kKilledPause);
+  stage.bound("pause", load.pause_since(lost), kKilledPause);
   load.run_for(300);
   lab.node(old).start();
   lab.await_all_in_sync();
@@ -135,7 +135,7 @@ void f5(Stage& stage) {
   Load& load = lab.start_loaded();
   const unsigned primary = lab.await_serving(), standby = lab.another(primary);
   Cable& cable = lab.node(standby).machine().cable();
-  const std::uint64_t epoch = lab.copy(primary).epoch;
+  const std::uint64_t epoch = lab.epoch_of(primary);
   const auto lengthen = [&](DurationNs delay) {
     for (unsigned number = 1; number <= lab.node_count(); ++number)
       if (number != standby) cable.lengthen(lab.node(number).address(), delay);
@@ -205,7 +205,7 @@ void coordinator_away(Stage& stage, unsigned members, const std::function<void(L
   Lab lab(stage, options);
   Load& load = lab.start_loaded();
   const unsigned primary = lab.await_serving();
-  const std::uint64_t epoch = lab.copy(primary).epoch;
+  const std::uint64_t epoch = lab.epoch_of(primary);
   const BootNs away = now();
   take_away(lab);
   pause_for(how_long);
@@ -268,7 +268,7 @@ void bit_rot(Stage& stage, bool running) {
   LoadOptions options;
   options.unmap = 0;
   Load& load = lab.start_loaded(options);
-  load.run_for(3'000);
+  load.run_for(1'500, milliseconds(90'000));
   load.stop();
   unsigned victim = lab.await_serving();
   if (!running) {
@@ -279,7 +279,7 @@ void bit_rot(Stage& stage, bool running) {
   }
   const std::string store = lab.node(victim).store_of(Lab::kVolume);
   const std::uint64_t size = std::filesystem::file_size(store);
-  stage.prove("blocks rotten", spoil(store, size / 2, size, 3, stage.seed()));
+  stage.prove("blocks rotten", spoil(store, 2 * kChunkBytes + (16 << 20), size, 3, stage.seed()));
   if (!running) lab.node(victim).start();
   lab.await_all_in_sync();
   lab.verify_everywhere();

@@ -59,7 +59,8 @@ void Lab::start(const std::string& size) {
   for (const auto& node : nodes_) node->await_ready();
   if (etcd_) set_up_cluster();
   const std::string replicas = etcd_ ? ", \"replicas\": " + std::to_string(options_.nodes) : "";
-  node(1).must_post("/v1/volumes", std::string("{\"name\": \"") + kVolume + "\", \"size\": \"" + size + "\"" + replicas + "}");
+  const std::string log = options_.log_size.empty() ? "" : ", \"log_size\": \"" + options_.log_size + "\"";
+  node(1).must_post("/v1/volumes", std::string("{\"name\": \"") + kVolume + "\", \"size\": \"" + size + "\"" + replicas + log + "}");
   if (etcd_) await_all_in_sync();
 }
 

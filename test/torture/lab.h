@@ -22,6 +22,7 @@ struct LabOptions {
   std::string more_store, more_cluster;
   std::map<std::string, std::string> environment;    // Of every daemon.
   std::uint64_t disk_bytes = 0;                      // Of every node's own file system; 0: none.
+  std::string log_size;                              // Of the volume; empty: the nodes' default.
 };
 
 // How a node's copy of the volume is, as the node tells it.
@@ -60,6 +61,8 @@ class Lab {
   unsigned await_serving(DurationNs patience = milliseconds(20'000)) const;
   // Somebody else than `other`.
   unsigned await_other_serving(unsigned other, DurationNs patience = milliseconds(20'000)) const;
+  // As the node tells it, which a busy one may do late.
+  std::uint64_t epoch_of(unsigned number) const;
   // Some node that is not `number` (nor `nor`).
   unsigned another(unsigned number, unsigned nor = 0) const;
   // The one that serves says so of the member.

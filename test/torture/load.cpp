@@ -120,6 +120,12 @@ DurationNs Load::until_write_after(BootNs t, DurationNs patience) const {
   return find()->answered - t;
 }
 
+DurationNs Load::pause_since(BootNs before_the_fault, DurationNs patience) const {
+  const BootNs made = now();
+  static_cast<void>(until_write_after(made, patience));
+  return longest_pause(before_the_fault, made).length;
+}
+
 std::uint64_t Load::writes_between(BootNs from, BootNs to) const {
   const std::lock_guard lock(mutex_);
   return static_cast<std::uint64_t>(std::count_if(acks_.begin(), acks_.end(), [&](const Ack& a) { return a.answered >= from && a.answered <= to; }));

@@ -64,6 +64,9 @@ class Load {
   void run_for(std::uint64_t operations, DurationNs patience = milliseconds(30'000));
   // The longest time without an acknowledged write that reaches into [from, to].
   Pause longest_pause(BootNs from, BootNs to) const;
+  // The longest pause that reaches into the time since the instant, which is just before a fault; waits until writes go on. (What is
+  // acknowledged while the fault is being made does not count for its end.)
+  DurationNs pause_since(BootNs before_the_fault, DurationNs patience = milliseconds(60'000)) const;
   // When the next write after t was acknowledged that was called after t; waits for it.
   DurationNs until_write_after(BootNs t, DurationNs patience = milliseconds(60'000)) const;
   // Acknowledged writes of [from, to].

@@ -17,7 +17,7 @@ void standby(Stage& stage, DurationNs most, void (*happens)(Stage&, Lab&, unsign
   Lab lab(stage, {});
   Load& load = lab.start_loaded();
   const unsigned primary = lab.await_serving(), who = lab.another(primary);
-  const std::uint64_t epoch = lab.copy(primary).epoch;
+  const std::uint64_t epoch = lab.epoch_of(primary);
   const BootNs begun = now();
   happens(stage, lab, who);
   load.run_for(300);
@@ -59,6 +59,23 @@ void hs3(Stage& stage) {
       },
       [](Stage&, Lab& lab, unsigned who) {
         lab.node(who).boot();
+        lab.node(who).start();
+      });
+}
+
+void hs4(Stage& stage) {
+  standby(
+      stage, kMemberPause,
+      [](Stage& s, Lab& lab, unsigned who) {
+        lab.node(who).stop();
+        s.prove("service stopped", 1);
+        lab.await_out_of_sync(who);
+      },
+      [](Stage&, Lab& lab, unsigned who) {
+        const unsigned primary = lab.await_serving();
+        require(!lab.is_in_sync(who) && !lab.copy(primary).connected.contains(who), "a copy whose service is stopped is shown as if it were there");
+        const Ran status = lab.node(primary).holdfast({"status"});
+        require(status.output.find("degraded") != std::string::npos, "holdfast status does not show that a copy is out: " + status.output);
         lab.node(who).start();
       });
 }
@@ -119,7 +136,7 @@ void primary(Stage& stage, DurationNs most, void (*happens)(Stage&, Lab&, unsign
   const unsigned who = lab.await_serving();
   const BootNs begun = now();
   happens(stage, lab, who);
-  stage.bound("pause", load.until_write_after(begun), most);
+  stage.bound("pause", load.pause_since(begun), most);
   lab.await_other_serving(who);
   load.run_for(300);
   ends(stage, lab, who);
@@ -136,7 +153,7 @@ void hp1(Stage& stage) {
   lab.node(who).kill();
   stage.prove("process killed", 1);
   lab.node(who).spawn();  // As a supervisor does, at once.
-  stage.bound("pause", load.until_write_after(begun), kCheckedPause);
+  stage.bound("pause", load.pause_since(begun), kCheckedPause);
   lab.node(who).await_ready();
   lab.await_all_in_sync();
   lab.verify_everywhere();
@@ -223,7 +240,7 @@ void control_then_data(Stage& stage, CutHow how) {
   stage.prove("packets hit", firewall.hits(control));
   const BootNs killed = now();
   lab.node(who).kill();
-  stage.bound("pause of the kill", load.until_write_after(killed), kKilledPause);
+  stage.bound("pause of the kill", load.pause_since(killed), kKilledPause);
   firewall.heal();
   lab.node(who).start();
   lab.await_all_in_sync();
@@ -265,6 +282,7 @@ std::vector<Scenario> node_scenarios() {
       {"HS1", "standby: killed, and started at once", hs1},
       {"HS2", "standby: stopped, and started", hs2},
       {"HS3", "standby: its machine dies silently, and boots", hs3},
+      {"HS4", "standby: its service is stopped, and stays out until it is started", hs4},
       {"HS5", "standby: data port DROP", hs5},
       {"HS6", "standby: data port REJECT", hs6},
       {"HS7", "standby: control port DROP", hs7},

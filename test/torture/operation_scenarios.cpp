@@ -1,4 +1,5 @@
 // W and O: the log across leaders, and what operators see.
+#include "test/sim/text.h"
 #include "test/torture/clock.h"
 #include "test/torture/failure.h"
 #include "test/torture/lab.h"
@@ -7,6 +8,50 @@
 
 namespace holdfast::torture {
 namespace {
+
+// A consumer and a member are away while the log goes round.
+void w1(Stage& stage) {
+  LabOptions small_log;
+  small_log.log_size = "64MiB";
+  Lab lab(stage, small_log);
+  LoadOptions writes;
+  writes.read = writes.unmap = 0;
+  writes.large_one_in = 2;
+  Load& load = lab.start_loaded(writes);
+  const unsigned primary = lab.await_serving(), away = lab.another(primary);
+  const auto follow = [&] { return lab.node(primary).holdfast({"log", "follow", "--name", "backup", "--once"}); };
+  require(follow().status == 0, "the log of the leader cannot be followed");
+  lab.node(away).stop();
+  lab.await_out_of_sync(away);
+  const std::uint64_t before = load.counters().bytes_written;
+  const bool round = eventually(milliseconds(90'000), [&] { return load.counters().bytes_written - before > (160u << 20); }, milliseconds(100));
+  require(round, "160 MiB are not written in time");
+  stage.prove("bytes written meanwhile", load.counters().bytes_written - before);
+  const Ran late = follow();
+  constexpr int kGap = 5;
+  require(late.status == kGap && late.output.find("a gap: LSN ") != std::string::npos, "the gap is not told: " + late.output);
+  lab.node(away).start();
+  lab.await_all_in_sync();
+  const std::uint64_t fetched = lab.copy(away).fetched_bytes;
+  require(fetched > 0, "a member whose records were gone was not rebuilt");
+  require(fetched < (512u << 20), "it was rebuilt with more than what had changed: " + std::to_string(fetched) + " bytes");
+  stage.figure("fetched bytes", static_cast<double>(fetched));
+  lab.verify_everywhere();
+}
+
+void w2(Stage& stage) {
+  Lab lab(stage, {});
+  Load& load = lab.start_loaded();
+  const unsigned leader = lab.await_serving();
+  for (int i = 0; i < 20; ++i) {
+    load.run_for(50);
+    const std::string name = i % 4 == 3 ? "fresh" + std::to_string(i) : "backup";
+    const Ran ran = lab.node(leader).holdfast({"log", "follow", "--name", name, "--once"});
+    require(ran.status == 0, "a false alarm of " + name + ": " + ran.output);
+  }
+  stage.prove("looks", 20);
+  lab.verify();
+}
 
 void w3(Stage& stage) {
   Lab lab(stage, {});
@@ -53,9 +98,13 @@ void o1(Stage& stage) {
   const unsigned leader = lab.await_serving();
   for (unsigned number = 1; number <= lab.node_count(); ++number) {
     const bool leads = number == leader;
-    require(lab.node(number).get("/healthz").status == 200, "/healthz of a node that is well");
-    require(lab.node(number).get("/primary").status == (leads ? 200 : 503), "/primary of node " + std::to_string(number) + " is wrong");
-    require(lab.node(number).get("/replica").status == (leads ? 503 : 200), "/replica of node " + std::to_string(number) + " is wrong");
+    const auto expect = [&](const char* path, int status) {
+      const Node::Answer answer = lab.node(number).request("GET", path, {}, milliseconds(10'000));
+      require(answer.status == status, sim::format("{} of node {} is {}, not {}: {}", path, number, answer.status, status, answer.body));
+    };
+    expect("/healthz", 200);
+    expect("/primary", leads ? 200 : 503);
+    expect("/replica", leads ? 503 : 200);
   }
   lab.node(leader).kill();
   stage.prove("leader killed", 1);
@@ -84,6 +133,18 @@ void o2(Stage& stage) {
   lab.verify();
 }
 
+void o3(Stage& stage) {
+  Lab lab(stage, {});
+  Load& load = lab.start_loaded();
+  load.run_for(300);
+  load.stop();
+  const unsigned leader = lab.await_serving();
+  lab.switchover(lab.another(leader));
+  require(lab.await_serving() != leader, "the lead did not go over");
+  stage.prove("switchovers", 1);
+  lab.verify();
+}
+
 void o5(Stage& stage) {
   Lab lab(stage, {});
   LoadOptions writes;
@@ -105,10 +166,13 @@ void o5(Stage& stage) {
 
 std::vector<Scenario> operation_scenarios() {
   return {
+      {"W1", "a consumer and a member return after the log went round: the gap is told, the member gets what changed", w1},
+      {"W2", "steady state, and fresh consumers: no false alarm", w2},
       {"W3", "a consumer's position is kept across switchover and kill", w3},
       {"W4", "a killed leader rejoins: one leader, no rebuild, the same content (and W5)", w4},
       {"O1", "health and roles are told", o1},
       {"O2", "lag under load, and none after it", o2},
+      {"O3", "what was written on the leader is read on the next one", o3},
       {"O5", "more than 1,000 writes a second", o5},
   };
 }

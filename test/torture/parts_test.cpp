@@ -105,6 +105,19 @@ TEST(ProcessTest, Run_TellsStatusAndOutput) {
   EXPECT_EQ(ran.output, "one\ntwo\n");
 }
 
+TEST(StageTest, PauseBeyondItsBound_IsAFailure_AndTheMachinesOwnStallIsTold) {
+  char folder[] = "/tmp/holdfast-test-XXXXXX";
+  ASSERT_NE(::mkdtemp(folder), nullptr);
+  {
+    Stage stage(folder, 1);
+    Metronome metronome(folder);
+    EXPECT_TRUE(eventually(milliseconds(5'000), [&] { return metronome.longest_stall().value > 0; }));
+    EXPECT_THROW(stage.bound("pause", milliseconds(3'600'000), milliseconds(1)), Failure);
+    EXPECT_EQ(stage.figures().size(), 2U);
+  }
+  std::filesystem::remove_all(folder);
+}
+
 TEST(StageTest, FaultThatDidNotHappen_IsAFailure) {
   Stage stage("", 1);
   EXPECT_THROW(stage.prove("packets", 0), Failure);

@@ -3,25 +3,28 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "base/types.h"
+#include "test/torture/metronome.h"
 
 namespace holdfast::torture {
 
 // The stage of one run. Everything of it lies in `folder`, which goes away when all was well.
 class Stage {
  public:
-  explicit Stage(std::string folder, std::uint64_t seed) : folder_(std::move(folder)), seed_(seed) {}
+  // Without a folder, the machine is not watched.
+  Stage(std::string folder, std::uint64_t seed);
   const std::string& folder() const { return folder_; }
   std::uint64_t seed() const { return seed_; }
 
   // The fault happened, so often. Throws when it did not.
   void prove(const std::string& what, std::uint64_t count);
   void figure(const std::string& name, double value) { figures_.emplace_back(name, value); }
-  // A figure in ms that has a bound. Throws when it is above.
+  // A figure in ms that has a bound. Throws when it is above, and tells how long the machine itself stood still.
   void bound(const std::string& name, DurationNs value, DurationNs most);
   void say(const std::string& line);
 
@@ -31,6 +34,7 @@ class Stage {
  private:
   std::string folder_;
   std::uint64_t seed_;
+  std::unique_ptr<Metronome> metronome_;
   std::vector<std::pair<std::string, std::uint64_t>> proofs_;
   std::vector<std::pair<std::string, double>> figures_;
 };
