@@ -6,6 +6,7 @@
 #include "test/torture/lab.h"
 #include "test/torture/scenario_groups.h"
 #include "test/torture/times.h"
+#include "test/torture/witness.h"
 
 namespace holdfast::torture {
 namespace {
@@ -152,6 +153,67 @@ void c12(Stage& stage) {
   lab.verify_everywhere();
 }
 
+// Cuts the node off from the other nodes, and from the coordinator if asked for, not from the host. The rule's number.
+std::size_t cut_from_nodes(Lab& lab, unsigned number, bool coordinator) {
+  Cut cut{CutHow::drop, CutWay::both, {}, {}};
+  for (unsigned other = 1; other <= lab.node_count(); ++other)
+    if (other != number) cut.peers.push_back(lab.node(other).address());
+  for (std::size_t i = 0; coordinator && i < lab.etcd().size(); ++i) cut.peers.push_back(lab.etcd().member(i).machine().address());
+  return lab.node(number).machine().firewall().cut(cut);
+}
+
+// A primary that is cut off from everybody but the host answers for as long as it may, and the next one not a moment sooner than that.
+void c8(Stage& stage) {
+  Lab lab(stage, {});
+  Load& load = lab.start_loaded();
+  const unsigned old = lab.await_serving();
+  Witness witness(lab.host(), lab.node_count());
+  load.run_for(300);
+  const std::size_t cut = cut_from_nodes(lab, old, true);
+  const unsigned next = lab.await_other_serving(old);
+  load.run_for(300);
+  require(eventually(milliseconds(10'000), [&] { return witness.answers(next - 1).size() > 100; }), "the new primary does not answer");
+  stage.prove("packets dropped", lab.node(old).machine().firewall().hits(cut));
+  stage.prove("answers of the old primary", witness.answers(old - 1).size());
+  const DurationNs gap = witness.answers(next - 1).front() - witness.answers(old - 1).back();
+  stage.figure("dead time in ms", to_ms(gap));
+  require(gap >= DurationNs{}, "the old primary still answered when the new one did already");
+  lab.node(old).machine().firewall().heal();
+  stage.say("healed");
+  witness.stop();
+  stage.say("the witness has heard its last answers");
+  lab.await_all_in_sync();
+  lab.verify_everywhere();
+}
+
+// The time for which a primary that hears nothing more of the others goes on answering: the lease, by a real clock. Then it answers
+// nothing (C4) until it has taken the others out.
+void c14(Stage& stage) {
+  constexpr DurationNs kLease = milliseconds(600), kHeartbeat = milliseconds(50), kNoAnswers = milliseconds(15);
+  Lab lab(stage, {});
+  lab.start_loaded();
+  const unsigned old = lab.await_serving();
+  Witness witness(lab.host(), lab.node_count());
+  require(eventually(milliseconds(10'000), [&] { return witness.answers(old - 1).size() > 500; }), "the primary does not answer");
+  const BootNs before = now();
+  const std::size_t cut = cut_from_nodes(lab, old, false);
+  const BootNs after = now();
+  pause_for(milliseconds(3'000));
+  witness.stop();
+  stage.prove("packets dropped", lab.node(old).machine().firewall().hits(cut));
+  lab.node(old).machine().firewall().heal();
+  const std::vector<BootNs> answers = witness.answers(old - 1);
+  BootNs last = answers.back();
+  for (std::size_t i = 1; i < answers.size() && last == answers.back(); ++i)
+    if (answers[i - 1] > before + DurationNs{kLease.value / 2} && answers[i] - answers[i - 1] > kNoAnswers) last = answers[i - 1];
+  stage.figure("answered for ms", to_ms(last - before));
+  // The last promise that counts is of a beat that was sent up to a heartbeat before the cut.
+  require(last - after <= DurationNs{kLease.value * 11 / 10}, "it answered for longer than the lease");
+  require(last - before >= DurationNs{kLease.value * 99 / 100 - 2 * kHeartbeat.value}, "it gave up before the lease ended");
+  lab.await_all_in_sync();
+  lab.verify_everywhere();
+}
+
 void c13(Stage& stage) {
   Lab lab(stage, {});
   Load& load = lab.start_loaded();
@@ -213,11 +275,13 @@ std::vector<Scenario> consistency_scenarios() {
       {"C2", "three promotions", c2},
       {"C5", "100 ms of jitter: no fail-over", c5},
       {"C6", "64 MiB, fail-over, the same bytes on all", c6},
+      {"C8", "no answer of the new primary before the last one of the old", c8},
       {"C9", "a short outage: catch-up by the log", c9},
       {"C10", "more is written than the log keeps: only what changed is copied", c10, 300},
       {"C11", "a rebuild under load, cut off half way", c11, 300},
       {"C12", "switchover there and back", c12},
       {"C13", "100 role flips", c13, 600},
+      {"C14", "the lease ends when it should, by a real clock (and C4)", c14},
       {"C15", "each answer is durable on every copy (and C17)", c15},
       {"C16", "a standby dies in group commit, three times", c16},
   };
