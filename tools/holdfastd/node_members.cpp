@@ -180,15 +180,16 @@ void Node::add_troubles(VolumeStatus& status) const {
   if (status.health == VolumeHealth::serving || status.health == VolumeHealth::standby) status.health = VolumeHealth::degraded;
 }
 
-// Of a volume of which this node has no copy.
+// Of a volume of which this node has no copy, be it that it should have one.
 VolumeStatus Node::status_elsewhere(const VolumeDefinition& definition) const {
   VolumeStatus out;
   out.name = definition.name;
   out.uuid = definition.volume;
   out.size_bytes = definition.size_bytes;
   out.log_bytes = definition.log_bytes;
-  out.health = VolumeHealth::standby;
-  out.reason = "this node has no copy of it";
+  const bool is_member = definition.find(cluster_->self()) != nullptr;
+  out.health = is_member ? VolumeHealth::failed : VolumeHealth::standby;
+  if (!is_member) out.reason = "this node has no copy of it";
   out.replication = ReplicationStatus{};
   out.replication->min_in_sync = definition.min_in_sync;
   out.replication->lease_ms = definition.lease_ms;
@@ -198,6 +199,8 @@ VolumeStatus Node::status_elsewhere(const VolumeDefinition& definition) const {
     out.replication->members.push_back(one);
   }
   out.replication->state = coord::state_name(definition.state);
+  if (is_member) add_troubles(out);
+  if (out.reason.empty()) out.reason = "this node's copy is not made yet";
   return out;
 }
 

@@ -245,6 +245,11 @@ Task<Result<NodeStatus>> Node::status_of_node() {
   for (const scsi::PortalAddress& portal : board_->addresses) out.portals.push_back(portal.address);
   std::vector<std::string> names;
   for (const auto& [name, slot] : slots_) names.push_back(name);
+  if (keeper_) {
+    // And what it should have.
+    for (const auto& [name, definition] : keeper_->definitions())
+      if (definition.state != coord::DefinitionState::deleting && definition.find(cluster_->self()) && !slots_.contains(name)) names.push_back(name);
+  }
   for (const std::string& name : names) {
     auto volume = co_await status_of(name);
     if (volume) out.volumes.push_back(std::move(*volume));
