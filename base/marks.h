@@ -67,6 +67,7 @@ namespace holdfast {
   M(role_gave_way, "a primary that serves nobody keeps the others in sync")                           \
   M(role_let_others_go_on, "a primary that would admit nothing lets silent members go on without it") \
   M(role_released_helpless, "a primary without lease and coordinator releases")                       \
+  M(role_ceased_cut_off, "a primary that hears neither the others nor the coordinator ceases")        \
   M(role_released_stuck, "a primary whose own disk answers nothing releases")                          \
   M(role_removed_stuck, "a member whose disk answers nothing is dropped")                            \
   M(role_removed_several, "several members are dropped at once")                                      \

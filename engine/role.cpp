@@ -57,6 +57,7 @@ void RoleMachine::tick(BootNs now) {
     judge_members(now);
     release_if_stuck(now);
     release_if_helpless(now);
+    if (role_ == Role::primary) cease_if_cut_off(now);
     if (role_ == Role::primary) consider_joins(now);
     tell_views(now);
   } else {

@@ -269,6 +269,7 @@ class RoleMachine {
   void consider_initiators(BootNs now);
   bool serves_somebody(BootNs now) const;
   void release_if_helpless(BootNs now);
+  void cease_if_cut_off(BootNs now);
   bool waits_for_a_removal() const;
   bool gives_way_to(BootNs now, Peer& from);
   void consider_joins(BootNs now);
@@ -337,6 +338,7 @@ class RoleMachine {
   bool handing_over_ = false;         // The owner drains: nothing new, and no change of the set.
   BootNs leading_since_{};
   BootNs helpless_since_{};           // Neither lease nor coordinator.
+  BootNs leaseless_since_{};          // Primary without its lease.
   Progress own_progress_;
   BootNs progress_looked_at_{};
   BootNs initiator_heard_{};

@@ -43,7 +43,7 @@ void RoleMachine::become_primary(BootNs now) {
   epoch_start_ = Lsn();
   handing_over_ = false;
   open_ = planted(Bug::opened_before_epoch_start);
-  leading_since_ = helpless_since_ = now;
+  leading_since_ = helpless_since_ = leaseless_since_ = now;
   ask(BeginEpoch{bound_.epoch});
   send_beats(now);
 }
@@ -409,6 +409,20 @@ void RoleMachine::release_if_helpless(BootNs now) {
   if (well || reaches_coordinator(now) || handing_over_) helpless_since_ = now;
   if (now - helpless_since_ <= milliseconds(start_.timing.replica_timeout_ms)) return;
   if (release_to_somebody(now, Stays::yes)) mark(Mark::role_released_helpless);
+}
+
+// Several others are silent, and so is the coordinator: it is me that is cut off, and one of them must have claimed by now. A host that
+// still reaches me has to look there; here it would wait for as long as its commands may take. Of a single other one and the coordinator
+// both may be down: then nobody else serves, and it stays.
+void RoleMachine::cease_if_cut_off(BootNs now) {
+  if (holds_lease(now) || handing_over_) leaseless_since_ = now;
+  if (view_.members.size() < 3 || reaches_coordinator(now) || now - leaseless_since_ <= milliseconds(2 * start_.timing.takeover_patience_ms)) return;
+  for (const NodeId node : view_.members) {
+    const Peer* p = find_peer(node);
+    if (node != self().node && !is_silent(p ? *p : Peer{}, now)) return;
+  }
+  mark(Mark::role_ceased_cut_off);
+  demote(now);
 }
 
 // False: nobody is fit. Before my epoch has begun nobody is matched: whoever is in sync has what was committed before.

@@ -37,6 +37,7 @@ TEST(Primary, BothOthersDead_HostThatOnlyAnswers_TheyAreTakenOutInTheEnd) {
   bool removed = false;
   for (int i = 0; i < 6'000 && !removed; ++i) {
     bench.pass_ms(10);
+    if (i % 100 == 0) bench.read(3, two);  // The coordinator is there.
     if (bench.asked<AskInitiators>()) {
       ++questions;
       bench.machine->initiator_heard(bench.now);
@@ -151,6 +152,31 @@ TEST(Primary, Helpless_BeforeItsEpochIsOpen_ReleasesToNobodyWhoLacksTheTail) {
       released = bench.sent<Release>() != nullptr;
     }
     EXPECT_EQ(released, acked == 4) << "it has the log up to " << acked;
+  }
+}
+
+// Cut off from both others and from the coordinator, but not from its hosts: these would wait for as long as their commands may take,
+// though somebody else serves. With a single other copy, that one and the coordinator may both be down, and it stays.
+TEST(Primary, CutOffFromEverybodyButItsHosts_CeasesWhenAnotherMustHaveClaimed) {
+  for (const bool three : {true, false}) {
+    MachineBench bench;
+    if (three) bench.lead(5, {kMe, kOther, kThird});
+    else bench.lead(5, {kMe, kOther});
+    bench.bring_up();
+    if (three) bench.bring_up(kThird, kThirdSession);
+    bench.machine->initiators_attached(1);
+    bench.forget();
+    for (int i = 0; i < 150; ++i) {
+      bench.pass_ms(10);
+      bench.machine->initiator_heard(bench.now);
+    }
+    EXPECT_EQ(bench.asked<Cease>(), nullptr) << "others are given the time to claim";
+    for (int i = 0; i < 150; ++i) {
+      bench.pass_ms(10);
+      bench.machine->initiator_heard(bench.now);
+    }
+    EXPECT_EQ(bench.asked<Cease>() != nullptr, three);
+    EXPECT_EQ(bench.machine->role() == Role::primary, !three);
   }
 }
 

@@ -169,8 +169,10 @@ void c8(Stage& stage) {
   const unsigned old = lab.await_serving();
   Witness witness(lab.host(), lab.node_count());
   load.run_for(300);
+  const BootNs cut_at = now();
   const std::size_t cut = cut_from_nodes(lab, old, true);
   const unsigned next = lab.await_other_serving(old);
+  stage.bound("pause", load.pause_since(cut_at), kSilentPause);
   load.run_for(300);
   require(eventually(milliseconds(10'000), [&] { return witness.answers(next - 1).size() > 100; }), "the new primary does not answer");
   stage.prove("packets dropped", lab.node(old).machine().firewall().hits(cut));
