@@ -197,7 +197,10 @@ bool RoleMachine::may_claim(BootNs now) const {
   // The very record that the floor names: what is in its place or beyond it may be no more than the start of an epoch of mine.
   const Epoch there = log_->history.at(view_.floor_commit);
   const bool known = there != Epoch() && view_.floor_epoch != Epoch();
-  const bool reaches_floor = log_->end >= view_.floor_commit && (there == view_.floor_epoch || !known);
+  // What the history has forgotten ends at a record that it names: behind that come starts of epochs alone.
+  const wal::EpochHistory::Content& forgotten = log_->history.forgotten();
+  const bool only_starts = there == Epoch() && forgotten != wal::EpochHistory::Content{} && view_.floor_commit > forgotten.end;
+  const bool reaches_floor = log_->end >= view_.floor_commit && (there == view_.floor_epoch || !known) && !only_starts;
   if (!reaches_floor && !planted(Bug::promoted_outside_in_sync) && !planted(Bug::wiped_disk_keeps_membership)) return false;
   if (planted(Bug::lease_not_waited_out)) return true;
   return now >= granted_until_ && (start_wait_is_over(now) || released_ == view_.epoch);

@@ -445,5 +445,29 @@ TEST(Follower, LaggingComesWhileItCuts_IsHeededWhenTheCutIsDone) {
   EXPECT_FALSE(bench.machine->accepts(kSession, Epoch(4)));
 }
 
+// The floor, once more: two acknowledged records are gone here. What my log has in their place, and beyond, is 200 starts of my own epochs that
+// never opened; the oldest of them are forgotten, so the history does not say any more whose record is at the floor. But it does say that
+// what it has forgotten ends before it.
+TEST(Follower, Floor_ForgottenStartsOfEpochsThatNeverOpened_DoNotReachIt) {
+  for (const std::uint64_t records : {std::uint64_t{10}, std::uint64_t{8}}) {
+    MachineBench bench(Bound{Epoch(204), 7, false});
+    bench.append(4, records);
+    for (std::uint64_t e = 5; e < 5 + 200; ++e) {
+      bench.append(e);
+      bench.log.history.keep_newest(128);
+    }
+    ASSERT_EQ(bench.log.history.forgotten().end, Lsn(records));
+    Register reg = MachineBench::register_of(206, kOther, 9);
+    reg.floor_epoch = Epoch(4);
+    reg.floor_commit = Lsn(10);
+    bench.read(1, reg);
+    for (int i = 0; i < 100; ++i) {
+      bench.pass_ms(50);
+      bench.read(1, reg);
+    }
+    EXPECT_EQ(bench.asked<SwapRegister>() != nullptr, records == 10) << "it has " << records << " of ten acknowledged records";
+  }
+}
+
 }  // namespace
 }  // namespace holdfast::role_test
