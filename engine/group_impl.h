@@ -93,6 +93,7 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   bool is_in_sync() const;
   // An initiator speaks, whatever becomes of it.
   void initiator_heard() const { if (replica_) replica_->initiator_heard(); }
+  void initiator_lost() const { if (replica_) replica_->initiator_lost(); }
 
   // For the replica.
   void append(Tail::Handle record, std::uint64_t room);

@@ -221,10 +221,7 @@ Result<void> GroupImpl::claim_recovered_chunks(Lsn end) {
 Task<Result<void>> GroupImpl::replay_all(Lsn committed) {
   constexpr std::size_t kRecordsInATurn = 8;
   const snapshot::Superblock& sb = store_.superblock();
-  std::vector<wal::EpochBegin> epochs;
-  for (std::uint64_t i = 0; i < sb.epoch_count; ++i)
-    if (sb.epochs[i].first_lsn <= sb.applied_lsn) epochs.push_back({Epoch(sb.epochs[i].epoch), Lsn(sb.epochs[i].first_lsn)});
-  facts_.history = wal::EpochHistory(std::move(epochs));
+  facts_.history = store_.history(Lsn(sb.applied_lsn));
   pending_.keep_places(true);
   for (std::size_t i = 0; i < replay_.size(); ++i) {
     if (i % kRecordsInATurn == 0) co_await Yield{ports_.executor};  // Others live on this thread.

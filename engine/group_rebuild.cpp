@@ -225,7 +225,7 @@ Task<Result<void>> GroupImpl::adopt_image(const rebuild::Target::Done* done) {
   const bool same = store_.damage().emptied == emptied_before_ && maps_lost_ == compared_as_lost_;
   if (!same) co_return fail(Errc::busy, "another page is unreadable");
   store_.damage().taken_as_empty = false;  // From here on nothing is compared any more that could make up for it.
-  store_.replace_history(image.history.epochs());
+  store_.replace_history(image.history);
   // What was a hole there and here, but is none on a third copy, left no trace in these maps.
   if (!planted(Bug::delta_without_holes)) store_.changes_are_known_since(image.lsn);
   store_.consumers().replace(image.consumers, image.lsn);

@@ -5,8 +5,8 @@
 namespace holdfast::engine {
 
 void LagMeter::note(BootNs now, Point end) {
-  // What was cut is no measure of anything.
-  while (!notes_.empty() && notes_.back().end.last > end.last) notes_.pop_back();
+  // What was cut is no measure of anything; and what is there since may have as many records, and fewer blocks.
+  while (!notes_.empty() && (notes_.back().end.last > end.last || notes_.back().end.written_blocks > end.written_blocks)) notes_.pop_back();
   if (!notes_.empty() && notes_.back().end.last == end.last) return;
   if (notes_.size() == kNotesMax) thin(now);
   notes_.push_back({now, end});
@@ -30,12 +30,12 @@ LagMeter::Lag LagMeter::lag_of(Lsn has, BootNs now, Point end) const {
   // The first note that tells of a record which that copy lacks.
   const auto after = std::ranges::upper_bound(notes_, has, {}, [](const Note& note) { return note.end.last; });
   const Note newer = after == notes_.end() ? Note{now, end} : *after;
-  std::uint64_t written = newer.end.written_blocks;
+  std::uint64_t written = std::min(newer.end.written_blocks, end.written_blocks);  // The notes do not know of the last cut yet, perhaps.
   if (after != notes_.begin()) {
     // Between two notes records are taken for equally large.
-    const Point& older = (after - 1)->end;
+    const Point older{(after - 1)->end.last, std::min((after - 1)->end.written_blocks, written)};
     const double share = static_cast<double>(has.value - older.last.value) / static_cast<double>(newer.end.last.value - older.last.value);
-    written = older.written_blocks + static_cast<std::uint64_t>(static_cast<double>(newer.end.written_blocks - older.written_blocks) * share);
+    written = older.written_blocks + static_cast<std::uint64_t>(static_cast<double>(written - older.written_blocks) * share);
   }
   return {(end.written_blocks - written) * kBlockBytes, now - newer.when};
 }

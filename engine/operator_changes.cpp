@@ -62,6 +62,8 @@ Result<void> force_fail_over(Register& value, const ForcedFailOver& order) {
   value.min_in_sync = 1;  // It is to serve.
   value.floor_epoch = Epoch();
   value.floor_commit = Lsn();
+  value.floor_content_epoch = Epoch();
+  value.floor_content_end = Lsn();
   value.forced_epoch = value.epoch;
   return {};
 }

@@ -79,6 +79,8 @@ bool read_line(std::string_view key, std::string_view rest, Register& r) {
   if (key == "previous_lease_ms") return read_into(rest, r.previous_lease_ms);
   if (key == "floor_epoch") return read_into(rest, r.floor_epoch);
   if (key == "floor_commit") return read_into(rest, r.floor_commit);
+  if (key == "floor_content_epoch") return read_into(rest, r.floor_content_epoch);
+  if (key == "floor_content_end") return read_into(rest, r.floor_content_end);
   if (key == "forced_epoch") return read_into(rest, r.forced_epoch);
   if (key == "member") {
     r.members.emplace_back();
@@ -148,7 +150,8 @@ std::string encode_register(const Register& r) {
   for (const Copy& copy : r.in_sync) out += concat("in_sync ", copy.node.value, " ", hex(copy.incarnation), "\n");
   for (const NodeId node : r.members) out += concat("member ", node.value, "\n");
   out += concat("min_in_sync ", r.min_in_sync, "\nlease_ms ", r.lease_ms, "\nprevious_lease_ms ", r.previous_lease_ms,
-                "\nfloor_epoch ", r.floor_epoch.value, "\nfloor_commit ", r.floor_commit.value, "\nforced_epoch ", r.forced_epoch.value, "\n", kLastLine, "\n");
+                "\nfloor_epoch ", r.floor_epoch.value, "\nfloor_commit ", r.floor_commit.value, "\nfloor_content_epoch ",
+                r.floor_content_epoch.value, "\nfloor_content_end ", r.floor_content_end.value, "\nforced_epoch ", r.forced_epoch.value, "\n", kLastLine, "\n");
   return out;
 }
 

@@ -35,6 +35,8 @@ struct Register {
   std::uint32_t previous_lease_ms = 600;  // Before the last change: whoever starts waits for the longer one.
   Epoch floor_epoch;              // What was committed at the last change: a claimant's log must reach it.
   Lsn floor_commit;
+  Epoch floor_content_epoch;      // The same without the starts of epochs at its end (wal::EpochHistory::Content).
+  Lsn floor_content_end;
   Epoch forced_epoch;             // Began by an operator who accepted that data is lost; zero: never.
 
   friend bool operator==(const Register&, const Register&) = default;

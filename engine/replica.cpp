@@ -227,6 +227,10 @@ void Replica::initiator_heard() {
   if (!solo_) machine_.initiator_heard(now());
 }
 
+void Replica::initiator_lost() {
+  if (!solo_) machine_.initiator_lost(now());
+}
+
 std::uint64_t Replica::ask_view() {
   const std::uint64_t question = machine_.ask_view();
   if (!stopping_) perform();

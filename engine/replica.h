@@ -57,6 +57,7 @@ class Replica {
   void committed() { receiver_.wake(); }
   void store_failed();
   void initiator_heard();
+  void initiator_lost();
   // See RoleMachine::ask_view().
   std::uint64_t ask_view();
   bool knows_view() const;

@@ -56,6 +56,7 @@ void RoleMachine::tick(BootNs now) {
     consider_initiators(now);
     judge_members(now);
     release_if_stuck(now);
+    release_if_unreadable(now);
     release_if_helpless(now);
     if (role_ == Role::primary) cease_if_cut_off(now);
     if (role_ == Role::primary) consider_joins(now);
@@ -94,7 +95,7 @@ void RoleMachine::disconnected(BootNs, NodeId node, SessionId session, LinkEnd h
   p.session = SessionId();
   p.hello.reset();
   p.lagging_at.reset();
-  p.match_sent = p.matched = p.fit = false;
+  p.match_sent = p.matched = p.fit = p.unreadable_here = false;
   p.goes_first_since.reset();
   p.acked = Lsn();
   p.view_question = 0;

@@ -90,6 +90,8 @@ class RoleMachine {
   // looks at knows_view() itself.
   std::uint64_t ask_view();
   void initiator_heard(BootNs now) { initiator_heard_ = now; }
+  // A session ended without a logout: the initiator is gone, or cut off.
+  void initiator_lost(BootNs now) { initiator_lost_ = now; }
   void initiators_attached(std::size_t count) { initiators_ = count; }
   // Planned, in two steps: from prepare on nothing is admitted and the set stays; once everything appended is committed the
   // owner hands over. Either is false when the candidate is not fit. cancel_hand_over() only before hand_over().
@@ -186,6 +188,7 @@ class RoleMachine {
     Uuid promise_of{};               // Incarnation.
     BootNs next_beat{};
     std::uint64_t view_question = 0; // In this session, and not answered yet; zero: none.
+    bool unreadable_here = false;    // In this session: what it lacks cannot be read here, and is not committed.
     bool rebuild_asked = false;      // Its log and mine share nothing that I can ship on.
     std::optional<Lsn> lagging_at;   // To be told so in this session, once it is owed nothing: what they share.
     Uuid distrusted{};               // Of this incarnation all is to be compared, until it says itself that it knows.
@@ -223,6 +226,7 @@ class RoleMachine {
   void consider_claim(BootNs now);
   bool has_reason_to_claim(BootNs now) const;
   bool may_claim(BootNs now) const;
+  bool reaches_floor() const;
   bool lets_a_longer_log_go_first(BootNs now);
   bool start_wait_is_over(BootNs now) const;
   bool waits_for_hellos(BootNs now) const;
@@ -263,11 +267,17 @@ class RoleMachine {
   bool is_stuck(const Progress& progress) const { return progress.standing > milliseconds(start_.timing.stuck_timeout_ms); }
   void release_if_stuck(BootNs now);
   enum class Stays : bool { no, yes };  // In the in-sync set of who comes next.
-  bool release_to_somebody(BootNs now, Stays stays);
+  // not_yet: there is somebody, and it is not known whether another one has more.
+  enum class Released : std::uint8_t { yes, not_yet, to_nobody };
+  Released release_to_somebody(BootNs now, Stays stays);
+  void release_if_unreadable(BootNs now);
+  std::optional<wal::EpochHistory::Content> content_of(const Copy& copy) const;
+  bool nobody_has_more_than(const Copy& candidate) const;
   BootNs others_heard() const;
   DurationNs time_for_others() const;
   void consider_initiators(BootNs now);
   bool serves_somebody(BootNs now) const;
+  bool may_be_cut_off_from_lost(BootNs now) const;
   void release_if_helpless(BootNs now);
   void cease_if_cut_off(BootNs now);
   bool waits_for_a_removal() const;
@@ -342,6 +352,7 @@ class RoleMachine {
   Progress own_progress_;
   BootNs progress_looked_at_{};
   BootNs initiator_heard_{};
+  std::optional<BootNs> initiator_lost_;
   std::size_t initiators_ = 0;
   BootNs next_initiator_question_{};
 };

@@ -188,20 +188,23 @@ bool RoleMachine::has_reason_to_claim(BootNs now) const {
   return now - heard > milliseconds(start_.timing.takeover_patience_ms);
 }
 
+// Is the very record there that the floor names? What is in its place or beyond it may be no more than the start of an epoch of mine.
+bool RoleMachine::reaches_floor() const {
+  if (log_->end < view_.floor_commit) return false;
+  const Epoch there = log_->history.at(view_.floor_commit);
+  if (view_.floor_epoch == Epoch() || there != Epoch()) return there == view_.floor_epoch || view_.floor_epoch == Epoch();
+  // The history has forgotten it, but not what the log had then, beside starts of epochs; of these the floor itself may be one.
+  const wal::EpochHistory::Content& forgotten = log_->history.forgotten();
+  return forgotten.epoch == Epoch() || forgotten >= wal::EpochHistory::Content{view_.floor_content_epoch, view_.floor_content_end};
+}
+
 // Rules 9 to 11.
 bool RoleMachine::may_claim(BootNs now) const {
   if (role_ != Role::follower || pending_ || binding_to_ || view_revision_ == 0) return false;
   const bool in_sync = view_.has_in_sync(self()) || planted(Bug::promoted_outside_in_sync) ||
                        (planted(Bug::wiped_disk_keeps_membership) && view_.find_in_sync(self().node));
   if (!in_sync || !log_->promotable || !view_.is_member(self().node)) return false;
-  // The very record that the floor names: what is in its place or beyond it may be no more than the start of an epoch of mine.
-  const Epoch there = log_->history.at(view_.floor_commit);
-  const bool known = there != Epoch() && view_.floor_epoch != Epoch();
-  // What the history has forgotten ends at a record that it names: behind that come starts of epochs alone.
-  const wal::EpochHistory::Content& forgotten = log_->history.forgotten();
-  const bool only_starts = there == Epoch() && forgotten != wal::EpochHistory::Content{} && view_.floor_commit > forgotten.end;
-  const bool reaches_floor = log_->end >= view_.floor_commit && (there == view_.floor_epoch || !known) && !only_starts;
-  if (!reaches_floor && !planted(Bug::promoted_outside_in_sync) && !planted(Bug::wiped_disk_keeps_membership)) return false;
+  if (!reaches_floor() && !planted(Bug::promoted_outside_in_sync) && !planted(Bug::wiped_disk_keeps_membership)) return false;
   if (planted(Bug::lease_not_waited_out)) return true;
   return now >= granted_until_ && (start_wait_is_over(now) || released_ == view_.epoch);
 }

@@ -10,10 +10,14 @@ namespace holdfast::engine {
 namespace {
 
 // What a fresh primary knows to be committed lags behind what its predecessor knew, and what the register says already.
-void raise_floor(Register& next, Epoch epoch, Lsn commit) {
+void raise_floor(Register& next, const wal::EpochHistory& history, Lsn commit) {
+  const Epoch epoch = history.at(commit);
   if (commit <= next.floor_commit || epoch < next.floor_epoch) return;  // Of a commit older than what is remembered: no floor.
   next.floor_epoch = epoch;
   next.floor_commit = commit;
+  const wal::EpochHistory::Content content = history.content(commit);
+  next.floor_content_epoch = content.epoch;
+  next.floor_content_end = content.end;
 }
 
 }  // namespace
@@ -28,7 +32,7 @@ void RoleMachine::become_primary(BootNs now) {
   role_ = Role::primary;
   obligations_ = promised_ = view_.in_sync;
   for (Peer& p : peers_) {
-    p.match_sent = p.matched = p.rebuild_asked = p.fit = false;
+    p.match_sent = p.matched = p.rebuild_asked = p.fit = p.unreadable_here = false;
     p.goes_first_since.reset();
     p.lagging_at.reset();
     p.acked = p.ever_acked = Lsn();
@@ -44,6 +48,7 @@ void RoleMachine::become_primary(BootNs now) {
   handing_over_ = false;
   open_ = planted(Bug::opened_before_epoch_start);
   leading_since_ = helpless_since_ = leaseless_since_ = now;
+  initiator_lost_.reset();
   ask(BeginEpoch{bound_.epoch});
   send_beats(now);
 }
@@ -142,13 +147,16 @@ void RoleMachine::on_hello(BootNs now, Peer& from) {
 void RoleMachine::store_failed(BootNs now) {
   if (role_ != Role::primary) return;
   mark(Mark::role_store_failed);
+  if (!open_ && release_to_somebody(now, Stays::no) == Released::yes) return;
+  const bool all_have_it = open_;
   const Epoch ceased = bound_.epoch;
   const Register last = view_;
   demote(now);
   for (const Copy& copy : last.in_sync)
     if (copy.node != self().node) {
       send(peer(copy.node), Leaving{ceased});  // Its claim leaves me out: nobody waits for my acks.
-      send(peer(copy.node), Release{ceased});
+      // Whoever is released asks nobody whether there is more. Otherwise they find that out, in their time.
+      if (all_have_it) send(peer(copy.node), Release{ceased});
     }
 }
 
@@ -161,9 +169,19 @@ void RoleMachine::fell_behind(NodeId node, SessionId session) {
 
 void RoleMachine::cannot_read_tail(BootNs now, NodeId node, SessionId session) {
   if (role_ != Role::primary) return;
+  Peer& p = peer(node);
+  if (p.session != session || !p.match_sent) return;
   // What cannot be read here is not there: this copy must not stay in sync with it.
-  if (handing_over_ || !release_to_somebody(now, Stays::no)) return fell_behind(node, session);
-  mark(Mark::role_released_unreadable_tail);
+  const Released released = handing_over_ ? Released::to_nobody : release_to_somebody(now, Stays::no);
+  p.unreadable_here = released == Released::not_yet;
+  if (released == Released::to_nobody) return fell_behind(node, session);
+  mark(released == Released::yes ? Mark::role_released_unreadable_tail : Mark::role_release_waits);
+}
+
+// Others have been heard meanwhile, or are out.
+void RoleMachine::release_if_unreadable(BootNs now) {
+  for (Peer& p : peers_)
+    if (role_ == Role::primary && p.unreadable_here) cannot_read_tail(now, p.node, p.session);
 }
 
 // Whoever hears it gives up what it has beyond what it knows to be committed. As long as the register may count on it that is
@@ -194,7 +212,7 @@ void RoleMachine::distrust(NodeId node) {
 
 std::optional<Lsn> RoleMachine::ship_after(NodeId node, SessionId session) const {
   const Peer* p = find_peer(node);
-  if (role_ != Role::primary || !p || p->session != session || !p->matched) return std::nullopt;
+  if (role_ != Role::primary || !p || p->session != session || !p->matched || p->unreadable_here) return std::nullopt;
   return p->acked;
 }
 
@@ -313,7 +331,7 @@ void RoleMachine::watch_progress(BootNs now) {
 // My own disk does not answer: somebody else has everything, and a disk that does.
 void RoleMachine::release_if_stuck(BootNs now) {
   if (!is_stuck(own_progress_) || handing_over_) return;
-  if (release_to_somebody(now, Stays::no)) mark(Mark::role_released_stuck);
+  if (release_to_somebody(now, Stays::no) == Released::yes) mark(Mark::role_released_stuck);
 }
 
 // Members that are silent, or stuck, have another store now, or are no longer wanted leave by CAS, all at once; O keeps them until the
@@ -350,7 +368,7 @@ void RoleMachine::judge_members(BootNs now) {
   // the time to do so. When none of them has claimed by then, they are not there; then at least reads are served.
   const bool others_suffice = view_.in_sync.size() - next.in_sync.size() >= view_.min_in_sync;
   if (silence && next.in_sync.size() < view_.min_in_sync && others_suffice && now - silent_since < time_for_others()) return mark(Mark::role_let_others_go_on);
-  raise_floor(next, log_->history.at(commit_), commit_);
+  raise_floor(next, log_->history, commit_);
   swap(now, false, std::move(next));
 }
 
@@ -362,9 +380,18 @@ DurationNs RoleMachine::time_for_others() const {
 
 // Has an initiator been heard since the others fell silent? What cuts one off from all of them may cut off the hosts, too.
 bool RoleMachine::serves_somebody(BootNs now) const {
-  if (initiators_ == 0) return true;
+  if (initiators_ == 0) return !may_be_cut_off_from_lost(now);
   const DurationNs timeout = milliseconds(start_.timing.replica_timeout_ms);
   return now - initiator_heard_ < timeout && initiator_heard_ - others_heard() > DurationNs{timeout.value / 2};
+}
+
+// No session is left, for they were lost about when the others fell silent: their hosts died with these, or look for one of them now, and it
+// must not be out by then. A host that comes back logs in, and is heard. Without one nothing but the operator's own work waits, so the
+// time is long enough for a coordinator that one of the others cannot reach.
+bool RoleMachine::may_be_cut_off_from_lost(BootNs now) const {
+  if (!initiator_lost_ || initiator_heard_ > *initiator_lost_) return false;
+  const bool before = others_heard() - *initiator_lost_ > milliseconds(start_.timing.replica_timeout_ms);
+  return !before && now - *initiator_lost_ < milliseconds(start_.timing.lost_hosts_ms);
 }
 
 // The last word of those who could lead instead of me; who is to be taken out for another reason may go on talking for ever.
@@ -408,7 +435,7 @@ void RoleMachine::release_if_helpless(BootNs now) {
   const bool well = holds_lease(now) && !waits_for_a_removal();
   if (well || reaches_coordinator(now) || handing_over_) helpless_since_ = now;
   if (now - helpless_since_ <= milliseconds(start_.timing.replica_timeout_ms)) return;
-  if (release_to_somebody(now, Stays::yes)) mark(Mark::role_released_helpless);
+  if (release_to_somebody(now, Stays::yes) == Released::yes) mark(Mark::role_released_helpless);
 }
 
 // Several others are silent, and so is the coordinator: it is me that is cut off, and one of them must have claimed by now. A host that
@@ -416,7 +443,7 @@ void RoleMachine::release_if_helpless(BootNs now) {
 // both may be down: then nobody else serves, and it stays.
 void RoleMachine::cease_if_cut_off(BootNs now) {
   if (holds_lease(now) || handing_over_) leaseless_since_ = now;
-  if (view_.members.size() < 3 || reaches_coordinator(now) || now - leaseless_since_ <= milliseconds(2 * start_.timing.takeover_patience_ms)) return;
+  if (view_.in_sync.size() < 3 || reaches_coordinator(now) || now - leaseless_since_ <= milliseconds(2 * start_.timing.takeover_patience_ms)) return;
   for (const NodeId node : view_.members) {
     const Peer* p = find_peer(node);
     if (node != self().node && !is_silent(p ? *p : Peer{}, now)) return;
@@ -425,27 +452,52 @@ void RoleMachine::cease_if_cut_off(BootNs now) {
   demote(now);
 }
 
-// False: nobody is fit. Before my epoch has begun nobody is matched: whoever is in sync has what was committed before.
-bool RoleMachine::release_to_somebody(BootNs now, Stays stays) {
+// What a copy is known to have. Nothing: it is not known, or it has to be compared.
+std::optional<wal::EpochHistory::Content> RoleMachine::content_of(const Copy& copy) const {
+  const Peer* p = find_peer(copy.node);
+  if (!p || !p->hello || p->hello->copy != copy || p->rebuild_asked) return std::nullopt;
+  if (epoch_start_ == Lsn()) return p->hello->history.content(p->hello->end);  // Nobody is matched yet.
+  if (!p->matched) return std::nullopt;
+  return log_->history.content(p->acked);
+}
+
+// Nobody in sync has more than this copy, as far as they may be whole: then what it lacks was never acknowledged.
+bool RoleMachine::nobody_has_more_than(const Copy& candidate) const {
+  const auto its = content_of(candidate);
+  return its && std::ranges::all_of(view_.in_sync, [&](const Copy& copy) {
+    if (copy == candidate || copy.node == self().node) return true;
+    const Peer* p = find_peer(copy.node);
+    const bool lost = p && p->hello && (p->hello->copy != copy || p->hello->unfit || p->hello->needs_rebuild);
+    const auto other = content_of(copy);
+    return lost || (other && *other <= *its);
+  });
+}
+
+// Until my epoch is open, what was acknowledged before may be all of my log. Who stays would be cut to what the next one has, so that has to
+// have all of it. Who leaves cannot give away what it has, and there may be nobody who has the end of its log, for it was never acknowledged:
+// then it is enough that no other copy in sync has more. While one of them is not heard that is not known.
+RoleMachine::Released RoleMachine::release_to_somebody(BootNs now, Stays stays) {
   const bool begun = epoch_start_ != Lsn();
+  bool waits = false;
   for (const Copy& copy : view_.in_sync) {
     const Peer* p = find_peer(copy.node);
-    // Until it is open, what was acknowledged before may be all of my log. Who stays would be cut to what that one has.
-    const bool same = p && p->hello && p->hello->copy == copy;
-    const Lsn needed = open_ || stays == Stays::no ? commit_ : Lsn(epoch_start_.value - 1);
-    const bool its_log = same && (stays == Stays::no || p->hello->history.content(p->hello->end) >= log_->history.content(log_->end));
-    const bool has_everything = begun ? durable_on(copy) >= needed : its_log;
-    const bool fit = copy.node != self().node && p && p->coordinator_reached && !is_silent(*p, now) && has_everything;
+    const bool reaches = copy.node != self().node && p && p->hello && p->hello->copy == copy && p->coordinator_reached && !is_silent(*p, now);
     // It could not claim, or would be no better off.
-    if (!fit || p->leaving || is_stuck(p->progress) || (begun ? !p->fit : p->hello->unfit)) continue;
+    if (!reaches || p->leaving || is_stuck(p->progress) || (begun ? !p->matched || !p->fit : p->hello->unfit)) continue;
+    const bool has_everything = open_ ? durable_on(copy) >= commit_
+                                      : begun ? durable_on(copy) >= Lsn(epoch_start_.value - 1)
+                                              : p->hello->history.content(p->hello->end) >= log_->history.content(log_->end);
+    const bool will_do = has_everything || (stays == Stays::no && !open_ && nobody_has_more_than(copy));
+    waits = waits || (!will_do && stays == Stays::no && !open_);
+    if (!will_do) continue;
     const Epoch ceased = bound_.epoch;
     no_claim_before_ = now + milliseconds(start_.timing.takeover_patience_ms);
     demote(now);
     if (stays == Stays::no) send(peer(copy.node), Leaving{ceased});
     send(peer(copy.node), Release{ceased});
-    return true;
+    return Released::yes;
   }
-  return false;
+  return waits ? Released::not_yet : Released::to_nobody;
 }
 
 // Caught up to the commit LSN and to the start of this epoch: a fresh primary's commit lags what was acknowledged before (18).
@@ -477,7 +529,7 @@ void RoleMachine::consider_joins(BootNs now) {
     mark(Mark::role_joined);
     Register next = view_;
     next.add_in_sync(p.hello->copy);
-    raise_floor(next, log_->history.at(commit_), commit_);
+    raise_floor(next, log_->history, commit_);
     return swap(now, false, std::move(next));
   }
 }

@@ -79,6 +79,8 @@ class Volume {
   // An initiator's session with this volume begins, and ends: who has none serves nobody here that could be cut off.
   virtual void initiator_attached() {}
   virtual void initiator_left() {}
+  // Before it ends without a logout: its initiator may be there still, and cut off from this node.
+  virtual void initiator_lost() {}
   // An initiator has said something, be it no command.
   virtual void initiator_heard() {}
 

@@ -37,6 +37,7 @@ class VolumeImpl final : public Volume {
     ENSURE(initiators_ > 0);
     --initiators_;
   }
+  void initiator_lost() override { group_->initiator_lost(); }
   void initiator_heard() override { group_->initiator_heard(); }
   Task<Result<void>> read(BlockRange range, Buffer into) override;
   Task<Result<void>> write(BlockRange range, Buffer from) override;

@@ -137,13 +137,13 @@ FrameKind put_body(std::vector<std::byte>& out, const TellView& tell) {
 
 std::unexpected<Error> bad(std::string what) { return fail(Errc::protocol, "frame: " + std::move(what)); }
 
-// A history as a log can have it: epochs and LSNs grow, and none begins behind the end.
+// A history as a log can have it: epochs and LSNs grow, and none begins behind the end. None at all: it was cut to before what it knew.
 bool history_is_sane(const std::vector<wal::EpochBegin>& epochs, Lsn end) {
   for (std::size_t i = 0; i < epochs.size(); ++i) {
     if (epochs[i].epoch == Epoch() || epochs[i].first == Lsn() || epochs[i].first > end) return false;
     if (i > 0 && (epochs[i].epoch <= epochs[i - 1].epoch || epochs[i].first <= epochs[i - 1].first)) return false;
   }
-  return epochs.empty() == (end == Lsn());
+  return true;
 }
 
 Result<Message> read_hello(Reader reader) {
@@ -172,7 +172,7 @@ Result<Message> read_hello(Reader reader) {
   if (hello.copy.node == NodeId() || hello.applied > hello.end) return bad("a hello contradicts itself");
   if (!history_is_sane(epochs, hello.end)) return bad("a hello's history makes no sense");
   const wal::EpochHistory::Content forgotten{Epoch(body.forgotten_epoch), Lsn(body.forgotten_lsn)};
-  const bool before_all = epochs.empty() ? forgotten == wal::EpochHistory::Content{}
+  const bool before_all = epochs.empty() ? forgotten.end.value <= body.end_lsn
                                          : forgotten.epoch < epochs.front().epoch && forgotten.end < epochs.front().first;
   if (!before_all) return bad("a hello's history forgets what it has");
   hello.history = wal::EpochHistory(std::move(epochs), forgotten);

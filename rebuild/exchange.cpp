@@ -19,6 +19,7 @@ struct ImageHeader {
   std::uint64_t volume_count;
   std::uint64_t consumer_count;
   std::uint64_t changes_since_lsn;
+  snapshot::EpochStart forgotten;  // Of the history (wal/history.h).
 };
 constexpr std::size_t kVolumesMax = 256;
 static_assert(sizeof(ImageHeader) + snapshot::kEpochsKept * sizeof(snapshot::EpochStart) +
@@ -101,7 +102,7 @@ Result<Answer> answer_of(const AnswerBody& body, Buffer payload) {
 std::vector<std::byte> encode_image(const Image& image) {
   std::vector<std::byte> out;
   put(out, ImageHeader{image.chain_xxh3, image.written_blocks, image.next_volume_id, image.history.epochs().size(), image.volumes.size(),
-                       image.consumers.size(), image.changes_since.value});
+                       image.consumers.size(), image.changes_since.value, {image.history.forgotten().epoch.value, image.history.forgotten().end.value}});
   for (const wal::EpochBegin& e : image.history.epochs()) put(out, snapshot::EpochStart{e.epoch.value, e.first.value});
   for (const snapshot::CatalogueEntry& entry : image.volumes) put(out, entry);
   for (const snapshot::StoredConsumer& consumer : image.consumers) put(out, consumer);
@@ -128,7 +129,10 @@ Result<Image> decode_image(Bytes bytes, Lsn lsn) {
     if (one.epoch == 0 || one.first_lsn == 0 || one.first_lsn > lsn.value || !grows) return bad("an image's history makes no sense");
     epochs.push_back({Epoch(one.epoch), Lsn(one.first_lsn)});
   }
-  image.history = wal::EpochHistory(std::move(epochs));
+  const wal::EpochHistory::Content forgotten{Epoch(header.forgotten.epoch), Lsn(header.forgotten.first_lsn)};
+  const bool before_all = epochs.empty() ? forgotten.end <= lsn : forgotten.epoch < epochs.front().epoch && forgotten.end < epochs.front().first;
+  if (!before_all) return bad("an image's history forgets what it has");
+  image.history = wal::EpochHistory(std::move(epochs), forgotten);
   for (std::uint64_t i = 0; i < header.volume_count; ++i) {
     snapshot::CatalogueEntry entry;
     if (!take(bytes, entry) || !is_sane(entry)) return bad("an image's catalogue makes no sense");

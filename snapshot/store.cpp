@@ -257,6 +257,7 @@ Task<Result<void>> Store::update_superblock(std::function<void(Superblock&)> cha
     next.changes_since_lsn = std::max(next.changes_since_lsn, superblock_.changes_since_lsn);
     // What was noted while the copies were being written stays for the next time.
     next.epoch_count = superblock_.epoch_count;
+    next.forgotten = superblock_.forgotten;
     std::copy(std::begin(superblock_.epochs), std::end(superblock_.epochs), next.epochs);
     superblock_ = next;
     lost_superblock_.reset();
@@ -266,18 +267,27 @@ Task<Result<void>> Store::update_superblock(std::function<void(Superblock&)> cha
 }
 
 void Store::note_epoch(Epoch epoch, Lsn first) {
-  std::uint64_t& count = superblock_.epoch_count;
+  const std::uint64_t count = superblock_.epoch_count;
   if (count > 0 && superblock_.epochs[count - 1].epoch >= epoch.value) return;  // Replayed.
-  if (count == kEpochsKept) {
-    std::copy(superblock_.epochs + 1, superblock_.epochs + count, superblock_.epochs);
-    --count;
-  }
-  superblock_.epochs[count++] = EpochStart{epoch.value, first.value};
+  wal::EpochHistory noted = history(first);
+  noted.note(epoch, first);
+  replace_history(noted);
 }
 
-void Store::replace_history(std::span<const wal::EpochBegin> epochs) {
+wal::EpochHistory Store::history(Lsn applied) const {
+  std::vector<wal::EpochBegin> epochs;
+  for (const EpochStart& e : std::span(superblock_.epochs).first(superblock_.epoch_count))
+    if (e.first_lsn <= applied.value) epochs.push_back({Epoch(e.epoch), Lsn(e.first_lsn)});
+  const wal::EpochHistory::Content forgotten{Epoch(superblock_.forgotten.epoch), Lsn(superblock_.forgotten.first_lsn)};
+  return wal::EpochHistory(std::move(epochs), forgotten.end <= applied ? forgotten : wal::EpochHistory::Content{});
+}
+
+void Store::replace_history(const wal::EpochHistory& history) {
+  wal::EpochHistory kept = history;
+  kept.keep_newest(kEpochsKept);
   superblock_.epoch_count = 0;
-  for (const wal::EpochBegin& e : epochs) note_epoch(e.epoch, e.first);
+  for (const wal::EpochBegin& e : kept.epochs()) superblock_.epochs[superblock_.epoch_count++] = EpochStart{e.epoch.value, e.first.value};
+  superblock_.forgotten = EpochStart{kept.forgotten().epoch.value, kept.forgotten().end.value};
 }
 
 Task<Result<void>> Store::checkpoint(CheckpointPoint point) {

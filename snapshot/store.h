@@ -92,6 +92,8 @@ class Store {
 
   // An epoch began; kept in the superblock from the next write on.
   void note_epoch(Epoch epoch, Lsn first);
+  // Of what is applied up to the LSN.
+  wal::EpochHistory history(Lsn applied) const;
 
   // Kept in the superblock from the next write on.
   ConsumerTable& consumers() { return consumers_; }
@@ -106,7 +108,7 @@ class Store {
   void changes_are_known_since(Lsn lsn) { superblock_.changes_since_lsn = std::max(superblock_.changes_since_lsn, lsn.value); }
   Lsn changes_known_since() const { return Lsn(superblock_.changes_since_lsn); }
   // All of it: the log of another copy is followed from here on.
-  void replace_history(std::span<const wal::EpochBegin> epochs);
+  void replace_history(const wal::EpochHistory& history);
   // Makes room for the volume's reservation state; set_reservations() then cannot fail.
   Task<Result<void>> prepare_reservations(StoredVolume* volume);
   void set_reservations(StoredVolume* volume, std::vector<std::byte> state, Lsn by);

@@ -173,7 +173,8 @@ struct Superblock {
   StoredConsumer consumers[kConsumersMax];  // Free places have no name.
   std::uint64_t changes_since_lsn;  // The maps tell all that changed since any LSN from this one on; not since older ones.
   std::uint64_t commit_lsn;         // Known committed when the maps were frozen: they may have records up to it.
-  std::uint8_t reserved[408];
+  EpochStart forgotten;             // What the log had before the oldest of these epochs: the last one, and where it ended (wal/history.h).
+  std::uint8_t reserved[392];
 };
 static_assert(sizeof(Superblock) == 4096);
 static_assert(std::has_unique_object_representations_v<Superblock>);

@@ -19,7 +19,7 @@ void EpochHistory::cut(Lsn last_kept) {
 }
 
 Epoch EpochHistory::at(Lsn lsn) const {
-  Epoch found;
+  Epoch found = lsn == forgotten_.end ? forgotten_.epoch : Epoch();
   for (const EpochBegin& e : epochs_) {
     if (e.first > lsn) break;
     found = e.epoch;
@@ -30,7 +30,7 @@ Epoch EpochHistory::at(Lsn lsn) const {
 EpochHistory::Content EpochHistory::content(Lsn end) const {
   for (std::size_t i = epochs_.size(); i-- > 0;)
     if (epochs_[i].first == end) end = Lsn(end.value - 1);
-  if (!epochs_.empty() && end < epochs_.front().first && forgotten_ != Content{}) return forgotten_;
+  if ((epochs_.empty() || end < epochs_.front().first) && forgotten_.epoch != Epoch() && end >= forgotten_.end) return forgotten_;
   return {at(end), end};
 }
 

@@ -34,10 +34,10 @@ class EpochHistory {
   void note(Epoch epoch, Lsn lsn);
   // Records after the LSN were cut.
   void cut(Lsn last_kept);
-  // The epoch of the record at the LSN; zero when the LSN is zero or older than what is kept.
+  // The epoch of the record at the LSN; zero when the LSN is zero or older than what is kept; of what is forgotten the last one is known.
   Epoch at(Lsn lsn) const;
   Content content(Lsn end) const;
-  // What the log had before the oldest epoch that is kept; zeros while all are.
+  // What the log had before the oldest epoch that is kept; of epoch zero while all are, or when it is not known.
   const Content& forgotten() const { return forgotten_; }
   Epoch last() const { return epochs_.empty() ? Epoch() : epochs_.back().epoch; }
   bool empty() const { return epochs_.empty(); }

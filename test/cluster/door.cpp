@@ -62,7 +62,10 @@ void Door::hear(Volume& volume) {
 void Door::disconnect() {
   const std::vector<VolumeId> were = std::exchange(connected_, {});
   for (Volume* volume : process_->group()->volumes())
-    if (std::find(were.begin(), were.end(), VolumeId(volume, volume->identity().uuid)) != were.end()) volume->initiator_left();
+    if (std::find(were.begin(), were.end(), VolumeId(volume, volume->identity().uuid)) != were.end()) {
+      volume->initiator_lost();
+      volume->initiator_left();
+    }
 }
 
 void Door::finish(const ExchangePtr& exchange, Outcome outcome, Errc error) {

@@ -53,5 +53,17 @@ TEST(LagMeter, LogIsCut_NothingIsToldOfWhatWasThere) {
   EXPECT_EQ(meter.lag_of(Lsn(10), at_ms(300), {Lsn(15), 15}).age.value, at_ms(100).value);
 }
 
+// As many records as before the cut, and fewer blocks: also between the cut and the next note.
+TEST(LagMeter, LogIsCutAndFilledAgain_FewerBlocksAreNoUnderflow) {
+  LagMeter meter;
+  meter.note(at_ms(0), {Lsn(10), 10});
+  meter.note(at_ms(100), {Lsn(20), 500});
+  for (const bool noted : {false, true}) {
+    if (noted) meter.note(at_ms(200), {Lsn(20), 20});
+    for (const std::uint64_t has : {5, 10, 15, 19}) EXPECT_LE(meter.lag_of(Lsn(has), at_ms(300), {Lsn(20), 20}).bytes, 20 * kBlockBytes) << has << noted;
+    EXPECT_LE(meter.lag_of(Lsn(20), at_ms(300), {Lsn(21), 21}).bytes, 21 * kBlockBytes) << noted;
+  }
+}
+
 }  // namespace
 }  // namespace holdfast::engine

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "base/checksum.h"
+#include "engine/group_impl.h"
 #include "snapshot/store_format.h"
 #include "snapshot/superblock.h"
 #include "test/engine/one_node.h"
@@ -214,6 +215,25 @@ TEST(Recovery, ReservationState_SurvivesPowerLossAndCheckpoint) {
   node.power_loss();
   ASSERT_TRUE(node.open());
   EXPECT_EQ(node.volume()->reservations(), std::vector<std::byte>{std::byte{1}});
+}
+
+// 140 lives with an epoch each: the history keeps the newest, and what the log had before these outlives a start and a checkpoint.
+TEST(Recovery, ManyEpochs_WhatTheHistoryHasForgottenIsStillKnown) {
+  OneNode node;
+  Volume* volume = node.serve(64 * kMiB);
+  ASSERT_TRUE(node.write(volume, 0, 1, 1));
+  const auto history = [&] { return static_cast<engine::GroupImpl&>(*node.group).facts().history; };
+  const wal::EpochHistory::Content written = history().content(static_cast<engine::GroupImpl&>(*node.group).facts().end);
+  for (int i = 0; i < 140; ++i) {
+    node.power_loss();
+    ASSERT_TRUE(node.open());
+  }
+  ASSERT_EQ(history().forgotten(), written);
+  ASSERT_TRUE(node.run(node.group->checkpoint()));
+  node.power_loss();
+  ASSERT_TRUE(node.open());
+  EXPECT_EQ(history().forgotten(), written);
+  EXPECT_EQ(history().content(static_cast<engine::GroupImpl&>(*node.group).facts().end), written);
 }
 
 }  // namespace

@@ -460,6 +460,32 @@ TEST(Follower, Floor_ForgottenStartsOfEpochsThatNeverOpened_DoNotReachIt) {
     Register reg = MachineBench::register_of(206, kOther, 9);
     reg.floor_epoch = Epoch(4);
     reg.floor_commit = Lsn(10);
+    reg.floor_content_epoch = Epoch(4);
+    reg.floor_content_end = Lsn(10);
+    bench.read(1, reg);
+    for (int i = 0; i < 100; ++i) {
+      bench.pass_ms(50);
+      bench.read(1, reg);
+    }
+    EXPECT_EQ(bench.asked<SwapRegister>() != nullptr, records == 10) << "it has " << records << " of ten acknowledged records";
+  }
+}
+
+// The floor may be the start of an epoch in which nothing was written. When that is forgotten, what the log had then counts: all, or two
+// acknowledged records less with starts of epochs of its own in their place.
+TEST(Follower, Floor_IsTheForgottenStartOfAnIdleEpoch_WhoHasEverythingReachesIt) {
+  for (const std::uint64_t records : {std::uint64_t{10}, std::uint64_t{8}}) {
+    MachineBench bench(Bound{Epoch(204), 7, false});
+    bench.append(4, records);
+    for (std::uint64_t e = 5; e < 5 + 200; ++e) {
+      bench.append(e);
+      bench.log.history.keep_newest(128);
+    }
+    Register reg = MachineBench::register_of(206, kOther, 9);
+    reg.floor_epoch = Epoch(5);
+    reg.floor_commit = Lsn(11);
+    reg.floor_content_epoch = Epoch(4);
+    reg.floor_content_end = Lsn(10);
     bench.read(1, reg);
     for (int i = 0; i < 100; ++i) {
       bench.pass_ms(50);

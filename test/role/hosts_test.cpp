@@ -180,5 +180,65 @@ TEST(Primary, CutOffFromEverybodyButItsHosts_CeasesWhenAnotherMustHaveClaimed) {
   }
 }
 
+// The same of three members, of which one is out of the set already: the other one in sync and the coordinator may both be down.
+TEST(Primary, ThreeMembersOfWhichTwoAreInSync_TheOtherAndTheCoordinatorAreDown_Stays) {
+  MachineBench bench;
+  bench.lead(5, {kMe, kOther, kThird});
+  Register two = bench.view;
+  two.remove_in_sync(kThird);
+  ++two.seq;
+  bench.read(3, two);
+  bench.bring_up();
+  bench.machine->initiators_attached(1);
+  bench.forget();
+  for (int i = 0; i < 400; ++i) {
+    bench.pass_ms(10);
+    bench.machine->initiator_heard(bench.now);
+  }
+  EXPECT_EQ(bench.asked<Cease>(), nullptr);
+}
+
+// Two copies. The other one falls silent, and all sessions are reset, so that nobody is left who could be asked: both may have died, or this
+// node is cut off from both. The other copy, which the hosts still reach perhaps, stays in the set for a while; a host that is back is
+// enough to go on, and one that had logged out was none.
+enum class End : std::uint8_t { lost, lost_and_back, logged_out, lost_long_before };
+
+bool goes_on_alone(End end, std::int64_t after_ms) {
+  MachineBench bench;
+  bench.lead(5);
+  bench.bring_up();
+  bench.machine->initiators_attached(1);
+  bench.machine->initiator_heard(bench.now);
+  if (end == End::lost_long_before) {
+    bench.machine->initiator_lost(bench.now);
+    bench.machine->initiators_attached(0);
+    for (int i = 0; i < 40; ++i) {
+      bench.pass_ms(50);
+      bench.promise();
+    }
+  }
+  bench.forget();
+  bench.machine->disconnected(bench.now, kOther, kSession, RoleMachine::LinkEnd::reset);
+  bench.pass_ms(20);
+  if (end == End::lost || end == End::lost_and_back) bench.machine->initiator_lost(bench.now);
+  bench.machine->initiators_attached(0);
+  const std::int64_t back_at = after_ms / 2;
+  for (std::int64_t ms = 0; ms < after_ms; ms += 50) {
+    bench.pass_ms(50);
+    if (end != End::lost_and_back || ms < back_at) continue;
+    bench.machine->initiators_attached(1);
+    bench.machine->initiator_heard(bench.now);
+  }
+  return bench.asked<SwapRegister>() != nullptr;
+}
+
+TEST(Primary, OtherFallsSilentAndAllSessionsAreLost_NoSessionIsNotNobody) {
+  EXPECT_FALSE(goes_on_alone(End::lost, 20'000));
+  EXPECT_TRUE(goes_on_alone(End::lost, 31'000)) << "what the operator does would wait for ever";
+  EXPECT_TRUE(goes_on_alone(End::lost_and_back, 4'000));
+  EXPECT_TRUE(goes_on_alone(End::logged_out, 4'000));
+  EXPECT_TRUE(goes_on_alone(End::lost_long_before, 4'000));
+}
+
 }  // namespace
 }  // namespace holdfast::role_test

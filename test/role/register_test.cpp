@@ -26,6 +26,8 @@ Register example() {
   r.previous_lease_ms = 300;
   r.floor_epoch = Epoch(2);
   r.floor_commit = Lsn(99);
+  r.floor_content_epoch = Epoch(1);
+  r.floor_content_end = Lsn(97);
   return r;
 }
 
@@ -96,6 +98,23 @@ TEST(EpochHistory, Cut_ForgetsTheEpochsThatBeganLater) {
   EXPECT_EQ(h.last(), Epoch(1));
   h.note(Epoch(2), Lsn(5));
   EXPECT_EQ(h.at(Lsn(9)), Epoch(2));
+}
+
+// Cut to the end of what it has forgotten, it knows that record's epoch, and behind that it knows what the log has; cut to before that,
+// nothing is known.
+TEST(EpochHistory, CutIntoWhatIsForgotten_NoneOfItIsInvented) {
+  for (const std::uint64_t last : {10, 9, 30}) {
+    EpochHistory h;
+    h.note(Epoch(4), Lsn(1));
+    for (std::uint64_t e = 5; e < 205; ++e) h.note(Epoch(e), Lsn(e + 6));
+    h.keep_newest(128);
+    ASSERT_EQ(h.forgotten(), (EpochHistory::Content{Epoch(4), Lsn(10)}));
+    h.cut(Lsn(last));
+    EXPECT_EQ(h.at(Lsn(last)), last == 10 ? Epoch(4) : Epoch());
+    EXPECT_EQ(h.content(Lsn(last)), last == 10 || last == 30 ? (EpochHistory::Content{Epoch(4), Lsn(10)}) : (EpochHistory::Content{Epoch(), Lsn(last)}));
+    h.note(Epoch(300), Lsn(last + 1));
+    EXPECT_EQ(h.last(), Epoch(300));
+  }
 }
 
 }  // namespace
