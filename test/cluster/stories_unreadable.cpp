@@ -120,10 +120,49 @@ void tail_is_unreadable(Story& s) {
   s.end();
 }
 
+// What was acknowledged last is whole on the third copy alone, and that one cannot lead: it does not reach the coordinator. The end of the
+// second one's log rotted while all were down, and whoever leads cannot read its own.
+void end_is_whole_on_a_copy_that_cannot_lead(Story& s) {
+  Cluster& c = s.cluster();
+  const NodeId leads = s.primary(), rotten = s.standby(0), whole = s.standby(1);
+  const Lsn before = s.replica(rotten).durable;
+  s.until(1'000, "something was written everywhere a moment ago", [&] {
+    const Lsn now = s.replica(rotten).durable;
+    return now > before && s.replica(whole).durable >= now && s.replica(leads).durable >= now;
+  });
+  s.tell("Under load all nodes lose power, and the end of a standby's log rots");
+  if (!s.goes_on()) return;
+  const Lsn written = s.replica(rotten).durable;
+  for (const auto& each : c.nodes()) c.die(each->id(), Death::power_loss);
+  c.disk_is_bad(rotten);
+  for (const LogOnDisk::Batch& batch : log_of(s.disk(rotten)).batches)
+    if (batch.last >= written) s.disk(rotten).flip_bit(log_offset(s.disk(rotten), batch.position) + 100, 3);
+  s.tell("All are back, the other standby without the coordinator; what the first one lost cannot be read at the old primary");
+  s.coordinator_of(whole, false);
+  for (const auto& each : c.nodes()) c.start(each->id());
+  s.until(240, "all are open", [&] { return std::ranges::all_of(c.nodes(), [](const auto& each) { return each->is_open(); }); });
+  if (!s.goes_on()) return;
+  const Lsn had = s.replica(rotten).end, all = s.replica(leads).end;
+  s.fault_happened(had < all && s.replica(rotten).promotable, "the standby does not know what it lost");
+  sim::SimDisk& disk = s.disk(leads);
+  const auto errors = disk.counters().read_errors;
+  for (const LogOnDisk::Batch& batch : log_of(disk).batches)
+    if (batch.last > had) disk.spoil(log_offset(disk, batch.position));
+  // A record without data is in memory: then there is nothing to be read.
+  s.until(5'000, "the old primary leads, and tries to read it", [&] { return disk.counters().read_errors > errors || c.serving().has_value(); });
+  s.run_for(3'000);
+  s.tell("The coordinator is there again");
+  s.coordinator_of(whole, true);
+  s.until(15'000, "somebody serves", [&] { return c.serving().has_value(); });
+  s.until(15'000, "all are in sync", [&] { return c.truth().in_sync.size() == 3; });
+  s.end();
+}
+
 constexpr Scenario kUnreadableStories[] = {
     {"K13", "the space tree of a standby cannot be read", space_tree_is_unreadable},
     {"K14", "a block that nobody has, and a copy that is made without it", nobody_has_a_block, one_copy_is_enough},
     {"K15", "a primary cannot read what it alone has", tail_is_unreadable},
+    {"K17", "what was acknowledged last is whole on a copy that cannot lead", end_is_whole_on_a_copy_that_cannot_lead},
 };
 
 }  // namespace
