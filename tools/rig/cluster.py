@@ -12,6 +12,7 @@ from rig.processes import run, spawn
 LINK_PORT = 9441
 ETCD_PORT = 2379
 SECRET = "a secret of the nodes, of thirty-two bytes at least\n"
+ADMIN_TOKEN = "token-of-the-operators\n"
 STEP_TIMEOUT_S = 60
 READ_TIMEOUT_S = 600
 POLL_S = 0.02
@@ -48,7 +49,7 @@ class Etcd:
 
 class ClusterNode(HoldfastNode):
     def __init__(self, lab, number, etcd, build):
-        super().__init__(lab, name=f"n{number}", build=build)
+        super().__init__(lab, name=f"n{number}", build=build, admin_token=ADMIN_TOKEN)
         self.number = number
         secret = self.dir / "secret"
         secret.write_text(SECRET)
