@@ -30,6 +30,7 @@ Cluster::Cluster(ClusterOptions options) : options_(std::move(options)) {
     node.admin = coord::test::free_port();
     node.links = coord::test::free_port();
     const std::string number = std::to_string(i);
+    const int published = options_.publish_first_admin && i > 1 ? nodes_.front().admin : node.admin;
     node.folder = folder_.path() + "/n" + number;
     std::filesystem::create_directory(node.folder);
     node.config = folder_.write("n" + number + ".toml", "[node]\nname = \"n" + number + "\"\nreactors = 1\nmemory = \"16MiB\"\ndata_dir = \"" + node.folder +
@@ -37,7 +38,7 @@ Cluster::Cluster(ClusterOptions options) : options_(std::move(options)) {
                                                             "\"]\n[admin]\nlisten = \"127.0.0.1:" + std::to_string(node.admin) +
                                                             "\"\n[store]\nlog_size = \"4MiB\"\nmap_cache = \"1MiB\"\n[cluster]\nname = \"test\"\nnode = " + number +
                                                             "\nlisten = [\"127.0.0.1:" + std::to_string(node.links) + "\"]\nsecret_file = \"" + secret + "\"\n" +
-                                                            options_.more_cluster + coordinator);
+                                                            "admin = \"127.0.0.1:" + std::to_string(published) + "\"\n" + options_.more_cluster + coordinator);
     nodes_.push_back(std::move(node));
   }
   for (int i = 1; i <= options_.nodes; ++i) start(i);

@@ -23,6 +23,7 @@ struct ClusterOptions {
   int nodes = 3;
   Keeps keeps = Keeps::etcd;
   std::string more_cluster;  // Further lines of [cluster].
+  bool publish_first_admin = false;  // All nodes say that operators reach them where the first one is.
 };
 
 class Cluster {

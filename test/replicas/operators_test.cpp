@@ -13,6 +13,7 @@
 namespace holdfast::replicas {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
@@ -97,6 +98,25 @@ TEST_F(Operators, CopyIsLost_StatusSaysWhichAndHowFarItIsBehind) {
   ASSERT_TRUE(cluster_.await_in_sync("pg", 3));
   ASSERT_TRUE(cluster_.await("nothing is said any more", [&] { return cluster_.volume(leader, "pg").at("reason").as_string().empty(); }));
   host.expect_ledger();
+}
+
+// All nodes publish the address of the first: its word is its own, and counts for nobody else.
+TEST(OperatorsAlone, AdminAddressesLeadToOneNode_StatusSaysSo) {
+  Cluster cluster({.nodes = 3, .keeps = Keeps::directory, .more_cluster = "lease = \"2s\"\n", .publish_first_admin = true});
+  cluster.must(1, {"volume", "create", "pg", "--size", "64MiB", "--members", "1,2"});
+  ASSERT_TRUE(cluster.await_in_sync("pg", 2));
+  for (int asked = 1; asked <= 3; ++asked) {
+    const Ended told = cluster.holdfast(asked, {"status"});
+    EXPECT_THAT(told.out, Not(HasSubstr("Node 1 (n1) is not asked")));
+    for (int other = 2; other <= 3; ++other) {
+      const std::string complaint = "Node " + std::to_string(other) + " (n" + std::to_string(other) + ") is not asked: the admin address that it publishes, ";
+      if (other == asked) {
+        EXPECT_THAT(told.out, Not(HasSubstr(complaint)));
+      } else {
+        EXPECT_THAT(told.out, AllOf(HasSubstr(complaint), HasSubstr("leads from here to node 1 of cluster test"), HasSubstr("[cluster] admin")));
+      }
+    }
+  }
 }
 
 TEST_F(Operators, Switchover_ToAnyNode_FromAnyNode) {

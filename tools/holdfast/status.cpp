@@ -41,12 +41,26 @@ using Views = std::map<std::uint64_t, json::object>;
 
 struct ClusterView {
   std::map<std::string, Views> volumes;  // With copies on several nodes.
-  std::vector<std::string> silent;       // Why a node's view is missing.
+  std::vector<std::string> silent;       // Why a node's view is missing, and what to do.
 };
 
 void add_node(ClusterView& view, std::uint64_t node, const json::object& status) {
   for (const json::value& each : array_at(status, "volumes"))
     if (each.is_object() && each.get_object().contains("replication")) view.volumes[text_at(each.get_object(), "name")][node] = each.get_object();
+}
+
+// An address like 127.0.0.1:9440 leads whoever follows it to himself, and his own word would count as another node's.
+std::string wrong_node(std::uint64_t node, const json::object& entry, const json::object& status) {
+  const json::object cluster = object_at(status, "cluster");
+  const std::uint64_t answering = number_at(cluster, "node");
+  return "Node " + std::to_string(node) + " (" + text_at(entry, "name") + ") is not asked: the admin address that it publishes, " + text_at(entry, "admin") +
+         ", leads from here to " + (cluster.empty() ? "a node outside of any cluster" : "node " + std::to_string(answering) + " of cluster " + text_at(cluster, "name")) +
+         "; give it one that leads to it from everywhere ([cluster] admin in its configuration)";
+}
+
+bool is_node(const json::object& status, const json::object& own_cluster, std::uint64_t node) {
+  const json::object cluster = object_at(status, "cluster");
+  return number_at(cluster, "node") == node && text_at(cluster, "name") == text_at(own_cluster, "name");
 }
 
 ClusterView look_around(Client& client, const json::object& own) {
@@ -66,7 +80,8 @@ ClusterView look_around(Client& client, const json::object& own) {
     const auto said = client.at(std::move(*url)).send("GET", "/v1/status", {}, kOtherNodeTimeoutMs);
     const json::value status = said && said->status == 200 ? json::parse(said->body, error) : json::value();
     if (!error && status.is_object()) {
-      add_node(view, node, status.get_object());
+      if (is_node(status.get_object(), object_at(own, "cluster"), node)) add_node(view, node, status.get_object());
+      else view.silent.push_back(wrong_node(node, each.get_object(), status.get_object()));
       continue;
     }
     view.silent.push_back("Node " + std::to_string(node) + " (" + text_at(each.get_object(), "name") + ") does not answer at http://" + admin + ": " +

@@ -92,39 +92,48 @@ def version(binary):
 
 
 class Target:
-    """Where fio sends its I/O: an iscsi:// URL, or a file by O_DIRECT."""
+    """Where fio sends its I/O: an iscsi:// URL, or files by O_DIRECT. Several files are written and read at once, each at the load's depth."""
 
-    def __init__(self, url=None, path=None):
+    def __init__(self, url=None, path=None, paths=None):
         self.url = url
-        self.path = path
+        self.paths = [path] if path else paths
+
+    @property
+    def name(self):
+        return self.url or ", ".join(map(str, self.paths))
 
     def options(self, writes):
+        """Of all jobs."""
         if self.url:
-            # A colon separates file names unless it is escaped.
-            return ["--ioengine=libiscsi", "--filename=" + self.url.replace(":", "\\:")]
-        engine = ["--ioengine=io_uring", f"--filename={self.path}", "--direct=1"]
-        return engine + (["--sync=dsync"] if writes else [])
+            return ["--ioengine=libiscsi"]
+        return ["--ioengine=io_uring", "--direct=1"] + (["--sync=dsync"] if writes else [])
+
+    def jobs(self):
+        # A colon separates file names unless it is escaped.
+        names = [self.url.replace(":", "\\:")] if self.url else self.paths
+        return [word for number, name in enumerate(names) for word in (f"--name=bench-{number}", f"--filename={name}")]
 
 
 def run(binary, target, load, place, cpus=None, runtime_s=None, size_bytes=None, io_bytes=None, seed=1):
-    """One fio run; the figures of its one job. runtime_s: for that long; else once over size_bytes."""
+    """One fio run; the figures of all its jobs together. runtime_s: for that long; else once over size_bytes."""
     writes = "write" in load["rw"]
     report = place.path / "fio.json"
     report.unlink(missing_ok=True)
-    argv = [binary, "--name=bench", *target.options(writes), f"--rw={load['rw']}", f"--bs={load['bs']}", f"--iodepth={load['depth']}",
+    argv = [binary, "--name=global", *target.options(writes), f"--rw={load['rw']}", f"--bs={load['bs']}", f"--iodepth={load['depth']}",
             f"--randseed={seed}", "--norandommap", "--thread", "--group_reporting", "--refill_buffers=0",
             "--lat_percentiles=1", "--clat_percentiles=0", "--percentile_list=50:99:99.9", "--output-format=json", f"--output={report}"]
     argv += ["--time_based", f"--runtime={runtime_s}"] if runtime_s else []
     argv += [f"--size={size_bytes}"] if size_bytes else []
     argv += [f"--io_size={io_bytes}"] if io_bytes else []
+    argv += target.jobs()
     done = subprocess.run(argv, cwd=place.path, stdin=subprocess.DEVNULL, capture_output=True, text=True,
                           timeout=(runtime_s or 0) + 300, preexec_fn=scratch._pin(cpus))
     text = report.read_text() if report.exists() else ""
     if done.returncode != 0 or "{" not in text:
-        raise scratch.Failed(f"fio {load['rw']} {load['bs']} on {target.url or target.path}: {done.stderr.strip()[-500:] or text[:500]}")
+        raise scratch.Failed(f"fio {load['rw']} {load['bs']} on {target.name}: {done.stderr.strip()[-500:] or text[:500]}")
     job = json.loads(text[text.index("{"):])["jobs"][0]
     if job["error"]:
-        raise scratch.Failed(f"fio {load['rw']} {load['bs']} on {target.url or target.path} met error {job['error']}: {done.stderr.strip()[-500:]}")
+        raise scratch.Failed(f"fio {load['rw']} {load['bs']} on {target.name} met error {job['error']}: {done.stderr.strip()[-500:]}")
     side = job["write" if writes else "read"]
     percentile = side["lat_ns"].get("percentile", {})
     return {"iops": side["iops"], "mb_s": side["bw_bytes"] / 1e6, "ios": side["total_ios"], "bytes": side["io_bytes"],

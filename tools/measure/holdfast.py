@@ -29,7 +29,7 @@ level = "{level}"
 
 
 class Holdfast:
-    def __init__(self, place, build, name="node", cpus=None, reactors=1):
+    def __init__(self, place, build, name="node", cpus=None, reactors=1, more_config=""):
         self.name = name
         program = (build / "tools/holdfastd/holdfastd").absolute()
         if not os.access(program, os.X_OK):
@@ -38,7 +38,7 @@ class Holdfast:
         self.data = place.folder(f"{name}.data")
         config = place.path / f"{name}.toml"
         config.write_text(CONFIG.format(name=name, data=self.data.absolute(), reactors=reactors, port=self.port,
-                                        admin_port=self.admin_port, level="info"))
+                                        admin_port=self.admin_port, level="info") + more_config)
         self.server = place.start([str(program), "--config", str(config)], f"{name}.log", cpus=cpus)
         scratch.wait_for(self._ready, 20, "holdfastd to serve")
 
@@ -76,7 +76,10 @@ class Holdfast:
         if log_bytes:
             body["log_size"] = log_bytes
         self.ask("POST", "/v1/volumes", body)
-        self.url = f"iscsi://127.0.0.1:{self.port}/{IQN_PREFIX}{volume}/0"
+        self.url = self.url_of(volume)
+
+    def url_of(self, volume):
+        return f"iscsi://127.0.0.1:{self.port}/{IQN_PREFIX}{volume}/0"
 
     def volume(self, volume):
         return self.ask("GET", f"/v1/volumes/{volume}")

@@ -20,8 +20,6 @@ def run(options):
     runtime_s = options.runtime or (1 if options.quick else 5)
     size_bytes = (options.size or (256 if options.quick else 1024)) << 20
     chosen = loads.choose(options.load)
-    if not chosen:
-        raise scratch.Failed(f"no load begins with {options.load}; there are: " + ", ".join(load["name"] for load in loads.ALL))
     names = options.only or ["holdfast", "tgt", "raw"]
     client = fio.client()
     server_cpus, client_cpus, where = machine.placement(options.pin)

@@ -1,8 +1,10 @@
 """Three storage nodes with an etcd, each in a namespace of its own: to be killed, frozen, cut off and started at will."""
 import json
 import signal
+import sys
 import time
 
+from rig import volume_io
 from rig.errors import RigError
 from rig.node import TREE, HoldfastNode
 from rig.processes import run, spawn
@@ -10,8 +12,14 @@ from rig.processes import run, spawn
 LINK_PORT = 9441
 ETCD_PORT = 2379
 SECRET = "a secret of the nodes, of thirty-two bytes at least\n"
+ADMIN_TOKEN = "token-of-the-operators\n"
 STEP_TIMEOUT_S = 60
+READ_TIMEOUT_S = 600
 POLL_S = 0.02
+
+
+def target_name(volume):
+    return f"iqn.2026-11.io.holdfast:{volume}"
 
 
 class Etcd:
@@ -41,7 +49,7 @@ class Etcd:
 
 class ClusterNode(HoldfastNode):
     def __init__(self, lab, number, etcd, build):
-        super().__init__(lab, name=f"n{number}", build=build)
+        super().__init__(lab, name=f"n{number}", build=build, admin_token=ADMIN_TOKEN)
         self.number = number
         secret = self.dir / "secret"
         secret.write_text(SECRET)
@@ -108,7 +116,7 @@ class Cluster:
         """Returns the volume's target name, with all copies in sync."""
         self.nodes[0].holdfast("volume", "create", name, "--size", size, "--replicas", str(len(self.nodes)), timeout_s=120)
         self.await_in_sync(name)
-        return f"iqn.2026-11.io.holdfast:{name}"
+        return target_name(name)
 
     def replication(self, node, volume):
         """As that node sees it; None when it does not answer."""
@@ -146,6 +154,25 @@ class Cluster:
 
     def switch_over(self, volume, to):
         self.await_primary(volume).holdfast("switchover", volume, "--candidate", str(to.number))
+
+    def compare_copies(self, volume):
+        """Each node serves in turn, and all of its copy is read there, by a host of its own; returns the checksum that all of them have."""
+        sums = {node.name: self.checksum(node, volume) for node in self.nodes}
+        if len(set(sums.values())) != 1:
+            raise RigError(f"copies differ: {sums}")
+        return next(iter(sums.values()))
+
+    def checksum(self, node, volume):
+        """sha256 of what the node serves, which is its own copy."""
+        if self.await_primary(volume) is not node:
+            self.switch_over(volume, node)
+            self._until(lambda: self.primary(volume) is node, f"{node.name} does not serve volume {volume}")
+        return self.as_host("sum", node, volume).split()[0]
+
+    def as_host(self, verb, node, volume, *arguments):
+        """volume_io.py, beside the lab's hosts; returns what it prints."""
+        program = [sys.executable, "-B", volume_io.__file__, verb, node.portal, target_name(volume), *arguments]
+        return run(program, netns=self.lab.lan, timeout_s=READ_TIMEOUT_S).stdout
 
     @property
     def portal(self):

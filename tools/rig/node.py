@@ -10,14 +10,15 @@ from rig.supervisor import activated, listening_socket
 
 TREE = Path(__file__).resolve().parents[2]
 PORT = 3260
-ADMIN = "127.0.0.1:9440"
+ADMIN_PORT = 9440
 START_TIMEOUT_S = 60
 ANSWERS = (0, 4)  # Of `holdfast status`: 4 tells of a volume that nobody serves, as after a restart of all nodes; the node is up nevertheless.
 POLL_S = 0.01
 
 
 class HoldfastNode:
-    def __init__(self, lab, name="n1", build=TREE / "build", portals=1):
+    def __init__(self, lab, name="n1", build=TREE / "build", portals=1, admin_token=None):
+        """With a token operators reach the node from other namespaces, too; else only from its own."""
         self.lab = lab
         self.name = name
         self.netns = lab.netns_of(name)
@@ -34,6 +35,11 @@ class HoldfastNode:
                 raise RigError(f"{program} is not built: cmake --preset release && cmake --build build")
         self.dir.mkdir()
         (self.dir / "data").mkdir()
+        self.admin = f"{self.address if admin_token else '127.0.0.1'}:{ADMIN_PORT}"
+        self.token_file = self.dir / "admin.token" if admin_token else None
+        if self.token_file:
+            self.token_file.touch(mode=0o600)
+            self.token_file.write_text(admin_token)
         self.config.write_text(f"""[node]
 name = "{name}"
 reactors = 1
@@ -44,7 +50,8 @@ listen = ["{"0.0.0.0" if portals > 1 else self.address}:{PORT}"]
 portals = [{", ".join(f'"{address}:{PORT}"' for address in self.addresses)}]
 
 [admin]
-listen = "{ADMIN}"
+listen = "{self.admin}"
+{f'token_file = "{self.token_file}"' if self.token_file else ""}
 """)
 
     def require_login(self, user, secret, mutual_user, mutual_secret):
@@ -98,7 +105,8 @@ mutual_secret = "{mutual_secret}"
             raise RigError(f"holdfastd did not stop in order (status {self.process.returncode}); its log:\n{self.log_tail()}")
 
     def holdfast(self, *arguments, **kwargs):
-        return run([self.cli, "--server", f"http://{ADMIN}", *arguments], netns=self.netns, **kwargs)
+        token = ["--token-file", self.token_file] if self.token_file else []
+        return run([self.cli, "--server", f"http://{self.admin}", *token, *arguments], netns=self.netns, **kwargs)
 
     def require_not_crashed(self):
         """Dead by our own hand is fine."""
