@@ -79,7 +79,7 @@ class Volume {
   // An initiator's session with this volume begins, and ends: who has none serves nobody here that could be cut off.
   virtual void initiator_attached() {}
   virtual void initiator_left() {}
-  // An initiator has said something, be it no command.
+  // An initiator is there: it has logged in, or answered a question that was put to it after VolumeEvent::ask_initiators.
   virtual void initiator_heard() {}
 
   // Fills `into` (exactly range.count × 4096 bytes). Unmapped blocks read as zeros.
