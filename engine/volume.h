@@ -81,7 +81,7 @@ class Volume {
   virtual void initiator_left() {}
   // Before it ends without a logout: its initiator may be there still, and cut off from this node.
   virtual void initiator_lost() {}
-  // An initiator has said something, be it no command.
+  // An initiator is there: it has logged in, or answered a question that was put to it after VolumeEvent::ask_initiators.
   virtual void initiator_heard() {}
 
   // Fills `into` (exactly range.count × 4096 bytes). Unmapped blocks read as zeros.

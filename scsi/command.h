@@ -133,7 +133,7 @@ class DeviceServer {
   // Told by the command set when a PREEMPT AND ABORT must abort a nexus's tasks; the transport registers it.
   virtual void on_abort_tasks(std::function<void(Nexus* victim)> hook) = 0;
   virtual void on_service_change(std::function<void(ServiceChange change)> hook) = 0;
-  // An initiator has said something: a PDU has arrived.
+  // An initiator is there: it has logged in, or answered a ping that was sent after ServiceChange::ask_initiators.
   virtual void initiator_heard() = 0;
   // Returns when nothing of it waits in the volume any more. To be called when all sessions have ended and the volume's group has
   // stopped, before the server goes.

@@ -123,6 +123,12 @@ void Connection::ask_for_proof() {
   proof_ttt_ = closing_ || logging_out_ ? kNoTag : ping();
 }
 
+void Connection::ask_for_word() {
+  if (closing_ || logging_out_ || pings_out_ >= kPingsOutMax) return;
+  const std::uint32_t ttt = ping();
+  if (word_ttt_ == kNoTag) word_ttt_ = ttt;
+}
+
 void Connection::role_ended(std::uint64_t role_mark) {
   constexpr std::byte kMaintenanceIn{0xa3}, kMaintenanceOut{0xa4};  // The target port groups: they wait for the next primary.
   unproven_ = false;

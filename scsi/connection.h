@@ -73,10 +73,9 @@ class Connection final : private SendOwner {
   // The role has gone: nothing needs proof, and what executes now is marked, reports of port groups excepted.
   void role_ended(std::uint64_t role_mark);
   bool executes(std::uint64_t role_mark) const;
-  // Asks for a sign of life, unless several such questions are unanswered.
-  void ping_now() {
-    if (!closing_ && !logging_out_ && pings_out_ < kPingsOutMax) ping();
-  }
+  // The volume wants a word of an initiator: one that has been said since it asked. So only the answer to a ping that leaves now or later is
+  // one; what comes before it may have been lying in buffers. No ping is sent while several are unanswered.
+  void ask_for_word();
 
   Nexus* nexus() const { return nexus_; }
   const LoginIdentity& identity() const { return identity_; }
@@ -161,9 +160,10 @@ class Connection final : private SendOwner {
 
   std::uint32_t exp_cmd_sn_;
   std::uint32_t max_cmd_sn_;
-  static constexpr unsigned kPingsOutMax = 3;
+  static constexpr std::uint32_t kPingsOutMax = 3;
   std::uint32_t next_ping_ttt_ = 1;
-  unsigned pings_out_ = 0;           // Since an answer came.
+  std::uint32_t pings_out_ = 0;      // Not answered yet, nor a later one.
+  std::uint32_t word_ttt_ = kNoTag;  // The first ping since a word was asked for; kNoTag: none is missing.
   bool unproven_ = false;            // See ask_for_proof().
   std::uint32_t proof_ttt_ = kNoTag; // The ping that asks for it; kNoTag: there was no room for it yet.
   DurationNs unproven_for_{};        // Counted by keep_alive().

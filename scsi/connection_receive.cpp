@@ -43,7 +43,6 @@ Task<void> Connection::receive() {
     receiver_.consume(head_bytes);
     if (header.data_bytes() > kReceiveSegmentBytes) co_return;  // More than we declared to take.
     heard_ = true;
-    target_->server_->initiator_heard();
 
     DataSink sink;
     rx_task_ = nullptr;

@@ -1,4 +1,5 @@
 // Requests that are not SCSI commands: ping, text, logout, and how a PDU is rejected.
+#include <algorithm>
 #include <cstring>
 
 #include "scsi/connection.h"
@@ -25,8 +26,13 @@ Connection::Flow Connection::on_nop_out(const Header& header, bool data_intact) 
     return Flow::go_on;
   }
   if (header.itt() == kNoTag) {  // The answer to a ping of ours.
-    pings_out_ = 0;
-    if (unproven_ && header.ttt() == proof_ttt_ && proof_ttt_ != kNoTag) {
+    const std::uint32_t ttt = header.ttt();
+    pings_out_ = std::min(pings_out_, next_ping_ttt_ - 1 - ttt);  // Pings are answered in their order.
+    if (word_ttt_ != kNoTag && ttt - word_ttt_ < next_ping_ttt_ - word_ttt_) {
+      word_ttt_ = kNoTag;
+      target_->server_->initiator_heard();
+    }
+    if (unproven_ && ttt == proof_ttt_ && proof_ttt_ != kNoTag) {
       unproven_ = false;
       start_waiting();
     }
@@ -76,6 +82,7 @@ Connection::Flow Connection::on_logout(const Header& header) {
   const bool ours = reason == kCloseSession || (reason == kCloseConnection && header.u16(20) == identity_.cid);
   if (ours) {
     logging_out_ = true;
+    target_->server_->leaves(nexus_);  // What it has under way may wait for just that.
     scope_.spawn(log_out(header));
     return Flow::go_on;
   }

@@ -167,7 +167,7 @@ void Target::service_changes(ServiceChange change) {
       break;
     case ServiceChange::ask_initiators:
       for (Session& session : sessions_)
-        if (session.connection) session.connection->ping_now();
+        if (session.connection) session.connection->ask_for_word();
       break;
     case ServiceChange::stopped: drop_all_sessions(DropReason::out_of_service); break;
     case ServiceChange::deleted: drop_all_sessions(DropReason::deleted); break;

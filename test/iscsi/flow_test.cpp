@@ -284,6 +284,10 @@ TEST_F(Flow, ReadsThatWaitForMemory_DoNotKeepTheDataOutThatFreesIt) {
 
 class MuchUnderWay : public IscsiTest {
  protected:
+  static Header pong(Initiator& initiator, const Pdu& ping) {
+    EXPECT_EQ(ping.opcode(), Opcode::nop_in);
+    return initiator.request(Opcode::nop_out, 0x80, kNoTag, true).set32(20, ping.header.u32(20));
+  }
   // A write of 1 MiB, all of whose data is sent as it is asked for.
   void write_1_mib(Initiator& initiator, std::uint32_t itt) {
     initiator.send(initiator.write(itt, 0, 2048));
@@ -311,12 +315,7 @@ TEST_F(MuchUnderWay, HostWithManyLargeWritesUnderWay_AnswersAPing_IsHeard) {
     for (int round = 0; round < 10; ++round) {
       disk->change_service(ServiceChange::ask_initiators);
       executor.run();
-      for (const Pdu& ping : initiator.take_all()) {
-        EXPECT_EQ(ping.opcode(), Opcode::nop_in);
-        Header h = initiator.request(Opcode::nop_out, 0x80, kNoTag, true);
-        h.set32(20, ping.header.u32(20));
-        initiator.send(h);
-      }
+      for (const Pdu& ping : initiator.take_all()) initiator.send(pong(initiator, ping));
       clock.advance(milliseconds(100));
       executor.run();
     }
@@ -357,6 +356,44 @@ TEST_F(MuchUnderWay, HostIsGoneWithAWriteAtTheVolume_ItsSessionCountsNoMore) {
   disk->hold(false);
   executor.run();
   EXPECT_TRUE(again.has()) << "the host is up again, and its login is not answered";
+}
+
+// The same, but the host logs out: nobody is there any more, and nothing has to be waited for to know that.
+TEST_F(MuchUnderWay, HostLogsOutWithAWriteAtTheVolume_ItsSessionCountsNoMoreAtOnce) {
+  auto& initiator = connect_and_login();
+  disk->hold(true);
+  initiator.send(initiator.write(1, 0, 1), std::string(512, 'x'));
+  ASSERT_EQ(disk->waiting(), 1U);
+  initiator.send(initiator.request(Opcode::logout, 0x80, 2, true));
+  EXPECT_EQ(disk->left, 1U);
+  EXPECT_FALSE(initiator.has()) << "a write of the session is under way";
+  disk->hold(false);
+  executor.run();
+  EXPECT_EQ(initiator.take().opcode(), Opcode::logout_response);
+}
+
+// A primary that hears no other copy asks for a word of its hosts. With much under way nothing was read from this one, which may have been cut
+// off meanwhile: what has been lying in the socket since is no word, and neither is the answer to a ping from before the question.
+TEST_F(MuchUnderWay, WhatLayInTheSocket_IsNoAnswerToTheQuestion) {
+  auto& initiator = connect_and_login({"ImmediateData=No", "InitialR2T=Yes", "MaxBurstLength=1048576"});
+  disk->hold(true);
+  for (std::uint32_t i = 0; i < 33; ++i) write_1_mib(initiator, 100 + i);
+  initiator.take_all();
+  clock.advance(milliseconds(5'000));
+  executor.run();
+  const auto early = initiator.take_all();
+  ASSERT_FALSE(early.empty()) << "no ping";
+  initiator.queue(pong(initiator, early.back()));
+  for (std::uint32_t itt = 1; itt <= 4; ++itt) initiator.queue(initiator.test_unit_ready(itt));
+  const unsigned before = disk->heard;
+  disk->change_service(ServiceChange::ask_initiators);
+  executor.run();
+  EXPECT_EQ(disk->heard, before);
+  EXPECT_TRUE(initiator.wire->inbound.empty()) << "what it says is not read";
+  const auto pings = initiator.take_all();
+  ASSERT_FALSE(pings.empty());
+  initiator.send(pong(initiator, pings.back()));
+  EXPECT_EQ(disk->heard, before + 1);
 }
 
 // What is read meanwhile takes memory within bounds: writes that need a place at once find it in the budget, or are told to come again.

@@ -85,7 +85,9 @@ class FakeDeviceServer final : public scsi::DeviceServer {
     std::erase_if(nexuses, [&](const auto& one) { return one.get() == nexus; });
     events.push_back("detach");
   }
-  void leaves(scsi::Nexus*) override { ++left; }
+  void leaves(scsi::Nexus* nexus) override {
+    if (!std::exchange(nexus->leaves, true)) ++left;
+  }
   void logical_unit_reset(scsi::Nexus*) override { events.push_back("lun reset"); }
   void target_reset(scsi::Nexus*, bool cold) override { events.push_back(cold ? "cold reset" : "warm reset"); }
   void commands_cleared(scsi::Nexus*) override { events.push_back("commands cleared"); }
