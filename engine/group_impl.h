@@ -92,7 +92,7 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   // Copies in sync may lead next; the others are behind, or not members any more.
   bool is_in_sync() const;
   // An initiator speaks, whatever becomes of it.
-  void initiator_heard() const { if (replica_) replica_->initiator_heard(); }
+  void initiator_heard(BootNs when) const { if (replica_) replica_->initiator_heard(when); }
   void initiator_lost() const { if (replica_) replica_->initiator_lost(); }
 
   // For the replica.

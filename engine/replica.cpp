@@ -223,8 +223,8 @@ void Replica::store_failed() {
   event([&](RoleMachine& m) { m.store_failed(now()); });
 }
 
-void Replica::initiator_heard() {
-  if (!solo_) machine_.initiator_heard(now());
+void Replica::initiator_heard(BootNs when) {
+  if (!solo_) machine_.initiator_heard(when);
 }
 
 void Replica::initiator_lost() {

@@ -56,7 +56,7 @@ class Replica {
   void log_changed();
   void committed() { receiver_.wake(); }
   void store_failed();
-  void initiator_heard();
+  void initiator_heard(BootNs when);
   void initiator_lost();
   // See RoleMachine::ask_view().
   std::uint64_t ask_view();

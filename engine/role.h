@@ -89,7 +89,7 @@ class RoleMachine {
   // A question how the group stands, asked now: its number. view_told() has the answer as soon as one counts; a copy that leads
   // looks at knows_view() itself.
   std::uint64_t ask_view();
-  void initiator_heard(BootNs now) { initiator_heard_ = now; }
+  void initiator_heard(BootNs when) { initiator_heard_ = std::max(initiator_heard_, when); }
   // A session ended without a logout: the initiator is gone, or cut off.
   void initiator_lost(BootNs now) { initiator_lost_ = now; }
   void initiators_attached(std::size_t count) { initiators_ = count; }

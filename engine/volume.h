@@ -81,8 +81,9 @@ class Volume {
   virtual void initiator_left() {}
   // Before it ends without a logout: its initiator may be there still, and cut off from this node.
   virtual void initiator_lost() {}
-  // An initiator is there: it has logged in, or answered a question that was put to it after VolumeEvent::ask_initiators.
-  virtual void initiator_heard() {}
+  // An initiator was there at that instant or later: it has logged in, or answered a question that was put to it then. When the answer was
+  // read says nothing: it may have been lying in buffers.
+  virtual void initiator_heard(BootNs) {}
 
   // Fills `into` (exactly range.count × 4096 bytes). Unmapped blocks read as zeros.
   // Errors: out_of_range, corrupt (MEDIUM ERROR 03/11/00), fenced, closed, io_error.

@@ -38,7 +38,7 @@ class VolumeImpl final : public Volume {
     --initiators_;
   }
   void initiator_lost() override { group_->initiator_lost(); }
-  void initiator_heard() override { group_->initiator_heard(); }
+  void initiator_heard(BootNs when) override { group_->initiator_heard(when); }
   Task<Result<void>> read(BlockRange range, Buffer into) override;
   Task<Result<void>> write(BlockRange range, Buffer from) override;
   Task<Result<void>> unmap(BlockRange range) override;

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "base/buffer.h"
+#include "base/clock.h"
 #include "base/result.h"
 #include "base/task.h"
 
@@ -101,6 +102,9 @@ struct Plan {
 };
 
 // What becomes of the volume's service on this node, as far as the transport has to do something about it.
+// lost: without a logout, so its initiator may still be there, and cut off.
+enum class SessionEnd : std::uint8_t { logged_out, lost };
+
 enum class ServiceChange : std::uint8_t {
   begins,          // What initiators sent before may be old: writes wait until each session has proved that its initiator is there.
   ceases,          // The role has gone. Sessions stay; what does not end by itself at once is cut off with its session.
@@ -122,7 +126,7 @@ class DeviceServer {
   virtual Nexus* attach(std::string initiator_name, std::array<std::byte, 6> isid, std::uint16_t target_port) = 0;
   virtual void detach(Nexus* nexus) = 0;
   // Its session ends, but commands of it are still under way: it no longer counts among those whom this node serves.
-  virtual void leaves(Nexus* nexus) = 0;
+  virtual void leaves(Nexus* nexus, SessionEnd how) = 0;
   // After the transport has aborted the tasks: LOGICAL UNIT RESET / TARGET RESET (SAM-5 §7): clears what a reset clears and
   // establishes unit attentions (29/03 bus device reset function occurred / 29/02) for every nexus, `by` included.
   virtual void logical_unit_reset(Nexus* by) = 0;
@@ -133,8 +137,8 @@ class DeviceServer {
   // Told by the command set when a PREEMPT AND ABORT must abort a nexus's tasks; the transport registers it.
   virtual void on_abort_tasks(std::function<void(Nexus* victim)> hook) = 0;
   virtual void on_service_change(std::function<void(ServiceChange change)> hook) = 0;
-  // An initiator is there: it has logged in, or answered a ping that was sent after ServiceChange::ask_initiators.
-  virtual void initiator_heard() = 0;
+  // An initiator was there at that instant or later: it has logged in, or answered a ping that was sent then.
+  virtual void initiator_heard(BootNs when) = 0;
   // Returns when nothing of it waits in the volume any more. To be called when all sessions have ended and the volume's group has
   // stopped, before the server goes.
   virtual Task<void> settle() = 0;

@@ -31,7 +31,7 @@ Task<void> Connection::run() {
 void Connection::close() {
   if (closing_) return;
   closing_ = true;
-  target_->server_->leaves(nexus_);
+  target_->server_->leaves(nexus_, SessionEnd::lost);  // Unless it has logged out before.
   stream_->close();
   transmitter_.stop();
   keep_alive_timer_.cancel();
@@ -109,6 +109,7 @@ std::uint32_t Connection::ping() {
   const std::uint32_t ttt = next_ping_ttt_;
   pdu->header = response_header(Opcode::nop_in, 0x80, kNoTag);
   pdu->header.set32(20, ttt);
+  pings_sent_[ttt % kPingsKnown] = target_->clock_->now();
   next_ping_ttt_ = next_ping_ttt_ == kNoTag - 1 ? 1 : next_ping_ttt_ + 1;
   pdu->takes_stat_sn = false;
   ++pings_out_;
@@ -124,9 +125,7 @@ void Connection::ask_for_proof() {
 }
 
 void Connection::ask_for_word() {
-  if (closing_ || logging_out_ || pings_out_ >= kPingsOutMax) return;
-  const std::uint32_t ttt = ping();
-  if (word_ttt_ == kNoTag) word_ttt_ = ttt;
+  if (!closing_ && !logging_out_ && pings_out_ < kPingsOutMax) ping();
 }
 
 void Connection::role_ended(std::uint64_t role_mark) {

@@ -73,8 +73,8 @@ class Connection final : private SendOwner {
   // The role has gone: nothing needs proof, and what executes now is marked, reports of port groups excepted.
   void role_ended(std::uint64_t role_mark);
   bool executes(std::uint64_t role_mark) const;
-  // The volume wants a word of an initiator: one that has been said since it asked. So only the answer to a ping that leaves now or later is
-  // one; what comes before it may have been lying in buffers. No ping is sent while several are unanswered.
+  // The volume wants a word of an initiator. It is as old as the ping that it answers: when it is read says nothing, for it may have been
+  // lying in buffers. No ping is sent while several are unanswered.
   void ask_for_word();
 
   Nexus* nexus() const { return nexus_; }
@@ -163,7 +163,8 @@ class Connection final : private SendOwner {
   static constexpr std::uint32_t kPingsOutMax = 3;
   std::uint32_t next_ping_ttt_ = 1;
   std::uint32_t pings_out_ = 0;      // Not answered yet, nor a later one.
-  std::uint32_t word_ttt_ = kNoTag;  // The first ping since a word was asked for; kNoTag: none is missing.
+  static constexpr std::uint32_t kPingsKnown = 8;
+  std::array<BootNs, kPingsKnown> pings_sent_{};  // When the newest were sent; by TTT.
   bool unproven_ = false;            // See ask_for_proof().
   std::uint32_t proof_ttt_ = kNoTag; // The ping that asks for it; kNoTag: there was no room for it yet.
   DurationNs unproven_for_{};        // Counted by keep_alive().

@@ -27,11 +27,9 @@ Connection::Flow Connection::on_nop_out(const Header& header, bool data_intact) 
   }
   if (header.itt() == kNoTag) {  // The answer to a ping of ours.
     const std::uint32_t ttt = header.ttt();
-    pings_out_ = std::min(pings_out_, next_ping_ttt_ - 1 - ttt);  // Pings are answered in their order.
-    if (word_ttt_ != kNoTag && ttt - word_ttt_ < next_ping_ttt_ - word_ttt_) {
-      word_ttt_ = kNoTag;
-      target_->server_->initiator_heard();
-    }
+    const std::uint32_t later = next_ping_ttt_ - 1 - ttt;
+    pings_out_ = std::min(pings_out_, later);  // They are answered in their order.
+    if (ttt != 0 && ttt < next_ping_ttt_ && later < kPingsKnown) target_->server_->initiator_heard(pings_sent_[ttt % kPingsKnown]);
     if (unproven_ && ttt == proof_ttt_ && proof_ttt_ != kNoTag) {
       unproven_ = false;
       start_waiting();
@@ -82,7 +80,7 @@ Connection::Flow Connection::on_logout(const Header& header) {
   const bool ours = reason == kCloseSession || (reason == kCloseConnection && header.u16(20) == identity_.cid);
   if (ours) {
     logging_out_ = true;
-    target_->server_->leaves(nexus_);  // What it has under way may wait for just that.
+    target_->server_->leaves(nexus_, SessionEnd::logged_out);  // What it has under way may wait for just that.
     scope_.spawn(log_out(header));
     return Flow::go_on;
   }

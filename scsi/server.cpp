@@ -52,7 +52,7 @@ Server::Server(Volume& volume, DeviceOptions options)
 
 Server::~Server() {
   volume_.remove_observer(*this);
-  for (const auto& nexus : nexuses_) leaves(nexus.get());
+  for (const auto& nexus : nexuses_) leaves(nexus.get(), SessionEnd::logged_out);
 }
 
 Nexus* Server::attach(std::string initiator_name, std::array<std::byte, 6> isid, std::uint16_t target_port) {
@@ -68,14 +68,16 @@ Nexus* Server::attach(std::string initiator_name, std::array<std::byte, 6> isid,
 
 void Server::detach(Nexus* nexus) {
   ENSURE(nexus->executions.empty());
-  leaves(nexus);
+  leaves(nexus, SessionEnd::lost);
   if (legacy_holder_ == nexus) legacy_holder_ = nullptr;
   const auto erased = std::erase_if(nexuses_, [&](const auto& n) { return n.get() == nexus; });
   ENSURE(erased == 1);
 }
 
-void Server::leaves(Nexus* nexus) {
-  if (!std::exchange(nexus->leaves, true)) volume_.initiator_left();
+void Server::leaves(Nexus* nexus, SessionEnd how) {
+  if (std::exchange(nexus->leaves, true)) return;
+  if (how == SessionEnd::lost) volume_.initiator_lost();
+  volume_.initiator_left();
 }
 
 void Server::establish_for_all(Asc attention, const Nexus* except) {

@@ -30,13 +30,13 @@ class Server final : public DeviceServer, private VolumeObserver {
   Task<void> execute(Command& command) override;
   Nexus* attach(std::string initiator_name, std::array<std::byte, 6> isid, std::uint16_t target_port) override;
   void detach(Nexus* nexus) override;
-  void leaves(Nexus* nexus) override;
+  void leaves(Nexus* nexus, SessionEnd how) override;
   void logical_unit_reset(Nexus* by) override;
   void target_reset(Nexus* by, bool cold) override;
   void commands_cleared(Nexus* victim) override;
   void on_abort_tasks(std::function<void(Nexus* victim)> hook) override { abort_tasks_ = std::move(hook); }
   void on_service_change(std::function<void(ServiceChange change)> hook) override { service_change_ = std::move(hook); }
-  void initiator_heard() override { volume_.initiator_heard(); }
+  void initiator_heard(BootNs when) override { volume_.initiator_heard(when); }
   Task<void> settle() override { return background_.join(); }
 
  private:

@@ -56,8 +56,9 @@ Task<void> Target::log_in(LoginHandoff handoff) {
   auto step = co_await converse(stream, &machine, first, random_);
   auto session = sessions_.end();
   if (step && *step == LoginMachine::Step::need_session) {
-    server_->initiator_heard();  // It has shown who it is; the end of its old session may wait for this word.
+    server_->initiator_heard(clock_->now());  // It has shown who it is; the end of its old session may wait for this word.
     const LoginStatus verdict = co_await open_session(&machine, &session);
+    server_->initiator_heard(clock_->now());  // And it is there although that one was lost.
     step = machine.on_session(verdict, verdict == LoginStatus::success ? session->identity.tsih : 0);
   }
   bool answered = false;

@@ -347,11 +347,18 @@ void Cluster::told_view(NodeId by, const Inquiry& inquiry) { invariants_.told_vi
 void Cluster::ask_initiators(NodeId id) {
   ClusterNode& n = node(id);
   if (n.data_port_cut || clients_.stopped()) return;
-  world_.after(DurationNs{hop().value + hop().value}, wires_, [this, &n, life = n.lives()] {
+  world_.after(DurationNs{hop().value + hop().value}, wires_, [this, &n, life = n.lives(), asked = n.host().clock().now()] {
     if (n.data_port_cut) return;
-    world_.after(DurationNs{}, n.host(), [&n, life] {
-      if (n.is_open() && n.lives() == life) n.door().initiator_heard();
+    world_.after(DurationNs{}, n.host(), [&n, life, asked] {
+      if (n.is_open() && n.lives() == life) n.door().initiator_heard(asked);
     });
+  });
+}
+
+void Cluster::break_sessions(NodeId id) {
+  ClusterNode& n = node(id);
+  world_.after(DurationNs{}, n.host(), [&n, life = n.lives()] {
+    if (n.is_open() && n.lives() == life) n.door().disconnect();
   });
 }
 

@@ -52,6 +52,8 @@ class Cluster final : private DoorOwner, private ClientNetwork {
   void restart_after(NodeId id, DurationNs delay);
   // A fresh store on the same node: all that it had is gone.
   void wipe(NodeId id);
+  // Whoever is connected to it is so no more, without a logout.
+  void break_sessions(NodeId id);
   void set_data_port(NodeId id, bool open) { node(id).data_port_cut = !open; }
   void switchover(NodeId from, NodeId to);
   // As an operator, in one step. False: refused.

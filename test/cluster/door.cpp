@@ -28,8 +28,8 @@ Task<void> Door::look(Door* self, InquiryPtr inquiry) {
   self->owner_->answer(self->node_, inquiry);
 }
 
-void Door::initiator_heard() {
-  for (Volume* volume : process_->group()->volumes()) volume->initiator_heard();
+void Door::initiator_heard(BootNs when) {
+  for (Volume* volume : process_->group()->volumes()) volume->initiator_heard(when);
 }
 
 void Door::drop_all(Errc why) {
@@ -55,8 +55,9 @@ void Door::hear(Volume& volume) {
     return !found;
   };
   if (is_new(observed_)) volume.add_observer(*this);
-  if (is_new(connected_)) volume.initiator_attached();
-  volume.initiator_heard();
+  if (!is_new(connected_)) return;  // What a client says of its own accord is no word: it may have been lying in a buffer.
+  volume.initiator_attached();
+  volume.initiator_heard(volume.clock().now());
 }
 
 void Door::disconnect() {

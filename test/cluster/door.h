@@ -68,8 +68,10 @@ class Door final : public VolumeObserver {
   // A request has arrived.
   void accept(ExchangePtr exchange);
   void accept(InquiryPtr inquiry);
-  // A client has answered.
-  void initiator_heard();
+  // A client has answered a question that was put to it then.
+  void initiator_heard(BootNs when);
+  // The connections of all clients are broken; nobody has logged out.
+  void disconnect();
   // All connections end: what is under way is never answered by this process.
   void drop_all(Errc why);
   std::size_t open() const { return open_.size(); }
@@ -87,7 +89,6 @@ class Door final : public VolumeObserver {
   void finish(const ExchangePtr& exchange, Outcome outcome, Errc error);
   // A client speaks: it has a session from here on, until the node drops it.
   void hear(Volume& volume);
-  void disconnect();
 
   DoorOwner* owner_;
   NodeId node_;

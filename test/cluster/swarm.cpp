@@ -137,6 +137,8 @@ void Swarm::strike_nodes() {
     cluster_->set_data_port(id, false);
     isolate(id, 1);
     mend_later([this, id] { cluster_->set_data_port(id, true); });
+    const auto after = milliseconds(static_cast<std::int64_t>(random().below(1'000)));
+    if (random().one_in(2)) cluster_->world().after(after, host_, [this, id] { cluster_->break_sessions(id); });
   }
   if (strikes(Fault::wipe)) replace_disk(any_node());
 }

@@ -366,6 +366,7 @@ TEST_F(MuchUnderWay, HostLogsOutWithAWriteAtTheVolume_ItsSessionCountsNoMoreAtOn
   ASSERT_EQ(disk->waiting(), 1U);
   initiator.send(initiator.request(Opcode::logout, 0x80, 2, true));
   EXPECT_EQ(disk->left, 1U);
+  EXPECT_EQ(disk->lost, 0U);
   EXPECT_FALSE(initiator.has()) << "a write of the session is under way";
   disk->hold(false);
   executor.run();
@@ -373,7 +374,7 @@ TEST_F(MuchUnderWay, HostLogsOutWithAWriteAtTheVolume_ItsSessionCountsNoMoreAtOn
 }
 
 // A primary that hears no other copy asks for a word of its hosts. With much under way nothing was read from this one, which may have been cut
-// off meanwhile: what has been lying in the socket since is no word, and neither is the answer to a ping from before the question.
+// off meanwhile: what has been lying in the socket since is no word, and the answer to a ping is as old as the ping.
 TEST_F(MuchUnderWay, WhatLayInTheSocket_IsNoAnswerToTheQuestion) {
   auto& initiator = connect_and_login({"ImmediateData=No", "InitialR2T=Yes", "MaxBurstLength=1048576"});
   disk->hold(true);
@@ -381,19 +382,33 @@ TEST_F(MuchUnderWay, WhatLayInTheSocket_IsNoAnswerToTheQuestion) {
   initiator.take_all();
   clock.advance(milliseconds(5'000));
   executor.run();
+  const BootNs pinged = clock.now();
   const auto early = initiator.take_all();
   ASSERT_FALSE(early.empty()) << "no ping";
+  clock.advance(milliseconds(3'000));
   initiator.queue(pong(initiator, early.back()));
   for (std::uint32_t itt = 1; itt <= 4; ++itt) initiator.queue(initiator.test_unit_ready(itt));
-  const unsigned before = disk->heard;
   disk->change_service(ServiceChange::ask_initiators);
   executor.run();
-  EXPECT_EQ(disk->heard, before);
+  EXPECT_LE(disk->heard_at, pinged);
   EXPECT_TRUE(initiator.wire->inbound.empty()) << "what it says is not read";
+  const BootNs asked = clock.now();
   const auto pings = initiator.take_all();
   ASSERT_FALSE(pings.empty());
+  clock.advance(milliseconds(200));
   initiator.send(pong(initiator, pings.back()));
-  EXPECT_EQ(disk->heard, before + 1);
+  EXPECT_EQ(disk->heard_at, asked);
+}
+
+// Nobody sent a ping with such a tag.
+TEST_F(MuchUnderWay, AnswerToNoPing_IsNoWord) {
+  auto& initiator = connect_and_login();
+  const unsigned before = disk->heard;
+  for (const std::uint32_t ttt : {0U, 1U, 7U, 0xfffffffeU}) {
+    Header h = initiator.request(Opcode::nop_out, 0x80, kNoTag, true);
+    initiator.send(h.set32(20, ttt));
+  }
+  EXPECT_EQ(disk->heard, before);
 }
 
 // What is read meanwhile takes memory within bounds: writes that need a place at once find it in the budget, or are told to come again.

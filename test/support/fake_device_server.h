@@ -85,15 +85,15 @@ class FakeDeviceServer final : public scsi::DeviceServer {
     std::erase_if(nexuses, [&](const auto& one) { return one.get() == nexus; });
     events.push_back("detach");
   }
-  void leaves(scsi::Nexus* nexus) override {
-    if (!std::exchange(nexus->leaves, true)) ++left;
+  void leaves(scsi::Nexus* nexus, scsi::SessionEnd how) override {
+    if (!std::exchange(nexus->leaves, true)) ++left, lost += how == scsi::SessionEnd::lost;
   }
   void logical_unit_reset(scsi::Nexus*) override { events.push_back("lun reset"); }
   void target_reset(scsi::Nexus*, bool cold) override { events.push_back(cold ? "cold reset" : "warm reset"); }
   void commands_cleared(scsi::Nexus*) override { events.push_back("commands cleared"); }
   void on_abort_tasks(std::function<void(scsi::Nexus*)> hook) override { abort_nexus = std::move(hook); }
   void on_service_change(std::function<void(scsi::ServiceChange)> hook) override { change_service = std::move(hook); }
-  void initiator_heard() override { ++heard; }
+  void initiator_heard(BootNs when) override { ++heard, heard_at = std::max(heard_at, when); }
   Task<void> settle() override { co_return; }
 
   std::string& disk() { return disk_; }
@@ -104,6 +104,8 @@ class FakeDeviceServer final : public scsi::DeviceServer {
   std::function<void(scsi::Nexus*)> abort_nexus;
   std::function<void(scsi::ServiceChange)> change_service;
   unsigned heard = 0;                              // Words of initiators.
+  BootNs heard_at{};                               // When the newest of them was asked for.
+  unsigned lost = 0;                               // Of those that left.
   unsigned left = 0;
   unsigned planned = 0;
   bool give_up_aborted = true;                     // As the real one does where it still can.
