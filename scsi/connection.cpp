@@ -12,7 +12,7 @@ Connection::Connection(Target& target, Start start)
       transmitter_(*target.executor_, stream_.get(), this, parameters_, start.stat_sn),
       text_exchange_(TextContext{target.directory_, identity_.initiator, identity_.target, stream_->local_address()}),
       exp_cmd_sn_(start.cmd_sn), max_cmd_sn_(start.cmd_sn + kCommandWindow - 1),
-      solicited_budget_(*target.executor_, kSolicitedBytesMax), room_(*target.executor_),
+      data_out_share_(target.data_out_share_), room_(*target.executor_),
       keep_alive_timer_(*target.clock_), scope_(*target.executor_) {}
 
 Connection::~Connection() = default;
@@ -70,7 +70,6 @@ Task<void> Connection::keep_alive() {
     const bool paused = must_pause();
     const bool moved = (!transmitter_.writing() && !paused) || transmitter_.batches() != batches;
     batches = transmitter_.batches();
-    if (paused) ping();
     if (!paused && data_out_overdue(look)) co_return close();
     unproven_for_ = unproven_ ? DurationNs{unproven_for_.value + look.value} : DurationNs{};
     if (unproven_for_.value - look.value >= options.nop_timeout.value) co_return close();
@@ -114,7 +113,6 @@ std::uint32_t Connection::ping() {
   pdu->takes_stat_sn = false;
   ++pings_out_;
   send(pdu);
-  room_.notify_all();
   return ttt;
 }
 

@@ -2,8 +2,9 @@
 //
 // - Commands run in parallel; answers leave in any order, with StatSN in the order of the wire.
 // - A task ends exactly once: answered, or aborted without a word. Nothing is sent for an aborted task.
-// - Memory is bounded: tasks by the command window, payload by the budgets below, answers by the pool of single PDUs. At
-//   a bound the connection stops reading, which pushes back through TCP. What it waits for then never waits for it.
+// - Memory is bounded: tasks by the command window, data-out by DataOutBudget, data-in by a bound of its own, answers by the pool of
+//   single PDUs. Only for want of the last the connection stops reading, which pushes back through TCP: whatever stands still at the volume
+//   or in a line, what the initiator says is heard.
 #pragma once
 
 #include <array>
@@ -38,8 +39,7 @@ class Connection final : private SendOwner {
   static constexpr std::size_t kTasksMax = kCommandWindow + kImmediateTasksMax;
   static constexpr std::size_t kSinglePdusMax = 40;
   static constexpr std::size_t kSinglePdusReserved = 4;         // For what we say unasked.
-  static constexpr std::uint64_t kSolicitedBytesMax = 16 << 20; // Memory that waits for data-out.
-  static constexpr std::uint64_t kResidentBytesMax = 32 << 20;  // At the volume or on its way out; for each direction.
+  static constexpr std::uint64_t kResidentReadBytesMax = 32 << 20;  // At the volume or on its way out.
 
   struct Start {
     std::unique_ptr<Stream> stream;
@@ -89,7 +89,6 @@ class Connection final : private SendOwner {
   // connection_receive.cpp: PDUs in.
   Task<void> receive();
   bool must_pause() const;
-  bool much_resident() const { return resident_write_bytes_ > kResidentBytesMax; }
   Task<Result<bool>> take_data(DataSink sink, std::size_t data_bytes);
   Flow begin_pdu(const Header& header, Bytes ahs, DataSink* sink);
   Flow end_pdu(const Header& header, bool data_intact);
@@ -115,7 +114,7 @@ class Connection final : private SendOwner {
   // connection_commands.cpp: SCSI commands and their data-out.
   Flow begin_command(const Header& header, Bytes ahs, DataSink* sink);
   void plan(IscsiTask& task, const Header& header);
-  void reserve_memory(IscsiTask& task, bool waits, bool needed_now);
+  void reserve_memory(IscsiTask& task, DataOutBudget::Line line, bool needed_now);
   void end_command_pdu(IscsiTask& task, std::uint32_t data_bytes, bool data_intact);
   Flow begin_data_out(const Header& header, DataSink* sink);
   IscsiTask* data_out_task(const Header& header, bool* tag_is_wrong);
@@ -127,7 +126,6 @@ class Connection final : private SendOwner {
   Task<void> gather(IscsiTask* task);
   void start(IscsiTask& task);
   void launch(IscsiTask& task);
-  void account(IscsiTask& task);
   bool may_start(const IscsiTask& task) const;
   void start_waiting();
   Task<void> execute(IscsiTask* task);
@@ -140,8 +138,7 @@ class Connection final : private SendOwner {
   void abort_task(IscsiTask& task, std::uint64_t sequence);
   TaskFunctionResponse abort_one(const Header& header, std::uint64_t sequence);
   Task<void> answer_task_management(SinglePdu* answer, std::uint64_t sequence, TaskFunction function);
-  bool try_budget(IscsiTask& task);
-  void release_budget(IscsiTask& task);
+  void release_data_out(IscsiTask& task);
 
   // SendOwner.
   void task_answered(IscsiTask& task) override { end_task(task); }
@@ -185,10 +182,8 @@ class Connection final : private SendOwner {
   std::uint32_t immediate_count_ = 0;
   std::uint32_t ordered_count_ = 0;                     // Ordered tasks that have not answered yet.
   std::uint32_t waiting_turn_count_ = 0;
-  std::uint32_t gathering_count_ = 0;
-  std::uint64_t resident_write_bytes_ = 0;              // Beyond kResidentBytesMax no new write is started,
-  std::uint64_t resident_read_bytes_ = 0;               // and no new read is started.
-  Semaphore solicited_budget_;
+  std::uint64_t resident_read_bytes_ = 0;               // Beyond kResidentReadBytesMax no new read is started.
+  DataOutBudget::ConnectionShare data_out_share_;
   std::array<SinglePdu, kSinglePdusMax> singles_;
   std::size_t singles_free_ = kSinglePdusMax;
 

@@ -118,21 +118,19 @@ void Connection::plan(IscsiTask& task, const Header& header) {
     fail_task(task, kWriteError, kUnexpectedData);
 
   // Behind an ordered task even a write that has all its data may have to wait for another's.
-  const bool waits = immediate_bytes < task.planned || ordered_count_ > 0 || (unproven_ && task.changes) || much_resident();
-  if (task.planned > 0) reserve_memory(task, waits, immediate_bytes > 0 || !final);
+  const bool waits = immediate_bytes < task.planned || ordered_count_ > 0 || (unproven_ && task.changes);
+  using Line = DataOutBudget::Line;
+  if (task.planned > 0) reserve_memory(task, waits ? Line::behind : Line::beside, immediate_bytes > 0 || !final);
 }
 
 // Memory for the data-out. What comes at once needs a place at once; a write that waits for R2Ts can wait for memory.
-// waits: its memory will wait for the initiator, and counts against the budgets for that.
-void Connection::reserve_memory(IscsiTask& task, bool waits, bool needed_now) {
+void Connection::reserve_memory(IscsiTask& task, DataOutBudget::Line line, bool needed_now) {
   Command& command = task.command;
-  const bool later = much_resident() && !needed_now;
-  const bool within_budget = !later && (!waits || try_budget(task));
-  if (within_budget &&
+  if (target_->data_out_budget_->try_take(data_out_share_, task.claim, task.planned, line) &&
       try_acquire_payload(target_->buffers_, task.planned, &command.data_out, &command.data_out_more))
     return;
   if (!needed_now) return;  // gather() waits for it.
-  release_budget(task);
+  release_data_out(task);
   task.execute = false;
   task.planned = command.data_out_bytes = 0;
   command.status = Status::task_set_full;
@@ -182,24 +180,17 @@ void Connection::advance(IscsiTask& task) {
   task.solicited = std::max(task.solicited, task.received);
   if (task.command.data_out) return transmitter_.queue(task);
   task.state = State::waiting_memory;
-  ++gathering_count_;
   scope_.spawn(gather(&task));
 }
 
 Task<void> Connection::gather(IscsiTask* task) {
   Command& command = task->command;
-  // Other volumes share the budget: nothing of it is held for a volume that has enough.
-  while (much_resident() && !command.aborted) co_await room_.wait();
-  if (!task->budgeted && !command.aborted) {
-    co_await solicited_budget_.acquire(task->planned);
-    task->budgeted = true;
-    if (!command.aborted) co_await target_->data_out_budget_->take(task->share, task->planned);
-  }
+  if (task->claim.bytes == 0 && !command.aborted)
+    co_await target_->data_out_budget_->take(data_out_share_, task->claim, task->planned);
   bool got = false;
   if (!command.aborted)
     got = co_await acquire_payload(target_->clock_, target_->buffers_, task->planned, &command.data_out,
                                    &command.data_out_more);
-  --gathering_count_;
   if (command.aborted) co_return end_task(*task);
   task->state = State::receiving;
   if (!got) {
@@ -283,8 +274,7 @@ void Connection::end_data_out(IscsiTask& task, const Header& header, bool data_i
 // Ordered tasks (SAM-5 §8.6): they wait for all before them, and all after them wait for them; head of queue passes.
 bool Connection::may_start(const IscsiTask& task) const {
   if (unproven_ && task.changes) return false;
-  if (task.command.wants_read && resident_read_bytes_ > kResidentBytesMax) return false;
-  if (task.planned > 0 && much_resident()) return false;
+  if (task.command.wants_read && resident_read_bytes_ > kResidentReadBytesMax) return false;
   if (ordered_count_ == 0 || task.command.attribute == TaskAttribute::head_of_queue) return true;
   const bool ordered = task.command.attribute == TaskAttribute::ordered;
   auto& arrivals = const_cast<IntrusiveList<IscsiTask, ArrivalTag>&>(arrivals_);
@@ -305,19 +295,11 @@ void Connection::start(IscsiTask& task) {
   launch(task);
 }
 
-// From here on its memory depends on the volume alone, not on the initiator.
 void Connection::launch(IscsiTask& task) {
-  release_budget(task);
-  account(task);
+  if (task.command.wants_read) task.resident_read_bytes = std::min(task.command.expected_bytes, kTransferBytesMax);
+  resident_read_bytes_ += task.resident_read_bytes;
   task.state = State::executing;
   scope_.spawn(execute(&task));
-}
-
-void Connection::account(IscsiTask& task) {
-  task.resident_write_bytes = task.planned;
-  if (task.command.wants_read) task.resident_read_bytes = std::min(task.command.expected_bytes, kTransferBytesMax);
-  resident_write_bytes_ += task.resident_write_bytes;
-  resident_read_bytes_ += task.resident_read_bytes;
 }
 
 void Connection::start_waiting() {
@@ -340,7 +322,7 @@ Task<void> Connection::execute(IscsiTask* task) {
 }
 
 void Connection::respond(IscsiTask& task) {
-  release_budget(task);
+  release_data_out(task);
   task.state = State::responding;
   if (task.command.attribute == TaskAttribute::ordered) --ordered_count_;
   transmitter_.queue(task);

@@ -7,11 +7,9 @@
 
 namespace holdfast::scsi {
 
-// With much at the volume the initiator's writes wait in its socket; but what it answers to a ping must be heard, and what it says of
-// its own accord once in a while: the volume may be waiting for just that.
-bool Connection::must_pause() const {
-  return singles_free_ <= kSinglePdusReserved || (much_resident() && pings_out_ == 0);
-}
+// What waits for anything but the initiator is no reason: its answer to a ping must be heard, and its aborts and its logout. The volume may be
+// waiting for just that.
+bool Connection::must_pause() const { return singles_free_ <= kSinglePdusReserved; }
 
 Task<void> Connection::receive() {
   while (!closing_) {

@@ -47,21 +47,10 @@ IscsiTask* Connection::new_task(const Header& header) {
   return &task;
 }
 
-// Its share of this connection's budget and of the thread's. Nobody overtakes a task that waits for them: an ordered one
-// behind it would wait for it with the shares in hand.
-bool Connection::try_budget(IscsiTask& task) {
-  if (gathering_count_ > 0 || !solicited_budget_.try_acquire(task.planned)) return false;
-  task.budgeted = true;
-  if (target_->data_out_budget_->try_take(task.share, task.planned)) return true;
-  release_budget(task);
-  return false;
-}
-
-void Connection::release_budget(IscsiTask& task) {
-  if (!task.budgeted) return;
-  task.budgeted = false;
-  solicited_budget_.release(task.planned);
-  target_->data_out_budget_->release(task.share);
+void Connection::release_data_out(IscsiTask& task) {
+  task.command.data_out = {};
+  for (Buffer& piece : task.command.data_out_more) piece = {};
+  target_->data_out_budget_->release(task.claim);
 }
 
 // The one place where a task ends.
@@ -73,10 +62,9 @@ void Connection::end_task(IscsiTask& task) {
     rx_task_ = nullptr;
     rx_refused_ = true;
   }
-  release_budget(task);
+  release_data_out(task);
   if (task.state == State::waiting_turn) --waiting_turn_count_;
   if (task.state != State::responding && task.command.attribute == TaskAttribute::ordered) --ordered_count_;
-  resident_write_bytes_ -= task.resident_write_bytes;
   resident_read_bytes_ -= task.resident_read_bytes;
   --(task.immediate ? immediate_count_ : task_count_);
   itts_[task.slot] = kNoTag;
@@ -84,7 +72,7 @@ void Connection::end_task(IscsiTask& task) {
 
   task.state = State::unused;
   task.execute = task.unsolicited_open = task.data_failed = task.changes = false;
-  task.role_mark = task.abort_sequence = task.resident_write_bytes = task.resident_read_bytes = 0;
+  task.role_mark = task.abort_sequence = task.resident_read_bytes = 0;
   task.planned = task.received = task.burst_received = task.solicited = 0;
   task.data_sn = task.r2t_sn = task.r2t_count = task.read_bytes_bidi = 0;
   task.sent = task.data_in_sn = 0;
@@ -107,10 +95,7 @@ void Connection::abort_task(IscsiTask& task, std::uint64_t sequence) {
   }
   task.command.aborted = true;
   task.abort_sequence = sequence;
-  if (task.state == State::waiting_memory) {  // gather() ends it.
-    target_->data_out_budget_->give_up(task.share);
-    room_.notify_all();
-  }
+  if (task.state == State::waiting_memory) target_->data_out_budget_->give_up(task.claim);  // gather() ends it.
   if (task.state == State::receiving || task.state == State::waiting_turn) end_task(task);
 }
 

@@ -4,41 +4,87 @@
 
 namespace holdfast::scsi {
 
-bool DataOutBudget::try_take(Share& share, std::uint64_t bytes) {
-  ENSURE(share.bytes == 0 && !share.linked());
-  if (!line_.empty() || free_bytes_ < bytes) return false;
-  free_bytes_ -= bytes;
-  share.bytes = bytes;
+// Whoever comes leaves room for what is waited for, at each level at which it is waited for: small commands that keep coming do not
+// keep a large one waiting.
+bool DataOutBudget::try_take(ConnectionShare& connection, Claim& claim, std::uint64_t bytes, Line line) {
+  ENSURE(claim.bytes == 0 && !claim.linked());
+  if (line == Line::behind && !connection.line_.empty()) return false;
+  VolumeShare& volume = *connection.volume_;
+  const auto has_room = [bytes](std::uint64_t held, std::uint64_t max, bool waited_for) {
+    return held + bytes + (waited_for ? kTransferBytesMax : 0) <= max;
+  };
+  if (!has_room(connection.held_, connection_max(volume), !connection.line_.empty())) return false;
+  if (!has_room(volume.held_, volume_max(), volume.short_in_round_ == round_)) return false;
+  if (!has_room(held_, bytes_max_, short_)) return false;
+  hold(connection, claim, bytes);
   return true;
 }
 
-void DataOutBudget::wait(Share& share, std::uint64_t bytes, std::coroutine_handle<> waiter) {
+void DataOutBudget::hold(ConnectionShare& connection, Claim& claim, std::uint64_t bytes) {
+  claim.connection = &connection;
+  claim.bytes = bytes;
+  connection.held_ += bytes;
+  connection.volume_->held_ += bytes;
+  held_ += bytes;
+}
+
+void DataOutBudget::wait(ConnectionShare& connection, Claim& claim, std::uint64_t bytes, std::coroutine_handle<> waiter) {
   ENSURE(bytes <= kTransferBytesMax);
-  share.wanted = bytes;
-  share.waiter = waiter;
-  line_.push_back(share);
-}
-
-void DataOutBudget::give_up(Share& share) {
-  if (!share.linked()) return;
-  share.unlink();
-  executor_->post(share.waiter);
-  serve();  // It may have been the first, and too large for what is free.
-}
-
-void DataOutBudget::release(Share& share) {
-  free_bytes_ += share.bytes;
-  share.bytes = 0;
+  claim.connection = &connection;
+  claim.wanted = bytes;
+  claim.waiter = waiter;
+  connection.line_.push_back(claim);
+  if (!connection.linked()) waiting_.push_back(connection);
   serve();
 }
 
-void DataOutBudget::serve() {
-  while (!line_.empty() && line_.front().wanted <= free_bytes_) {
-    Share& next = line_.pop_front();
-    free_bytes_ -= next.wanted;
-    next.bytes = next.wanted;
-    executor_->post(next.waiter);
+void DataOutBudget::give_up(Claim& claim) {
+  if (!claim.linked()) return;
+  claim.unlink();
+  if (claim.connection->line_.empty()) claim.connection->unlink();
+  executor_->post(claim.waiter);
+  serve();  // It may have been the first, and too large for what is free.
+}
+
+void DataOutBudget::release(Claim& claim) {
+  if (claim.bytes == 0) return;
+  claim.connection->held_ -= claim.bytes;
+  claim.connection->volume_->held_ -= claim.bytes;
+  held_ -= claim.bytes;
+  claim.bytes = 0;
+  serve();
+}
+
+// Lets the first in the line have what it wants. Whoever finds too little in its volume's share, or in the whole, keeps those who come after
+// it from it; whoever has used up its own share keeps nobody.
+bool DataOutBudget::serve_first(ConnectionShare& connection) {
+  Claim& first = connection.line_.front();
+  VolumeShare& volume = *connection.volume_;
+  if (connection.held_ + first.wanted > connection_max(volume)) return false;
+  if (volume.short_in_round_ == round_) return false;
+  if (volume.held_ + first.wanted > volume_max()) {
+    volume.short_in_round_ = round_;
+    return false;
   }
+  short_ = short_ || held_ + first.wanted > bytes_max_;
+  if (short_) return false;
+  first.unlink();
+  hold(connection, first, first.wanted);
+  executor_->post(first.waiter);
+  return true;
+}
+
+// One command of each line in turn, until nobody can go on. Who got nothing is first the next time.
+void DataOutBudget::serve() {
+  ++round_;
+  short_ = false;
+  IntrusiveList<ConnectionShare> still_waiting;
+  while (!waiting_.empty()) {
+    ConnectionShare& connection = waiting_.pop_front();
+    if (!serve_first(connection)) still_waiting.push_back(connection);
+    else if (!connection.line_.empty()) waiting_.push_back(connection);
+  }
+  while (!still_waiting.empty()) waiting_.push_back(still_waiting.pop_front());
 }
 
 }  // namespace holdfast::scsi

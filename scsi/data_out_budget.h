@@ -1,6 +1,12 @@
-// Memory that waits for initiators to send the data they have announced: at most half of a thread's payload memory, over
-// all connections of all its targets. The other half goes to commands that wait for nobody but the volume, so that
-// initiators who announce and stay silent slow down each other's writes and nobody else.
+// Memory for the data of writes: one account for a thread, over all connections of all its targets. It counts what waits for an initiator
+// to send what it has announced, for a turn, or at a volume, until the command is answered: at most half of the thread's payload memory.
+// The other half goes to commands that bring no data.
+//
+// A volume has a share of it, and a connection a share of its volume's: initiators who announce and stay silent, and a volume that
+// stands still, slow down themselves and nobody else. With three quarters in shares there is always something left for who comes next.
+//
+// Commands that find no room wait in the line of their connection and never overtake each other there: an ordered one would wait for memory
+// which those behind it hold while they wait for it. Lines are served in turn.
 #pragma once
 
 #include <algorithm>
@@ -15,46 +21,96 @@ namespace holdfast::scsi {
 
 class DataOutBudget {
  public:
-  // One task's part; in line while linked. Outlives the wait for it.
-  struct Share : ListNode<Share> {
-    std::uint64_t bytes = 0;          // Held; zero while it is waited for.
+  class ConnectionShare;
+
+  // What one command holds; in line while linked. Outlives the wait for it.
+  struct Claim : ListNode<Claim> {
+    std::uint64_t bytes = 0;              // Held; zero while it is waited for.
 
    private:
     friend class DataOutBudget;
-    std::uint64_t wanted = 0;         // Valid while linked, like the waiter.
+    ConnectionShare* connection = nullptr;  // Valid while it holds something or waits.
+    std::uint64_t wanted = 0;             // Valid while linked, like the waiter.
     std::coroutine_handle<> waiter;
   };
 
-  // Large enough for the largest command, however small the pool is: it would wait for ever.
-  DataOutBudget(Executor& executor, const BufferPool& pool)
-      : executor_(&executor), free_bytes_(std::max<std::uint64_t>(pool.memory().size() / 2, kTransferBytesMax)) {}
+  class VolumeShare {
+   public:
+    explicit VolumeShare(DataOutBudget& budget) : budget_(&budget) { ++budget.volumes_; }
+    VolumeShare(const VolumeShare&) = delete;
+    VolumeShare& operator=(const VolumeShare&) = delete;
+    ~VolumeShare() { --budget_->volumes_; }
 
-  // Nobody overtakes those who wait.
-  bool try_take(Share& share, std::uint64_t bytes);
-  // co_await: first come first served. Holds the share afterwards, unless it was given up.
+   private:
+    friend class DataOutBudget;
+    DataOutBudget* budget_;
+    std::uint64_t held_ = 0;
+    std::uint64_t connections_ = 0;
+    std::uint64_t short_in_round_ = 0;    // The round of serving in which somebody waited for room in this share.
+  };
+
+  // In the budget's list while somebody waits in its line.
+  class ConnectionShare : public ListNode<ConnectionShare> {
+   public:
+    explicit ConnectionShare(VolumeShare& volume) : volume_(&volume) { ++volume.connections_; }
+    ~ConnectionShare() { --volume_->connections_; }
+    std::uint64_t held_bytes() const { return held_; }
+
+   private:
+    friend class DataOutBudget;
+    VolumeShare* volume_;
+    std::uint64_t held_ = 0;
+    IntrusiveList<Claim> line_;
+  };
+
+  // At least the largest command: it would wait for ever.
+  DataOutBudget(Executor& executor, const BufferPool& pool)
+      : executor_(&executor), bytes_max_(std::max<std::uint64_t>(pool.memory().size() / 2, kTransferBytesMax)) {}
+
+  // What each of so many may have of a whole.
+  static constexpr std::uint64_t part(std::uint64_t whole, std::uint64_t holders) {
+    return std::max<std::uint64_t>(whole / 4 * 3 / std::max<std::uint64_t>(holders, 1), kTransferBytesMax);
+  }
+
+  // A command that waits for nobody may take what those in the line of its connection leave; any other one stands behind them.
+  enum class Line : std::uint8_t { behind, beside };
+  bool try_take(ConnectionShare& connection, Claim& claim, std::uint64_t bytes, Line line);
+  // co_await: holds the claim afterwards, unless it was given up.
   struct Awaiter {
     DataOutBudget* budget;
-    Share* share;
+    ConnectionShare* connection;
+    Claim* claim;
     std::uint64_t bytes;
-    bool await_ready() const { return budget->try_take(*share, bytes); }
-    void await_suspend(std::coroutine_handle<> h) const { budget->wait(*share, bytes, h); }
+    bool await_ready() const { return budget->try_take(*connection, *claim, bytes, Line::behind); }
+    void await_suspend(std::coroutine_handle<> h) const { budget->wait(*connection, *claim, bytes, h); }
     void await_resume() const noexcept {}
   };
-  Awaiter take(Share& share, std::uint64_t bytes) { return Awaiter{this, &share, bytes}; }
+  Awaiter take(ConnectionShare& connection, Claim& claim, std::uint64_t bytes) {
+    return Awaiter{this, &connection, &claim, bytes};
+  }
   // Ends a wait; nothing happens when there is none.
-  void give_up(Share& share);
-  // What is held, if anything, goes to the next in line.
-  void release(Share& share);
+  void give_up(Claim& claim);
+  // What is held, if anything, goes to those who wait.
+  void release(Claim& claim);
 
-  std::uint64_t free_bytes() const { return free_bytes_; }
+  std::uint64_t bytes_max() const { return bytes_max_; }
+  std::uint64_t held_bytes() const { return held_; }
 
  private:
-  void wait(Share& share, std::uint64_t bytes, std::coroutine_handle<> waiter);
+  std::uint64_t volume_max() const { return part(bytes_max_, volumes_); }
+  std::uint64_t connection_max(const VolumeShare& volume) const { return part(volume_max(), volume.connections_); }
+  void wait(ConnectionShare& connection, Claim& claim, std::uint64_t bytes, std::coroutine_handle<> waiter);
+  void hold(ConnectionShare& connection, Claim& claim, std::uint64_t bytes);
+  bool serve_first(ConnectionShare& connection);
   void serve();
 
   Executor* executor_;
-  std::uint64_t free_bytes_;
-  IntrusiveList<Share> line_;
+  const std::uint64_t bytes_max_;
+  std::uint64_t held_ = 0;
+  std::uint64_t volumes_ = 0;
+  std::uint64_t round_ = 1;               // Of serving.
+  bool short_ = false;                    // In the last round somebody waited for room in the whole.
+  IntrusiveList<ConnectionShare> waiting_;
 };
 
 }  // namespace holdfast::scsi

@@ -33,7 +33,7 @@ struct IscsiTask : SendItem, ListNode<IscsiTask, ArrivalTag> {
     unused,
     receiving,       // Data-out is still to come.
     waiting_memory,  // Before the first R2T; gather() runs.
-    waiting_turn,    // An ordered task is before it, or it is ordered itself, or it finds no room at the volume.
+    waiting_turn,    // An ordered task is before it, or it is ordered itself, or its initiator has to prove that it is there, or it reads too much.
     executing,       // At the device server.
     responding,      // In the send queue with data and status.
   };
@@ -46,15 +46,13 @@ struct IscsiTask : SendItem, ListNode<IscsiTask, ArrivalTag> {
   bool changes = false;            // The same: it waits while its initiator has to prove that it is there.
   bool unsolicited_open = false;   // The final unsolicited data-out has not come yet.
   bool data_failed = false;        // Sense is set; answered once nothing more can come.
-  bool budgeted = false;           // Holds bytes of the connection's data-out budget.
   std::uint16_t slot = 0;          // Index in the pool: fixed.
   std::uint32_t itt = 0;
   std::uint32_t cmd_sn = 0;
   std::uint64_t role_mark = 0;       // Executing when the role went for the so-many-th time; zero: never.
   std::uint64_t abort_sequence = 0;  // Valid when command.aborted; see Target.
-  std::uint64_t resident_write_bytes = 0;  // Its part of the connection's accounts of memory.
-  std::uint64_t resident_read_bytes = 0;
-  DataOutBudget::Share share;        // Its part of the thread's data-out budget.
+  std::uint64_t resident_read_bytes = 0;  // Its part of the connection's account of them.
+  DataOutBudget::Claim claim;        // Its part of the thread's memory for data-out.
   DurationNs data_due_for{};         // How long its data could have come and has not: counted by keep_alive().
 
   // Data-out: strictly in order (DataPDUInOrder and DataSequenceInOrder are Yes).

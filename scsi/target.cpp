@@ -21,9 +21,9 @@ std::string status_text(std::uint16_t status) {
 Target::Target(TargetOptions options, std::unique_ptr<DeviceServer> server, const TargetDirectory& directory,
                Executor& executor, Clock& clock, BufferPool& buffers, Random& random)
     : options_(std::move(options)), server_(std::move(server)), directory_(&directory), executor_(&executor),
-      clock_(&clock), buffers_(&buffers), data_out_budget_(options_.data_out_budget), random_(&random),
-      abort_progress_(executor), session_ended_(executor), scope_(executor) {
-  if (!data_out_budget_) data_out_budget_ = std::make_shared<DataOutBudget>(executor, buffers);
+      clock_(&clock), buffers_(&buffers),
+      data_out_budget_(options_.data_out_budget ? options_.data_out_budget : std::make_shared<DataOutBudget>(executor, buffers)),
+      data_out_share_(*data_out_budget_), random_(&random), abort_progress_(executor), session_ended_(executor), scope_(executor) {
   server_->on_abort_tasks([this](Nexus* victim) { abort_nexus(victim); });
   server_->on_service_change([this](ServiceChange change) { service_changes(change); });
 }

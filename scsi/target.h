@@ -115,6 +115,7 @@ class Target {
   Clock* clock_;
   BufferPool* buffers_;
   std::shared_ptr<DataOutBudget> data_out_budget_;
+  DataOutBudget::VolumeShare data_out_share_;
   Random* random_;
   Counters counters_;
   std::uint64_t abort_sequence_ = 0;

@@ -1,4 +1,6 @@
 // Memory that waits for data which initiators have announced: it has a bound for all of them together, and a time.
+#include <list>
+
 #include "test/iscsi/fixture.h"
 
 namespace holdfast::test {
@@ -8,14 +10,16 @@ using scsi::DataOutBudget;
 
 class DataOutShares : public IscsiTest {
  protected:
-  static constexpr std::uint32_t kWriteBlocks = 2048;  // 1 MiB.
+  static constexpr std::size_t kDataOutPoolBytes = 256 << 20;
+  static constexpr std::uint32_t kWriteBlocks = 2048;
+  static constexpr std::uint64_t kWriteBytes = 1 << 20;
+  const std::vector<std::string> kLargeBursts{"ImmediateData=No", "MaxBurstLength=1048576"};
 
-  // An initiator that announces 16 writes of 1 MiB, all that a connection may have waiting.
-  Initiator& announce() {
-    auto& one = connect_and_login({"ImmediateData=No", "MaxBurstLength=1048576"});
-    for (std::uint32_t itt = 1; itt <= 16; ++itt) one.queue(one.write(itt, 0, kWriteBlocks));
+  DataOutShares() : IscsiTest(default_options(), kDataOutPoolBytes) {}
+  // It announces 100 writes of 1 MiB, more than a connection may have.
+  void announce(Initiator& one) {
+    for (std::uint32_t itt = 1; itt <= 100; ++itt) one.queue(one.write(itt, 0, kWriteBlocks));
     executor.run();
-    return one;
   }
   // It is there, and says so.
   void pass_five_seconds() {
@@ -23,33 +27,33 @@ class DataOutShares : public IscsiTest {
     for (auto& one : initiators)
       if (!one->closed()) one->send(one->request(Opcode::nop_out, 0x80, kNoTag, true));
   }
-  static std::ptrdiff_t r2ts(Initiator& initiator) {
-    return std::ranges::count(initiator.take_all(), Opcode::r2t, &Pdu::opcode);
+  static std::uint64_t r2ts(Initiator& initiator) {
+    return static_cast<std::uint64_t>(std::ranges::count(initiator.take_all(), Opcode::r2t, &Pdu::opcode));
   }
 };
 
 // Four initiators announce all they may and then only answer pings.
-//   1. Two of them have half of the memory, two wait for their turn; a stranger reads as if nothing were.
-//   2. After a minute the two are closed, after another the other two: the stranger's own write comes to its turn.
-TEST_F(DataOutShares, WritesWhoseDataNeverComes_HaveHalfTheMemoryForAMinute) {
+//   1. Each of them has its share, and a stranger writes and reads as if nothing were.
+//   2. After a minute they are closed.
+TEST_F(DataOutShares, WritesWhoseDataNeverComes_HaveTheirSharesForAMinute) {
   Initiator* silent[4];
-  for (auto& one : silent) one = &announce();
-  EXPECT_EQ(pool.free_bytes(), kPoolBytes / 2);
-  EXPECT_EQ(r2ts(*silent[0]) + r2ts(*silent[1]), 32);
-  EXPECT_EQ(r2ts(*silent[2]) + r2ts(*silent[3]), 0);
+  for (auto& one : silent) one = &connect_and_login(kLargeBursts);
   auto& stranger = connect_and_login({"ImmediateData=No"});
+  for (auto& one : silent) announce(*one);
+  const std::uint64_t each = data_out_share(5) / kWriteBytes;
+  EXPECT_EQ(pool.free_bytes(), kDataOutPoolBytes - 4 * each * kWriteBytes);
+  for (auto& one : silent) EXPECT_EQ(r2ts(*one), each);
   stranger.send(stranger.read(1, 0, 1));
   EXPECT_EQ(stranger.take().opcode(), Opcode::data_in);
   stranger.send(stranger.write(2, 0, 1));
+  const Pdu r2t = stranger.take();
+  ASSERT_EQ(r2t.opcode(), Opcode::r2t);
+  stranger.send(stranger.data_out(2, r2t.header.u32(20), 0, 0, true), std::string(512, 'x'));
+  EXPECT_EQ(stranger.take().status(), 0);
   for (int i = 0; i < 11; ++i) pass_five_seconds();
   for (Initiator* one : silent) EXPECT_FALSE(one->closed());
-  EXPECT_EQ(r2ts(stranger), 0);
   pass_five_seconds();
-  EXPECT_TRUE(silent[0]->closed() && silent[1]->closed());
-  EXPECT_EQ(r2ts(*silent[2]) + r2ts(*silent[3]), 32);
-  for (int i = 0; i < 12; ++i) pass_five_seconds();
-  EXPECT_TRUE(silent[2]->closed() && silent[3]->closed());
-  EXPECT_EQ(r2ts(stranger), 1);
+  for (Initiator* one : silent) EXPECT_TRUE(one->closed());
   EXPECT_FALSE(stranger.closed());
 }
 
@@ -84,10 +88,11 @@ TEST_F(DataOutShares, SlowWritesThatEnd_GoOnForEver) {
 
 // What waits for other initiators is not waited for when it is given up.
 TEST_F(DataOutShares, AbortOfAWriteInLine_IsAnsweredAtOnce) {
-  announce();
-  announce();
+  announce(connect_and_login(kLargeBursts));
+  announce(connect_and_login(kLargeBursts));  // Between them they have all that the volume may have.
   auto& third = connect_and_login({"ImmediateData=No"});
   third.send(third.write(1, 0, kWriteBlocks));
+  EXPECT_FALSE(third.has());
   third.send(third.task_management(scsi::TaskFunction::abort_task, 2, 1));
   ASSERT_TRUE(third.has());
   EXPECT_EQ(third.take().header.u8(2), 0);
@@ -97,45 +102,132 @@ TEST_F(DataOutShares, AbortOfAWriteInLine_IsAnsweredAtOnce) {
   EXPECT_EQ(target->session_count(), 2U);
 }
 
-// An ordered write without data, and many behind it that have theirs: they wait for the same initiator as it does.
-TEST_F(DataOutShares, WritesBehindAnOrderedOne_CountToo) {
-  auto& initiator = connect_and_login({"FirstBurstLength=262144"});
-  initiator.send(initiator.command(0x2a, 1, 0, 1, 0xa2, 512));  // Ordered: its data does not come.
-  const std::string data(262144, 'x');
-  for (std::uint32_t itt = 2; itt <= 101; ++itt) initiator.queue(initiator.write(itt, 0, 512), data);
-  executor.run();
-  EXPECT_GE(pool.free_bytes(), kPoolBytes - (17 << 20));
-}
+// What the account does, without a target: letters are claims that have got what they want, a dash is one that was given up.
+class DataOutLines : public ::testing::Test {
+ protected:
+  using Claim = DataOutBudget::Claim;
+  using Line = DataOutBudget::Line;
+  static constexpr std::uint64_t kMiB = 1 << 20;
 
-Task<void> take(DataOutBudget* budget, DataOutBudget::Share* share, std::uint64_t bytes, std::string* order, char name) {
-  co_await budget->take(*share, bytes);
-  order->push_back(share->bytes > 0 ? name : '-');
-}
+  static Task<void> await(DataOutLines* test, DataOutBudget::ConnectionShare* connection, Claim* claim, std::uint64_t bytes, char name) {
+    co_await test->budget.take(*connection, *claim, bytes);
+    test->order.push_back(claim->bytes > 0 ? name : '-');
+  }
+  void take(DataOutBudget::ConnectionShare& connection, Claim& claim, std::uint64_t mib, char name) {
+    scope.spawn(await(this, &connection, &claim, mib * kMiB, name));
+    executor.run();
+  }
+  // As many claims of a MiB as it may have.
+  std::vector<std::unique_ptr<Claim>> fill(DataOutBudget::ConnectionShare& connection) {
+    std::vector<std::unique_ptr<Claim>> held;
+    do held.push_back(std::make_unique<Claim>());
+    while (budget.try_take(connection, *held.back(), kMiB, Line::behind));
+    held.pop_back();
+    return held;
+  }
+  void release(std::vector<std::unique_ptr<Claim>>& claims, std::size_t count = ~std::size_t{0}) {
+    for (; count > 0 && !claims.empty(); --count) {
+      budget.release(*claims.back());
+      claims.pop_back();
+    }
+    executor.run();
+  }
 
-TEST_F(DataOutShares, Line_IsServedInItsOrderAndLetsTheNextGoWhenOneGivesUp) {
-  DataOutBudget budget(executor, pool);
-  DataOutBudget::Share first, large, small;
+  ManualExecutor executor;
+  BufferPool pool{executor, 256 << 20};
+  DataOutBudget budget{executor, pool};  // 128 MiB, 96 for a single volume, 72 for its single connection.
   std::string order;
-  Scope scope(executor);
-  constexpr std::uint64_t kMiB = 1 << 20;
-  ASSERT_TRUE(budget.try_take(first, 8 * kMiB));
-  std::array<DataOutBudget::Share, 3> more;
-  for (auto& share : more) ASSERT_TRUE(budget.try_take(share, 7 * kMiB));
-  scope.spawn(take(&budget, &large, 8 * kMiB, &order, 'L'));  // 3 MiB are left.
-  scope.spawn(take(&budget, &small, kMiB, &order, 's'));
-  executor.run();
-  EXPECT_EQ(order, "");  // The small one does not overtake.
+  Scope scope{executor};
+};
+
+TEST_F(DataOutLines, Line_IsServedInItsOrder_AndLetsTheNextGoWhenOneGivesUp) {
+  DataOutBudget::VolumeShare volume(budget);
+  DataOutBudget::ConnectionShare connection(volume);
+  Claim large, small;
+  auto held = fill(connection);
+  EXPECT_EQ(held.size(), 72U);
+  release(held, 3);
+  take(connection, large, 8, 'L');  // 3 MiB are left.
+  take(connection, small, 1, 's');
+  EXPECT_EQ(order, "") << "the small one overtakes";
   budget.give_up(large);
   executor.run();
   EXPECT_EQ(order, "-s");
-  scope.spawn(take(&budget, &large, 8 * kMiB, &order, 'L'));
-  executor.run();
-  budget.release(first);
-  executor.run();
+  take(connection, large, 8, 'L');
+  release(held, 6);
   EXPECT_EQ(order, "-sL");
-  for (auto* share : {&large, &small}) budget.release(*share);
-  for (auto& share : more) budget.release(share);
-  EXPECT_EQ(budget.free_bytes(), kPoolBytes / 2);
+  release(held);
+  for (Claim* claim : {&large, &small}) budget.release(*claim);
+  EXPECT_EQ(budget.held_bytes(), 0U);
+}
+
+// Small writes that keep coming take what they find, but never what a large one waits for.
+TEST_F(DataOutLines, BesideTheLine_LeavesRoomForTheFirst) {
+  DataOutBudget::VolumeShare volume(budget);
+  DataOutBudget::ConnectionShare connection(volume);
+  Claim large, small;
+  auto held = fill(connection);
+  take(connection, large, 8, 'L');
+  for (int i = 0; i < 8; ++i) {
+    EXPECT_EQ(order, "");
+    release(held, 1);
+    EXPECT_FALSE(budget.try_take(connection, small, kMiB, Line::beside));
+  }
+  EXPECT_EQ(order, "L");
+  release(held, 1);
+  EXPECT_FALSE(budget.try_take(connection, small, 2 * kMiB, Line::beside));
+  EXPECT_TRUE(budget.try_take(connection, small, kMiB, Line::beside));
+  release(held);
+  for (Claim* claim : {&large, &small}) budget.release(*claim);
+}
+
+// Each connection has its line. One that has all of its share keeps nobody waiting; one for which there is nothing left in the share of the
+// volume comes before those who came later.
+TEST_F(DataOutLines, LinesOfAVolume_AreServedInTurn) {
+  DataOutBudget::VolumeShare volume(budget);
+  DataOutBudget::ConnectionShare one(volume);
+  auto of_one = fill(one);
+  DataOutBudget::ConnectionShare two(volume), three(volume);
+  auto of_two = fill(two);
+  EXPECT_EQ(of_one.size() + of_two.size(), 96U);
+  Claim a, b, c, d, e;
+  take(one, e, 1, 'e');  // It has more than its share by now.
+  take(three, a, 8, 'a');
+  take(three, b, 1, 'b');
+  take(two, c, 1, 'c');
+  take(two, d, 1, 'd');
+  release(of_two, 7);
+  EXPECT_EQ(order, "") << "less than the first wants, and others overtake it";
+  release(of_one, 1);
+  EXPECT_EQ(order, "a");
+  for (int i = 0; i < 3; ++i) release(of_one, 1);
+  EXPECT_EQ(order, "acbd");
+  release(of_one);
+  EXPECT_EQ(order, "acbde");
+  release(of_two);
+  for (Claim* claim : {&a, &b, &c, &d, &e}) budget.release(*claim);
+  EXPECT_EQ(budget.held_bytes(), 0U);
+}
+
+// All volumes of a thread but one stand, with all that they may have and more in line: the last one has its share. And the largest command
+// finds its room in the end.
+TEST_F(DataOutLines, Volumes_HaveTheirShares) {
+  std::list<DataOutBudget::VolumeShare> volumes;
+  std::list<DataOutBudget::ConnectionShare> connections;
+  std::vector<std::vector<std::unique_ptr<Claim>>> held;
+  std::array<Claim, 12> large;
+  for (std::size_t i = 0; i < large.size(); ++i) connections.emplace_back(volumes.emplace_back(budget));
+  std::size_t i = 0;
+  for (auto& connection : connections) {
+    held.push_back(fill(connection));
+    EXPECT_GE(held.back().size(), 8U) << i;
+    take(connection, large[i++], 8, 'L');
+  }
+  EXPECT_LE(budget.held_bytes(), budget.bytes_max());
+  for (auto& claims : held) release(claims);
+  EXPECT_EQ(order, std::string(large.size(), 'L'));
+  for (Claim& claim : large) budget.release(claim);
+  EXPECT_EQ(budget.held_bytes(), 0U);
 }
 
 }  // namespace

@@ -21,7 +21,7 @@ class IscsiTest : public ::testing::Test {
     return options;
   }
   IscsiTest() : IscsiTest(default_options()) {}
-  explicit IscsiTest(scsi::TargetOptions options) {
+  explicit IscsiTest(scsi::TargetOptions options, std::size_t pool_bytes = kPoolBytes) : pool(executor, pool_bytes) {
     auto server = std::make_unique<FakeDeviceServer>(executor, clock, pool);
     disk = server.get();
     target = std::make_shared<scsi::Target>(std::move(options), std::move(server), table, executor, clock, pool, random);
@@ -35,9 +35,14 @@ class IscsiTest : public ::testing::Test {
     clock.advance(milliseconds(120'000));
     EXPECT_EQ(target->session_count(), 0U);
     EXPECT_TRUE(disk->nexuses.empty());
-    EXPECT_EQ(pool.free_bytes(), kPoolBytes);
+    EXPECT_EQ(pool.free_bytes(), pool.memory().size());
   }
 
+  // What one of so many connections may hold for data-out, when there is one volume.
+  std::uint64_t data_out_share(std::uint64_t connections) const {
+    using Budget = scsi::DataOutBudget;
+    return Budget::part(Budget::part(pool.memory().size() / 2, 1), connections);
+  }
   void publish(std::shared_ptr<const scsi::TargetAuth> auth) {
     table.put({.name = target->name(), .executor = &executor, .target = target, .auth = std::move(auth),
                .portal_group = 3, .portals = {{"0.0.0.0:3260", 3}, {"192.0.2.2:3260", 4}}});
@@ -57,7 +62,7 @@ class IscsiTest : public ::testing::Test {
   ManualExecutor executor;
   ManualClock clock{executor};
   CountingRandom random;
-  BufferPool pool{executor, kPoolBytes};
+  BufferPool pool;
   scsi::TargetTable table;
   FakeDeviceServer* disk = nullptr;
   std::shared_ptr<scsi::Target> target;

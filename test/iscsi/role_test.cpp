@@ -202,7 +202,7 @@ TEST_F(RoleOfTheNode, Memory_WritesThatWaitForTheProof_CountAgainstTheBudget) {
   disk->change_service(ServiceChange::begins);
   executor.run();
   const std::size_t before = pool.free_bytes();
-  const std::size_t budget = scsi::Connection::kSolicitedBytesMax;
+  const std::size_t budget = data_out_share(1);
   for (std::uint32_t i = 0; i < 120; ++i) {
     initiator.send(initiator.write(100 + i, 0, 512), std::string(256 << 10, 'x'));
     if (initiator.closed()) break;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstring>
 #include <map>
 #include <string>
 #include <vector>
@@ -68,9 +69,9 @@ class FakeDeviceServer final : public scsi::DeviceServer {
             co_await scsi::acquire_payload(clock_, pool_, bytes, &command.data_in, &command.data_in_more);
         ENSURE(got);
       }
-      for (std::uint32_t at = 0; at < bytes; ++at)
-        scsi::payload_piece(command.data_in, command.data_in_more, at).data()[at % scsi::kPieceBytes] =
-            std::byte(disk_[std::size_t{first(command)} * kBlockBytes + at]);
+      for (std::uint32_t at = 0; at < bytes; at += scsi::kPieceBytes)
+        std::memcpy(scsi::payload_piece(command.data_in, command.data_in_more, at).data(),
+                    &disk_[std::size_t{first(command)} * kBlockBytes + at], std::min<std::size_t>(bytes - at, scsi::kPieceBytes));
       command.data_in_bytes = bytes;
     }
     command.close_connection = close_connections;
@@ -125,9 +126,10 @@ class FakeDeviceServer final : public scsi::DeviceServer {
     command.sense.length = 18;
   }
   void write(scsi::Command& command) {
-    for (std::uint32_t at = 0; at < command.data_out_bytes; ++at)
-      disk_[std::size_t{first(command)} * kBlockBytes + at] = static_cast<char>(
-          scsi::payload_piece(command.data_out, command.data_out_more, at).data()[at % scsi::kPieceBytes]);
+    for (std::uint32_t at = 0; at < command.data_out_bytes; at += scsi::kPieceBytes)
+      std::memcpy(&disk_[std::size_t{first(command)} * kBlockBytes + at],
+                  scsi::payload_piece(command.data_out, command.data_out_more, at).data(),
+                  std::min<std::size_t>(command.data_out_bytes - at, scsi::kPieceBytes));
   }
 
   Clock* clock_;
