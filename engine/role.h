@@ -267,7 +267,7 @@ class RoleMachine {
   bool is_stuck(const Progress& progress) const { return progress.standing > milliseconds(start_.timing.stuck_timeout_ms); }
   void release_if_stuck(BootNs now);
   enum class Stays : bool { no, yes };  // In the in-sync set of who comes next.
-  // not_yet: there is somebody, and it is not known whether another one has more.
+  // not_yet: there is somebody, who cannot claim at the moment, or of whom it is not known whether another one has more.
   enum class Released : std::uint8_t { yes, not_yet, to_nobody };
   Released release_to_somebody(BootNs now, Stays stays);
   void release_if_unreadable(BootNs now);

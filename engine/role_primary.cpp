@@ -322,8 +322,9 @@ void RoleMachine::watch_progress(BootNs now) {
   progress_looked_at_ = now;
   const bool begun = epoch_start_ != Lsn();  // Otherwise that is what is to be written, and waits for this disk, too.
   own_progress_.look(log_->durable, begun ? log_->end : log_->end.next(), passed);
-  // While my own log stands still I may be what the others wait for.
-  const bool mine = own_progress_.standing > DurationNs{};
+  // While my own log stands still, or cannot be read, I may be what the others wait for.
+  const bool unreadable = std::ranges::any_of(peers_, &Peer::unreadable_here);
+  const bool mine = own_progress_.standing > DurationNs{} || unreadable;
   for (const Copy& copy : view_.in_sync)
     if (copy.node != self().node) peer(copy.node).progress.look(durable_on(copy), log_->end, mine ? DurationNs{} : passed);
 }
@@ -481,14 +482,19 @@ RoleMachine::Released RoleMachine::release_to_somebody(BootNs now, Stays stays) 
   bool waits = false;
   for (const Copy& copy : view_.in_sync) {
     const Peer* p = find_peer(copy.node);
-    const bool reaches = copy.node != self().node && p && p->hello && p->hello->copy == copy && p->coordinator_reached && !is_silent(*p, now);
-    // It could not claim, or would be no better off.
-    if (!reaches || p->leaving || is_stuck(p->progress) || (begun ? !p->matched || !p->fit : p->hello->unfit)) continue;
+    const bool there = copy.node != self().node && p && p->hello && p->hello->copy == copy && !is_silent(*p, now);
+    // It would be no better off.
+    if (!there || p->leaving || p->rebuild_asked || is_stuck(p->progress) || p->hello->needs_rebuild || (p->matched ? !p->fit : p->hello->unfit)) continue;
+    // It could not claim now, but perhaps in a moment.
+    if (!p->coordinator_reached || (begun && !p->matched)) {
+      waits = true;
+      continue;
+    }
     const bool has_everything = open_ ? durable_on(copy) >= commit_
                                       : begun ? durable_on(copy) >= Lsn(epoch_start_.value - 1)
                                               : p->hello->history.content(p->hello->end) >= log_->history.content(log_->end);
     const bool will_do = has_everything || (stays == Stays::no && !open_ && nobody_has_more_than(copy));
-    waits = waits || (!will_do && stays == Stays::no && !open_);
+    waits = waits || !will_do;
     if (!will_do) continue;
     const Epoch ceased = bound_.epoch;
     no_claim_before_ = now + milliseconds(start_.timing.takeover_patience_ms);
