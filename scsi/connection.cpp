@@ -12,7 +12,7 @@ Connection::Connection(Target& target, Start start)
       transmitter_(*target.executor_, stream_.get(), this, parameters_, start.stat_sn),
       text_exchange_(TextContext{target.directory_, identity_.initiator, identity_.target, stream_->local_address()}),
       exp_cmd_sn_(start.cmd_sn), max_cmd_sn_(start.cmd_sn + kCommandWindow - 1),
-      data_out_share_(target.data_out_share_), room_(*target.executor_),
+      data_out_share_(target.data_out_share_), data_in_share_(target.data_in_share_), room_(*target.executor_),
       keep_alive_timer_(*target.clock_), scope_(*target.executor_) {}
 
 Connection::~Connection() = default;

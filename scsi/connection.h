@@ -2,8 +2,7 @@
 //
 // - Commands run in parallel; answers leave in any order, with StatSN in the order of the wire.
 // - A task ends exactly once: answered, or aborted without a word. Nothing is sent for an aborted task.
-// - Memory is bounded: tasks by the command window, data-out by DataOutBudget, data-in by a bound of its own, answers by the pool of
-//   single PDUs. Only for want of the last the connection stops reading, which pushes back through TCP: whatever stands still at the volume
+// - Memory is bounded: tasks by the command window, payload by PayloadBudgets, answers by the pool of single PDUs. Only for want of the last the connection stops reading, which pushes back through TCP: whatever stands still at the volume
 //   or in a line, what the initiator says is heard.
 #pragma once
 
@@ -39,7 +38,6 @@ class Connection final : private SendOwner {
   static constexpr std::size_t kTasksMax = kCommandWindow + kImmediateTasksMax;
   static constexpr std::size_t kSinglePdusMax = 40;
   static constexpr std::size_t kSinglePdusReserved = 4;         // For what we say unasked.
-  static constexpr std::uint64_t kResidentReadBytesMax = 32 << 20;  // At the volume or on its way out.
 
   struct Start {
     std::unique_ptr<Stream> stream;
@@ -114,7 +112,7 @@ class Connection final : private SendOwner {
   // connection_commands.cpp: SCSI commands and their data-out.
   Flow begin_command(const Header& header, Bytes ahs, DataSink* sink);
   void plan(IscsiTask& task, const Header& header);
-  void reserve_memory(IscsiTask& task, DataOutBudget::Line line, bool needed_now);
+  void reserve_memory(IscsiTask& task, PayloadBudget::Line line, bool needed_now);
   void end_command_pdu(IscsiTask& task, std::uint32_t data_bytes, bool data_intact);
   Flow begin_data_out(const Header& header, DataSink* sink);
   IscsiTask* data_out_task(const Header& header, bool* tag_is_wrong);
@@ -125,6 +123,7 @@ class Connection final : private SendOwner {
   void advance(IscsiTask& task);
   Task<void> gather(IscsiTask* task);
   void start(IscsiTask& task);
+  Task<void> gather_data_in(IscsiTask* task, std::uint32_t bytes);
   void launch(IscsiTask& task);
   bool may_start(const IscsiTask& task) const;
   void start_waiting();
@@ -182,8 +181,8 @@ class Connection final : private SendOwner {
   std::uint32_t immediate_count_ = 0;
   std::uint32_t ordered_count_ = 0;                     // Ordered tasks that have not answered yet.
   std::uint32_t waiting_turn_count_ = 0;
-  std::uint64_t resident_read_bytes_ = 0;               // Beyond kResidentReadBytesMax no new read is started.
-  DataOutBudget::ConnectionShare data_out_share_;
+  PayloadBudget::ConnectionShare data_out_share_;
+  PayloadBudget::ConnectionShare data_in_share_;
   std::array<SinglePdu, kSinglePdusMax> singles_;
   std::size_t singles_free_ = kSinglePdusMax;
 

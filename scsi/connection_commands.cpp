@@ -119,14 +119,14 @@ void Connection::plan(IscsiTask& task, const Header& header) {
 
   // Behind an ordered task even a write that has all its data may have to wait for another's.
   const bool waits = immediate_bytes < task.planned || ordered_count_ > 0 || (unproven_ && task.changes);
-  using Line = DataOutBudget::Line;
+  using Line = PayloadBudget::Line;
   if (task.planned > 0) reserve_memory(task, waits ? Line::behind : Line::beside, immediate_bytes > 0 || !final);
 }
 
 // Memory for the data-out. What comes at once needs a place at once; a write that waits for R2Ts can wait for memory.
-void Connection::reserve_memory(IscsiTask& task, DataOutBudget::Line line, bool needed_now) {
+void Connection::reserve_memory(IscsiTask& task, PayloadBudget::Line line, bool needed_now) {
   Command& command = task.command;
-  if (target_->data_out_budget_->try_take(data_out_share_, task.claim, task.planned, line) &&
+  if (target_->payload_budgets_->data_out.try_take(data_out_share_, task.data_out_claim, task.planned, line) &&
       try_acquire_payload(target_->buffers_, task.planned, &command.data_out, &command.data_out_more))
     return;
   if (!needed_now) return;  // gather() waits for it.
@@ -185,8 +185,8 @@ void Connection::advance(IscsiTask& task) {
 
 Task<void> Connection::gather(IscsiTask* task) {
   Command& command = task->command;
-  if (task->claim.bytes == 0 && !command.aborted)
-    co_await target_->data_out_budget_->take(data_out_share_, task->claim, task->planned);
+  if (task->data_out_claim.bytes == 0 && !command.aborted)
+    co_await target_->payload_budgets_->data_out.take(data_out_share_, task->data_out_claim, task->planned);
   bool got = false;
   if (!command.aborted)
     got = co_await acquire_payload(target_->clock_, target_->buffers_, task->planned, &command.data_out,
@@ -274,7 +274,6 @@ void Connection::end_data_out(IscsiTask& task, const Header& header, bool data_i
 // Ordered tasks (SAM-5 §8.6): they wait for all before them, and all after them wait for them; head of queue passes.
 bool Connection::may_start(const IscsiTask& task) const {
   if (unproven_ && task.changes) return false;
-  if (task.command.wants_read && resident_read_bytes_ > kResidentReadBytesMax) return false;
   if (ordered_count_ == 0 || task.command.attribute == TaskAttribute::head_of_queue) return true;
   const bool ordered = task.command.attribute == TaskAttribute::ordered;
   auto& arrivals = const_cast<IntrusiveList<IscsiTask, ArrivalTag>&>(arrivals_);
@@ -295,11 +294,23 @@ void Connection::start(IscsiTask& task) {
   launch(task);
 }
 
+// What comes back takes memory at the volume. Only a task whose turn has come waits for it, so whoever has some waits for nobody here.
 void Connection::launch(IscsiTask& task) {
-  if (task.command.wants_read) task.resident_read_bytes = std::min(task.command.expected_bytes, kTransferBytesMax);
-  resident_read_bytes_ += task.resident_read_bytes;
+  const std::uint32_t bytes = task.command.wants_read ? std::min(task.command.expected_bytes, kTransferBytesMax) : 0;
+  if (bytes > 0 && task.data_in_claim.bytes == 0 &&
+      !target_->payload_budgets_->data_in.try_take(data_in_share_, task.data_in_claim, bytes, PayloadBudget::Line::behind)) {
+    task.state = State::waiting_memory;
+    scope_.spawn(gather_data_in(&task, bytes));
+    return;
+  }
   task.state = State::executing;
   scope_.spawn(execute(&task));
+}
+
+Task<void> Connection::gather_data_in(IscsiTask* task, std::uint32_t bytes) {
+  if (!task->command.aborted) co_await target_->payload_budgets_->data_in.take(data_in_share_, task->data_in_claim, bytes);
+  if (task->command.aborted) co_return end_task(*task);
+  start(*task);  // Its initiator may have to prove that it is there by now.
 }
 
 void Connection::start_waiting() {

@@ -50,7 +50,7 @@ IscsiTask* Connection::new_task(const Header& header) {
 void Connection::release_data_out(IscsiTask& task) {
   task.command.data_out = {};
   for (Buffer& piece : task.command.data_out_more) piece = {};
-  target_->data_out_budget_->release(task.claim);
+  target_->payload_budgets_->data_out.release(task.data_out_claim);
 }
 
 // The one place where a task ends.
@@ -65,19 +65,19 @@ void Connection::end_task(IscsiTask& task) {
   release_data_out(task);
   if (task.state == State::waiting_turn) --waiting_turn_count_;
   if (task.state != State::responding && task.command.attribute == TaskAttribute::ordered) --ordered_count_;
-  resident_read_bytes_ -= task.resident_read_bytes;
   --(task.immediate ? immediate_count_ : task_count_);
   itts_[task.slot] = kNoTag;
   const bool aborted = task.command.aborted;
 
   task.state = State::unused;
   task.execute = task.unsolicited_open = task.data_failed = task.changes = false;
-  task.role_mark = task.abort_sequence = task.resident_read_bytes = 0;
+  task.role_mark = task.abort_sequence = 0;
   task.planned = task.received = task.burst_received = task.solicited = 0;
   task.data_sn = task.r2t_sn = task.r2t_count = task.read_bytes_bidi = 0;
   task.sent = task.data_in_sn = 0;
   task.data_due_for = {};
   task.command = Command{};
+  target_->payload_budgets_->data_in.release(task.data_in_claim);
   free_tasks_.push_back(&task);
   room_.notify_all();
   start_waiting();
@@ -95,7 +95,10 @@ void Connection::abort_task(IscsiTask& task, std::uint64_t sequence) {
   }
   task.command.aborted = true;
   task.abort_sequence = sequence;
-  if (task.state == State::waiting_memory) target_->data_out_budget_->give_up(task.claim);  // gather() ends it.
+  if (task.state == State::waiting_memory) {  // What gathers ends it.
+    target_->payload_budgets_->data_out.give_up(task.data_out_claim);
+    target_->payload_budgets_->data_in.give_up(task.data_in_claim);
+  }
   if (task.state == State::receiving || task.state == State::waiting_turn) end_task(task);
 }
 

@@ -7,7 +7,7 @@
 #include "base/intrusive_list.h"
 #include "base/types.h"
 #include "scsi/command.h"
-#include "scsi/data_out_budget.h"
+#include "scsi/payload_budget.h"
 #include "scsi/pdu.h"
 
 namespace holdfast::scsi {
@@ -32,8 +32,8 @@ struct IscsiTask : SendItem, ListNode<IscsiTask, ArrivalTag> {
   enum class State : std::uint8_t {
     unused,
     receiving,       // Data-out is still to come.
-    waiting_memory,  // Before the first R2T; gather() runs.
-    waiting_turn,    // An ordered task is before it, or it is ordered itself, or its initiator has to prove that it is there, or it reads too much.
+    waiting_memory,  // Before the first R2T, or before it reads; gather() or gather_data_in() runs.
+    waiting_turn,    // An ordered task is before it, or it is ordered itself, or its initiator has to prove that it is there.
     executing,       // At the device server.
     responding,      // In the send queue with data and status.
   };
@@ -51,8 +51,8 @@ struct IscsiTask : SendItem, ListNode<IscsiTask, ArrivalTag> {
   std::uint32_t cmd_sn = 0;
   std::uint64_t role_mark = 0;       // Executing when the role went for the so-many-th time; zero: never.
   std::uint64_t abort_sequence = 0;  // Valid when command.aborted; see Target.
-  std::uint64_t resident_read_bytes = 0;  // Its part of the connection's account of them.
-  DataOutBudget::Claim claim;        // Its part of the thread's memory for data-out.
+  PayloadBudget::Claim data_out_claim;  // Its parts of the thread's payload memory.
+  PayloadBudget::Claim data_in_claim;
   DurationNs data_due_for{};         // How long its data could have come and has not: counted by keep_alive().
 
   // Data-out: strictly in order (DataPDUInOrder and DataSequenceInOrder are Yes).

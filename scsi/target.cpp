@@ -22,8 +22,8 @@ Target::Target(TargetOptions options, std::unique_ptr<DeviceServer> server, cons
                Executor& executor, Clock& clock, BufferPool& buffers, Random& random)
     : options_(std::move(options)), server_(std::move(server)), directory_(&directory), executor_(&executor),
       clock_(&clock), buffers_(&buffers),
-      data_out_budget_(options_.data_out_budget ? options_.data_out_budget : std::make_shared<DataOutBudget>(executor, buffers)),
-      data_out_share_(*data_out_budget_), random_(&random), abort_progress_(executor), session_ended_(executor), scope_(executor) {
+      payload_budgets_(options_.payload_budgets ? options_.payload_budgets : std::make_shared<PayloadBudgets>(executor, buffers)),
+      data_out_share_(payload_budgets_->data_out), data_in_share_(payload_budgets_->data_in), random_(&random), abort_progress_(executor), session_ended_(executor), scope_(executor) {
   server_->on_abort_tasks([this](Nexus* victim) { abort_nexus(victim); });
   server_->on_service_change([this](ServiceChange change) { service_changes(change); });
 }

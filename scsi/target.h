@@ -14,7 +14,7 @@
 #include "base/scope.h"
 #include "scsi/command.h"
 #include "scsi/connection.h"
-#include "scsi/data_out_budget.h"
+#include "scsi/payload_budget.h"
 #include "scsi/target_directory.h"
 
 namespace holdfast::scsi {
@@ -27,7 +27,7 @@ struct TargetOptions {
   DurationNs role_end_patience = milliseconds(50);  // For what is under way when the role goes.
   ConnectionOptions connection;
   // Of the payload memory, shared by all targets that use it; null: this one has it for itself.
-  std::shared_ptr<DataOutBudget> data_out_budget;
+  std::shared_ptr<PayloadBudgets> payload_budgets;
 };
 
 enum class DropReason : std::uint8_t { out_of_service, deleted, stopping, reset };
@@ -114,8 +114,9 @@ class Target {
   Executor* executor_;
   Clock* clock_;
   BufferPool* buffers_;
-  std::shared_ptr<DataOutBudget> data_out_budget_;
-  DataOutBudget::VolumeShare data_out_share_;
+  std::shared_ptr<PayloadBudgets> payload_budgets_;
+  PayloadBudget::VolumeShare data_out_share_;
+  PayloadBudget::VolumeShare data_in_share_;
   Random* random_;
   Counters counters_;
   std::uint64_t abort_sequence_ = 0;

@@ -40,7 +40,7 @@ class IscsiTest : public ::testing::Test {
 
   // What one of so many connections may hold for data-out, when there is one volume.
   std::uint64_t data_out_share(std::uint64_t connections) const {
-    using Budget = scsi::DataOutBudget;
+    using Budget = scsi::PayloadBudget;
     return Budget::part(Budget::part(pool.memory().size() / 2, 1), connections);
   }
   void publish(std::shared_ptr<const scsi::TargetAuth> auth) {

@@ -15,11 +15,11 @@ class StandingVolume : public IscsiTest {
     FakeDeviceServer* disk = nullptr;
   };
   StandingVolume() : IscsiTest(default_options(), 32 << 20) {
-    auto budget = std::make_shared<scsi::DataOutBudget>(executor, pool);
+    auto budgets = std::make_shared<scsi::PayloadBudgets>(executor, pool);
     for (Unit* unit : {&standing, &healthy}) {
       auto options = default_options();
       options.volume = unit == &standing ? "standing" : "healthy";
-      options.data_out_budget = budget;
+      options.payload_budgets = budgets;
       auto server = std::make_unique<FakeDeviceServer>(executor, clock, pool);
       unit->disk = server.get();
       unit->target = std::make_shared<scsi::Target>(std::move(options), std::move(server), table, executor, clock, pool, random);
@@ -118,6 +118,31 @@ TEST_F(StandingVolume, ItsHostsHaveAllThatTheyMay_OthersAreServed) {
     for (Initiator* host : hosts) good += serve(*host).good;
   EXPECT_EQ(good + full, 80U);
   for (auto& one : initiators) EXPECT_FALSE(one->closed());
+}
+
+// The same with reads: each has its memory before it is at the volume.
+TEST_F(StandingVolume, ItsHostsReadAllThatTheyMay_OthersAreServed) {
+  const std::vector<std::string> keys{"MaxRecvDataSegmentLength=262144"};  // Few headers beside the data.
+  const std::array hosts{&host_of(standing, keys), &host_of(standing, keys)};
+  auto& stranger = host_of(healthy);
+  for (Initiator* host : hosts)
+    for (std::uint32_t itt = 1; itt <= 40; ++itt) host->send(host->read(itt, 0, kMiB / 512));
+  for (int i = 0; i < 2; ++i) {
+    stranger.send(stranger.write(1, 0, 8 * kMiB / 512));
+    EXPECT_EQ(serve(stranger).good, 1U);
+    stranger.send(stranger.read(2, 0, 8));
+    ASSERT_TRUE(stranger.has());
+    EXPECT_EQ(stranger.take().opcode(), Opcode::data_in);
+  }
+  hosts[0]->send(hosts[0]->task_management(TaskFunction::abort_task, 100, 40));
+  ASSERT_TRUE(hosts[0]->has()) << "an abort of a read that waits for memory";
+  EXPECT_EQ(hosts[0]->take().opcode(), Opcode::task_management_response);
+  standing.disk->hold(false);
+  executor.run();
+  std::size_t bytes = 0;
+  for (Initiator* host : hosts) bytes += std::exchange(host->wire->outbound, {}).size();
+  EXPECT_GT(bytes, 79 * std::size_t{kMiB});
+  EXPECT_LT(bytes, 80 * std::size_t{kMiB});
 }
 
 // Who waits for memory waits for nothing else: an abort of it is answered at once, also when it is its own connection that has it all.

@@ -50,7 +50,13 @@ class FakeDeviceServer final : public scsi::DeviceServer {
   }
 
   Task<void> execute(scsi::Command& command) override {
+    const unsigned opcode = std::to_integer<unsigned>(command.cdb[0]);
+    const std::uint32_t read_bytes = opcode == 0x28 ? blocks(command) * kBlockBytes : 0;
     ++waiting_;
+    if (read_bytes > 0) {
+      const bool got = co_await scsi::acquire_payload(clock_, pool_, read_bytes, &command.data_in, &command.data_in_more);
+      ENSURE(got);
+    }
     while (held_) co_await gate_.wait();
     --waiting_;
     if (standby) {
@@ -60,15 +66,9 @@ class FakeDeviceServer final : public scsi::DeviceServer {
       co_return;
     }
     order.push_back(std::to_integer<unsigned>(command.cdb[0]) << 16 | first(command));
-    const unsigned opcode = std::to_integer<unsigned>(command.cdb[0]);
     if (opcode == 0x2a && !(give_up_aborted && command.aborted)) write(command);
     if (opcode == 0x28) {
-      const std::uint32_t bytes = blocks(command) * kBlockBytes;
-      if (bytes > 0) {
-        const bool got =
-            co_await scsi::acquire_payload(clock_, pool_, bytes, &command.data_in, &command.data_in_more);
-        ENSURE(got);
-      }
+      const std::uint32_t bytes = read_bytes;
       for (std::uint32_t at = 0; at < bytes; at += scsi::kPieceBytes)
         std::memcpy(scsi::payload_piece(command.data_in, command.data_in_more, at).data(),
                     &disk_[std::size_t{first(command)} * kBlockBytes + at], std::min<std::size_t>(bytes - at, scsi::kPieceBytes));

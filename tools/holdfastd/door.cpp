@@ -15,7 +15,7 @@ Door::Door(ReactorThread& thread, Volume& volume, DoorOptions options) : impl_(s
   TargetBoard& board = *options.board;
   scsi::TargetOptions target_options = board.options;
   target_options.volume = volume.identity().name;
-  target_options.data_out_budget = thread.data_out_budget();
+  target_options.payload_budgets = thread.payload_budgets();
   io::Reactor& reactor = thread.reactor();
   impl_->board = &board;
   impl_->target = std::make_shared<scsi::Target>(target_options, scsi::make_device_server(volume, {}), board.table(), reactor,

@@ -12,7 +12,7 @@ Result<std::unique_ptr<ReactorThread>> ReactorThread::create(std::string name, i
 
 ReactorThread::ReactorThread(std::string name, std::unique_ptr<io::Reactor> reactor)
     : name_(std::move(name)), reactor_(std::move(reactor)),
-      data_out_budget_(std::make_shared<scsi::DataOutBudget>(*reactor_, reactor_->buffers())), scope_(*reactor_) {}
+      payload_budgets_(std::make_shared<scsi::PayloadBudgets>(*reactor_, reactor_->buffers())), scope_(*reactor_) {}
 
 ReactorThread::~ReactorThread() { stop(); }
 

@@ -7,7 +7,7 @@
 
 #include "base/scope.h"
 #include "io/reactor.h"
-#include "scsi/data_out_budget.h"
+#include "scsi/payload_budget.h"
 #include "tools/holdfastd/cluster_thread.h"
 #include "tools/holdfastd/kernel_random.h"
 
@@ -29,7 +29,7 @@ class ReactorThread {
   Random& random() { return random_; }
   Scope& scope() { return scope_; }  // On its thread only.
   // Of the reactor's payload memory: shared by all its targets.
-  const std::shared_ptr<scsi::DataOutBudget>& data_out_budget() const { return data_out_budget_; }
+  const std::shared_ptr<scsi::PayloadBudgets>& payload_budgets() const { return payload_budgets_; }
   // Its lines to the rest of the cluster; null for a node by itself. Given before start().
   ClusterThread* cluster() { return cluster_.get(); }
   void set_cluster(std::unique_ptr<ClusterThread> cluster) { cluster_ = std::move(cluster); }
@@ -39,7 +39,7 @@ class ReactorThread {
   std::string name_;
   std::unique_ptr<io::Reactor> reactor_;
   KernelRandom random_;
-  std::shared_ptr<scsi::DataOutBudget> data_out_budget_;
+  std::shared_ptr<scsi::PayloadBudgets> payload_budgets_;
   std::unique_ptr<ClusterThread> cluster_;
   Scope scope_;
   std::thread thread_;

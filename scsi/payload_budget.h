@@ -1,6 +1,4 @@
-// Memory for the data of writes: one account for a thread, over all connections of all its targets. It counts what waits for an initiator
-// to send what it has announced, for a turn, or at a volume, until the command is answered: at most half of the thread's payload memory.
-// The other half goes to commands that bring no data.
+// Payload memory of commands: one account a thread for each direction, over all connections of all its targets (PayloadBudgets, at the end).
 //
 // A volume has a share of it, and a connection a share of its volume's: initiators who announce and stay silent, and a volume that
 // stands still, slow down themselves and nobody else. With three quarters in shares there is always something left for who comes next.
@@ -19,7 +17,7 @@
 
 namespace holdfast::scsi {
 
-class DataOutBudget {
+class PayloadBudget {
  public:
   class ConnectionShare;
 
@@ -28,7 +26,7 @@ class DataOutBudget {
     std::uint64_t bytes = 0;              // Held; zero while it is waited for.
 
    private:
-    friend class DataOutBudget;
+    friend class PayloadBudget;
     ConnectionShare* connection = nullptr;  // Valid while it holds something or waits.
     std::uint64_t wanted = 0;             // Valid while linked, like the waiter.
     std::coroutine_handle<> waiter;
@@ -36,14 +34,14 @@ class DataOutBudget {
 
   class VolumeShare {
    public:
-    explicit VolumeShare(DataOutBudget& budget) : budget_(&budget) { ++budget.volumes_; }
+    explicit VolumeShare(PayloadBudget& budget) : budget_(&budget) { ++budget.volumes_; }
     VolumeShare(const VolumeShare&) = delete;
     VolumeShare& operator=(const VolumeShare&) = delete;
     ~VolumeShare() { --budget_->volumes_; }
 
    private:
-    friend class DataOutBudget;
-    DataOutBudget* budget_;
+    friend class PayloadBudget;
+    PayloadBudget* budget_;
     std::uint64_t held_ = 0;
     std::uint64_t connections_ = 0;
     std::uint64_t short_in_round_ = 0;    // The round of serving in which somebody waited for room in this share.
@@ -57,15 +55,15 @@ class DataOutBudget {
     std::uint64_t held_bytes() const { return held_; }
 
    private:
-    friend class DataOutBudget;
+    friend class PayloadBudget;
     VolumeShare* volume_;
     std::uint64_t held_ = 0;
     IntrusiveList<Claim> line_;
   };
 
   // At least the largest command: it would wait for ever.
-  DataOutBudget(Executor& executor, const BufferPool& pool)
-      : executor_(&executor), bytes_max_(std::max<std::uint64_t>(pool.memory().size() / 2, kTransferBytesMax)) {}
+  PayloadBudget(Executor& executor, std::uint64_t bytes_max)
+      : executor_(&executor), bytes_max_(std::max<std::uint64_t>(bytes_max, kTransferBytesMax)) {}
 
   // What each of so many may have of a whole.
   static constexpr std::uint64_t part(std::uint64_t whole, std::uint64_t holders) {
@@ -77,7 +75,7 @@ class DataOutBudget {
   bool try_take(ConnectionShare& connection, Claim& claim, std::uint64_t bytes, Line line);
   // co_await: holds the claim afterwards, unless it was given up.
   struct Awaiter {
-    DataOutBudget* budget;
+    PayloadBudget* budget;
     ConnectionShare* connection;
     Claim* claim;
     std::uint64_t bytes;
@@ -111,6 +109,16 @@ class DataOutBudget {
   std::uint64_t round_ = 1;               // Of serving.
   bool short_ = false;                    // In the last round somebody waited for room in the whole.
   IntrusiveList<ConnectionShare> waiting_;
+};
+
+// Of a thread. A write counts from when it gets memory, to wait for its data, for its turn and at the volume, until it is answered; a read from
+// when its turn has come until its data has left. They do not share: a read may have to wait for a write before it, which waits for memory.
+struct PayloadBudgets {
+  PayloadBudgets(Executor& executor, const BufferPool& pool)
+      : data_out(executor, pool.memory().size() / 2), data_in(executor, pool.memory().size() / 8 * 3) {}
+
+  PayloadBudget data_out;
+  PayloadBudget data_in;           // The rest of the memory is the volumes' own.
 };
 
 }  // namespace holdfast::scsi

@@ -6,16 +6,16 @@
 namespace holdfast::test {
 namespace {
 
-using scsi::DataOutBudget;
+using scsi::PayloadBudget;
 
-class DataOutShares : public IscsiTest {
+class PayloadShares : public IscsiTest {
  protected:
   static constexpr std::size_t kDataOutPoolBytes = 256 << 20;
   static constexpr std::uint32_t kWriteBlocks = 2048;
   static constexpr std::uint64_t kWriteBytes = 1 << 20;
   const std::vector<std::string> kLargeBursts{"ImmediateData=No", "MaxBurstLength=1048576"};
 
-  DataOutShares() : IscsiTest(default_options(), kDataOutPoolBytes) {}
+  PayloadShares() : IscsiTest(default_options(), kDataOutPoolBytes) {}
   // It announces 100 writes of 1 MiB, more than a connection may have.
   void announce(Initiator& one) {
     for (std::uint32_t itt = 1; itt <= 100; ++itt) one.queue(one.write(itt, 0, kWriteBlocks));
@@ -35,7 +35,7 @@ class DataOutShares : public IscsiTest {
 // Four initiators announce all they may and then only answer pings.
 //   1. Each of them has its share, and a stranger writes and reads as if nothing were.
 //   2. After a minute they are closed.
-TEST_F(DataOutShares, WritesWhoseDataNeverComes_HaveTheirSharesForAMinute) {
+TEST_F(PayloadShares, WritesWhoseDataNeverComes_HaveTheirSharesForAMinute) {
   Initiator* silent[4];
   for (auto& one : silent) one = &connect_and_login(kLargeBursts);
   auto& stranger = connect_and_login({"ImmediateData=No"});
@@ -58,7 +58,7 @@ TEST_F(DataOutShares, WritesWhoseDataNeverComes_HaveTheirSharesForAMinute) {
 }
 
 // A little data now and then does not begin the minute anew.
-TEST_F(DataOutShares, DataThatTricklesIn_IsNotEnough) {
+TEST_F(PayloadShares, DataThatTricklesIn_IsNotEnough) {
   auto& initiator = connect_and_login({"ImmediateData=No"});
   initiator.send(initiator.write(1, 0, 16));
   const std::uint32_t ttt = initiator.take().header.u32(20);
@@ -73,7 +73,7 @@ TEST_F(DataOutShares, DataThatTricklesIn_IsNotEnough) {
 }
 
 // One write after another, each in time: the minute is each command's own.
-TEST_F(DataOutShares, SlowWritesThatEnd_GoOnForEver) {
+TEST_F(PayloadShares, SlowWritesThatEnd_GoOnForEver) {
   auto& initiator = connect_and_login({"ImmediateData=No"});
   for (std::uint32_t itt = 1; itt <= 10; ++itt) {
     initiator.send(initiator.write(itt, 0, 1));
@@ -87,7 +87,7 @@ TEST_F(DataOutShares, SlowWritesThatEnd_GoOnForEver) {
 }
 
 // What waits for other initiators is not waited for when it is given up.
-TEST_F(DataOutShares, AbortOfAWriteInLine_IsAnsweredAtOnce) {
+TEST_F(PayloadShares, AbortOfAWriteInLine_IsAnsweredAtOnce) {
   announce(connect_and_login(kLargeBursts));
   announce(connect_and_login(kLargeBursts));  // Between them they have all that the volume may have.
   auto& third = connect_and_login({"ImmediateData=No"});
@@ -103,22 +103,22 @@ TEST_F(DataOutShares, AbortOfAWriteInLine_IsAnsweredAtOnce) {
 }
 
 // What the account does, without a target: letters are claims that have got what they want, a dash is one that was given up.
-class DataOutLines : public ::testing::Test {
+class PayloadLines : public ::testing::Test {
  protected:
-  using Claim = DataOutBudget::Claim;
-  using Line = DataOutBudget::Line;
+  using Claim = PayloadBudget::Claim;
+  using Line = PayloadBudget::Line;
   static constexpr std::uint64_t kMiB = 1 << 20;
 
-  static Task<void> await(DataOutLines* test, DataOutBudget::ConnectionShare* connection, Claim* claim, std::uint64_t bytes, char name) {
+  static Task<void> await(PayloadLines* test, PayloadBudget::ConnectionShare* connection, Claim* claim, std::uint64_t bytes, char name) {
     co_await test->budget.take(*connection, *claim, bytes);
     test->order.push_back(claim->bytes > 0 ? name : '-');
   }
-  void take(DataOutBudget::ConnectionShare& connection, Claim& claim, std::uint64_t mib, char name) {
+  void take(PayloadBudget::ConnectionShare& connection, Claim& claim, std::uint64_t mib, char name) {
     scope.spawn(await(this, &connection, &claim, mib * kMiB, name));
     executor.run();
   }
   // As many claims of a MiB as it may have.
-  std::vector<std::unique_ptr<Claim>> fill(DataOutBudget::ConnectionShare& connection) {
+  std::vector<std::unique_ptr<Claim>> fill(PayloadBudget::ConnectionShare& connection) {
     std::vector<std::unique_ptr<Claim>> held;
     do held.push_back(std::make_unique<Claim>());
     while (budget.try_take(connection, *held.back(), kMiB, Line::behind));
@@ -135,14 +135,14 @@ class DataOutLines : public ::testing::Test {
 
   ManualExecutor executor;
   BufferPool pool{executor, 256 << 20};
-  DataOutBudget budget{executor, pool};  // 128 MiB, 96 for a single volume, 72 for its single connection.
+  PayloadBudget budget{executor, pool.memory().size() / 2};  // 128 MiB, 96 for a single volume, 72 for its single connection.
   std::string order;
   Scope scope{executor};
 };
 
-TEST_F(DataOutLines, Line_IsServedInItsOrder_AndLetsTheNextGoWhenOneGivesUp) {
-  DataOutBudget::VolumeShare volume(budget);
-  DataOutBudget::ConnectionShare connection(volume);
+TEST_F(PayloadLines, Line_IsServedInItsOrder_AndLetsTheNextGoWhenOneGivesUp) {
+  PayloadBudget::VolumeShare volume(budget);
+  PayloadBudget::ConnectionShare connection(volume);
   Claim large, small;
   auto held = fill(connection);
   EXPECT_EQ(held.size(), 72U);
@@ -162,9 +162,9 @@ TEST_F(DataOutLines, Line_IsServedInItsOrder_AndLetsTheNextGoWhenOneGivesUp) {
 }
 
 // Small writes that keep coming take what they find, but never what a large one waits for.
-TEST_F(DataOutLines, BesideTheLine_LeavesRoomForTheFirst) {
-  DataOutBudget::VolumeShare volume(budget);
-  DataOutBudget::ConnectionShare connection(volume);
+TEST_F(PayloadLines, BesideTheLine_LeavesRoomForTheFirst) {
+  PayloadBudget::VolumeShare volume(budget);
+  PayloadBudget::ConnectionShare connection(volume);
   Claim large, small;
   auto held = fill(connection);
   take(connection, large, 8, 'L');
@@ -183,11 +183,11 @@ TEST_F(DataOutLines, BesideTheLine_LeavesRoomForTheFirst) {
 
 // Each connection has its line. One that has all of its share keeps nobody waiting; one for which there is nothing left in the share of the
 // volume comes before those who came later.
-TEST_F(DataOutLines, LinesOfAVolume_AreServedInTurn) {
-  DataOutBudget::VolumeShare volume(budget);
-  DataOutBudget::ConnectionShare one(volume);
+TEST_F(PayloadLines, LinesOfAVolume_AreServedInTurn) {
+  PayloadBudget::VolumeShare volume(budget);
+  PayloadBudget::ConnectionShare one(volume);
   auto of_one = fill(one);
-  DataOutBudget::ConnectionShare two(volume), three(volume);
+  PayloadBudget::ConnectionShare two(volume), three(volume);
   auto of_two = fill(two);
   EXPECT_EQ(of_one.size() + of_two.size(), 96U);
   Claim a, b, c, d, e;
@@ -211,9 +211,9 @@ TEST_F(DataOutLines, LinesOfAVolume_AreServedInTurn) {
 
 // All volumes of a thread but one stand, with all that they may have and more in line: the last one has its share. And the largest command
 // finds its room in the end.
-TEST_F(DataOutLines, Volumes_HaveTheirShares) {
-  std::list<DataOutBudget::VolumeShare> volumes;
-  std::list<DataOutBudget::ConnectionShare> connections;
+TEST_F(PayloadLines, Volumes_HaveTheirShares) {
+  std::list<PayloadBudget::VolumeShare> volumes;
+  std::list<PayloadBudget::ConnectionShare> connections;
   std::vector<std::vector<std::unique_ptr<Claim>>> held;
   std::array<Claim, 12> large;
   for (std::size_t i = 0; i < large.size(); ++i) connections.emplace_back(volumes.emplace_back(budget));

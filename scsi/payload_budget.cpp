@@ -1,4 +1,4 @@
-#include "scsi/data_out_budget.h"
+#include "scsi/payload_budget.h"
 
 #include "base/ensure.h"
 
@@ -6,7 +6,7 @@ namespace holdfast::scsi {
 
 // Whoever comes leaves room for what is waited for, at each level at which it is waited for: small commands that keep coming do not
 // keep a large one waiting.
-bool DataOutBudget::try_take(ConnectionShare& connection, Claim& claim, std::uint64_t bytes, Line line) {
+bool PayloadBudget::try_take(ConnectionShare& connection, Claim& claim, std::uint64_t bytes, Line line) {
   ENSURE(claim.bytes == 0 && !claim.linked());
   if (line == Line::behind && !connection.line_.empty()) return false;
   VolumeShare& volume = *connection.volume_;
@@ -20,7 +20,7 @@ bool DataOutBudget::try_take(ConnectionShare& connection, Claim& claim, std::uin
   return true;
 }
 
-void DataOutBudget::hold(ConnectionShare& connection, Claim& claim, std::uint64_t bytes) {
+void PayloadBudget::hold(ConnectionShare& connection, Claim& claim, std::uint64_t bytes) {
   claim.connection = &connection;
   claim.bytes = bytes;
   connection.held_ += bytes;
@@ -28,7 +28,7 @@ void DataOutBudget::hold(ConnectionShare& connection, Claim& claim, std::uint64_
   held_ += bytes;
 }
 
-void DataOutBudget::wait(ConnectionShare& connection, Claim& claim, std::uint64_t bytes, std::coroutine_handle<> waiter) {
+void PayloadBudget::wait(ConnectionShare& connection, Claim& claim, std::uint64_t bytes, std::coroutine_handle<> waiter) {
   ENSURE(bytes <= kTransferBytesMax);
   claim.connection = &connection;
   claim.wanted = bytes;
@@ -38,7 +38,7 @@ void DataOutBudget::wait(ConnectionShare& connection, Claim& claim, std::uint64_
   serve();
 }
 
-void DataOutBudget::give_up(Claim& claim) {
+void PayloadBudget::give_up(Claim& claim) {
   if (!claim.linked()) return;
   claim.unlink();
   if (claim.connection->line_.empty()) claim.connection->unlink();
@@ -46,7 +46,7 @@ void DataOutBudget::give_up(Claim& claim) {
   serve();  // It may have been the first, and too large for what is free.
 }
 
-void DataOutBudget::release(Claim& claim) {
+void PayloadBudget::release(Claim& claim) {
   if (claim.bytes == 0) return;
   claim.connection->held_ -= claim.bytes;
   claim.connection->volume_->held_ -= claim.bytes;
@@ -57,7 +57,7 @@ void DataOutBudget::release(Claim& claim) {
 
 // Lets the first in the line have what it wants. Whoever finds too little in its volume's share, or in the whole, keeps those who come after
 // it from it; whoever has used up its own share keeps nobody.
-bool DataOutBudget::serve_first(ConnectionShare& connection) {
+bool PayloadBudget::serve_first(ConnectionShare& connection) {
   Claim& first = connection.line_.front();
   VolumeShare& volume = *connection.volume_;
   if (connection.held_ + first.wanted > connection_max(volume)) return false;
@@ -75,7 +75,7 @@ bool DataOutBudget::serve_first(ConnectionShare& connection) {
 }
 
 // One command of each line in turn, until nobody can go on. Who got nothing is first the next time.
-void DataOutBudget::serve() {
+void PayloadBudget::serve() {
   ++round_;
   short_ = false;
   IntrusiveList<ConnectionShare> still_waiting;
