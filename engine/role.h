@@ -277,7 +277,6 @@ class RoleMachine {
   DurationNs time_for_others() const;
   void consider_initiators(BootNs now);
   bool serves_somebody(BootNs now) const;
-  bool may_be_cut_off_from_lost(BootNs now) const;
   void release_if_helpless(BootNs now);
   void cease_if_cut_off(BootNs now);
   bool waits_for_a_removal() const;

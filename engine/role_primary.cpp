@@ -48,7 +48,6 @@ void RoleMachine::become_primary(BootNs now) {
   handing_over_ = false;
   open_ = planted(Bug::opened_before_epoch_start);
   leading_since_ = helpless_since_ = leaseless_since_ = now;
-  initiator_lost_.reset();
   ask(BeginEpoch{bound_.epoch});
   send_beats(now);
 }
@@ -379,20 +378,15 @@ DurationNs RoleMachine::time_for_others() const {
   return DurationNs{2 * milliseconds(start_.timing.takeover_patience_ms).value + promise.value};
 }
 
-// Has an initiator been heard since the others fell silent? What cuts one off from all of them may cut off the hosts, too.
+// Has an initiator been heard since the others fell silent? What cuts one off from all of them may cut off the hosts, too. Where no session
+// is there is nobody; but of sessions that were lost a moment ago the hosts are dead, or look for one of the others now, and that must
+// not be out by then. A host that comes back logs in, and is heard. Without one nothing but the operator's own work waits, so the time is
+// long enough for a coordinator that one of the others cannot reach.
 bool RoleMachine::serves_somebody(BootNs now) const {
-  if (initiators_ == 0) return !may_be_cut_off_from_lost(now);
   const DurationNs timeout = milliseconds(start_.timing.replica_timeout_ms);
-  return now - initiator_heard_ < timeout && initiator_heard_ - others_heard() > DurationNs{timeout.value / 2};
-}
-
-// No session is left, for they were lost about when the others fell silent: their hosts died with these, or look for one of them now, and it
-// must not be out by then. A host that comes back logs in, and is heard. Without one nothing but the operator's own work waits, so the
-// time is long enough for a coordinator that one of the others cannot reach.
-bool RoleMachine::may_be_cut_off_from_lost(BootNs now) const {
-  if (!initiator_lost_ || initiator_heard_ > *initiator_lost_) return false;
-  const bool before = others_heard() - *initiator_lost_ > milliseconds(start_.timing.replica_timeout_ms);
-  return !before && now - *initiator_lost_ < milliseconds(start_.timing.lost_hosts_ms);
+  const bool heard = now - initiator_heard_ < timeout && initiator_heard_ - others_heard() > DurationNs{timeout.value / 2};
+  const bool lost = initiator_lost_ && now - *initiator_lost_ < milliseconds(start_.timing.lost_hosts_ms);
+  return heard || (initiators_ == 0 && !lost);
 }
 
 // The last word of those who could lead instead of me; who is to be taken out for another reason may go on talking for ever.

@@ -14,7 +14,7 @@ struct Timing {
   std::int64_t takeover_patience_ms = 750;    // Silence of the primary until a member claims.
   std::int64_t hello_wait_ms = 250;           // From its start on a copy waits so long for the other copies' hello before it claims.
   std::int64_t stuck_timeout_ms = 10'000;     // A copy's log that makes no progress at all, though there is work: slow is not dead, stuck is.
-  std::int64_t lost_hosts_ms = 30'000;        // Sessions that were lost, while nobody else was heard, count as hosts for so long.
+  std::int64_t lost_hosts_ms = 30'000;        // Sessions that were lost count as hosts for so long.
   std::int64_t register_poll_ms = 1'000;      // A watch is only a hint.
   std::int64_t register_retry_ms = 20;        // Between reads that a claim waits for, and of an unknown CAS.
   std::int64_t drift_percent = 1;             // Two clocks differ by no more over a lease (rule 6).

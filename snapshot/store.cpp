@@ -269,7 +269,7 @@ Task<Result<void>> Store::update_superblock(std::function<void(Superblock&)> cha
 void Store::note_epoch(Epoch epoch, Lsn first) {
   const std::uint64_t count = superblock_.epoch_count;
   if (count > 0 && superblock_.epochs[count - 1].epoch >= epoch.value) return;  // Replayed.
-  wal::EpochHistory noted = history(first);
+  wal::EpochHistory noted = history(Lsn(first.value - 1));  // What began there or later was lost with the end of the log.
   noted.note(epoch, first);
   replace_history(noted);
 }
