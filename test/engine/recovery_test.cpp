@@ -236,5 +236,48 @@ TEST(Recovery, ManyEpochs_WhatTheHistoryHasForgottenIsStillKnown) {
   EXPECT_EQ(history().content(static_cast<engine::GroupImpl&>(*node.group).facts().end), written);
 }
 
+// A checkpoint is under way while an epoch begins: its superblock has the epoch, but not that its record was durable. Power is lost, and
+// that record, the last one, rots: it cannot be told from a torn one, and is cut. The next epoch begins at the same LSN.
+TEST(Recovery, EpochIsNotedByACheckpoint_ItsRecordIsCut_TheNextOneBeginsAtTheSameLsn) {
+  int met = 0;
+  for (std::uint64_t seed = 1; seed <= 40 && met == 0; ++seed) {
+    OneNode node(seed);
+    Volume* volume = node.serve(64 * kMiB);
+    for (std::uint64_t i = 0; i < seed; ++i) ASSERT_TRUE(node.write(volume, i * 40, 1, 1));
+    node.power_loss();
+    GroupOptions options;
+    options.checkpoint_log_percent = 0;
+    ASSERT_TRUE(node.open(options));
+    const Lsn start = static_cast<engine::GroupImpl&>(*node.group).facts().end;
+    const auto noted = [&] {
+      for (const std::uint64_t at : snapshot::kSuperblockOffsets) {
+        const auto sb = snapshot::decode_superblock(node.disk.peek(at, kBlockBytes));
+        if (!sb || sb->epoch_count == 0 || sb->epochs[sb->epoch_count - 1].first_lsn != start.value || sb->durable_lsn >= start.value) return false;
+      }
+      return true;
+    };
+    if (!node.run_until_within(60, noted)) continue;
+    ++met;
+    std::optional<std::uint64_t> last;
+    std::uint64_t newest = 0;
+    node.power_loss();
+    const std::uint64_t first = snapshot::kLogOffset / kBlockBytes;
+    for (std::uint64_t block = first; block < first + kLogBytes / kBlockBytes; ++block) {
+      const auto bytes = node.disk.peek(block * kBlockBytes, kBlockBytes);
+      wal::BatchHeader header;
+      std::memcpy(&header, bytes.data(), sizeof header);
+      if (header.magic != wal::kBatchMagic || header.first_lsn < newest) continue;
+      newest = header.first_lsn;
+      last = block;
+    }
+    ASSERT_TRUE(last);
+    ASSERT_EQ(newest, start.value);
+    node.disk.flip_bit(*last * kBlockBytes + 100, 3);
+    const auto opened = node.open();
+    ASSERT_TRUE(opened) << opened.error().text();
+  }
+  EXPECT_GT(met, 0) << "no seed met the moment";
+}
+
 }  // namespace
 }  // namespace holdfast::engine_test

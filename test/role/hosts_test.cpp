@@ -212,7 +212,7 @@ bool goes_on_alone(End end, std::int64_t after_ms) {
   if (end == End::lost_long_before) {
     bench.machine->initiator_lost(bench.now);
     bench.machine->initiators_attached(0);
-    for (int i = 0; i < 40; ++i) {
+    for (int i = 0; i < 620; ++i) {  // 31 s.
       bench.pass_ms(50);
       bench.promise();
     }
@@ -238,6 +238,52 @@ TEST(Primary, OtherFallsSilentAndAllSessionsAreLost_NoSessionIsNotNobody) {
   EXPECT_TRUE(goes_on_alone(End::lost_and_back, 4'000));
   EXPECT_TRUE(goes_on_alone(End::logged_out, 4'000));
   EXPECT_TRUE(goes_on_alone(End::lost_long_before, 4'000));
+}
+
+// Three copies. The old primary dies; this one is cut off from the third one and from its hosts, whose sessions are reset while its claim is
+// on its way.
+TEST(Primary, SessionsAreLostJustBeforeTheClaimIsWon_CountAsNobody) {
+  for (const bool after : {true, false}) {
+    MachineBench bench;
+    bench.machine->initiators_attached(1);
+    bench.append(4, 3);
+    const Register before = MachineBench::register_of(4, kThird, 7, {kMe, kOther, kThird});
+    bench.boot(Bound{Epoch(4), 7, false});
+    bench.machine->initiators_attached(1);
+    bench.read(1, before);
+    bench.pass_ms(1'500);
+    if (!after) bench.machine->initiator_lost(bench.now);
+    if (!after) bench.machine->initiators_attached(0);
+    bench.read(1, before);
+    const SwapRegister* swap = bench.asked<SwapRegister>();
+    ASSERT_NE(swap, nullptr);
+    bench.view = swap->value;
+    bench.machine->swap_done(bench.now, RoleMachine::SwapResult::applied, 2, bench.view);
+    bench.machine->bound_done(bench.now, bench.asked<BindTo>()->bound);
+    bench.append(5);
+    bench.machine->epoch_begun(bench.now, bench.log.end);
+    if (after) bench.machine->initiator_lost(bench.now);
+    bench.machine->initiators_attached(0);
+    bench.forget();
+    bench.pass_ms(3'000);
+    EXPECT_EQ(bench.asked<SwapRegister>(), nullptr) << "the other one, which the hosts still reach, is out; sessions were lost after the claim: " << after;
+  }
+}
+
+// The other one is dead. A host logs in, and its session is lost again within a moment (a boot loader, a probe), every 20 s.
+TEST(Primary, SessionsThatComeAndGo_KeepItFromGoingOn) {
+  MachineBench bench;
+  bench.lead(5);
+  bench.bring_up();
+  bench.forget();
+  bench.machine->disconnected(bench.now, kOther, kSession, RoleMachine::LinkEnd::reset);
+  for (int i = 0; i < 30; ++i) {
+    bench.machine->initiator_heard(bench.now);
+    bench.now = bench.now + milliseconds(5);
+    bench.machine->initiator_lost(bench.now);
+    bench.pass_ms(20'000);
+  }
+  EXPECT_NE(bench.asked<SwapRegister>(), nullptr) << "ten minutes";
 }
 
 }  // namespace
