@@ -56,6 +56,8 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
 
   // For the volumes, and for the replica.
   const GroupPorts& ports() const { return ports_; }
+  // For what another copy lacks and is read for it here. Not the thread's: that may be full of writes which wait for just that copy.
+  BufferPool* other_copies_memory();
   const GroupOptions& options() const { return options_; }
   snapshot::Store& store() { return store_; }
   PendingIndex& pending() { return pending_; }
@@ -253,6 +255,7 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   void add_volume_object(snapshot::StoredVolume* stored);
 
   GroupPorts ports_;
+  std::unique_ptr<BufferPool> other_copies_memory_;  // Made when first needed.
   GroupOptions options_;
   // What flows wait for and give back outlives all that owns flows.
   WaitList progress_;            // Commits, changes of role and lease, admitted records that did not come.

@@ -54,6 +54,13 @@ Task<Result<Answer>> GroupImpl::answer(Question question) {
   co_return answer;
 }
 
+// Room for a batch for each of the others, and for what is on its way to them.
+BufferPool* GroupImpl::other_copies_memory() {
+  constexpr std::size_t kBytes = 8 * BufferPool::kLargestBytes;
+  if (!other_copies_memory_) other_copies_memory_ = std::make_unique<BufferPool>(ports_.executor, kBytes);
+  return other_copies_memory_.get();
+}
+
 // The point, the history and the catalogue are of one instant; a checkpoint then brings the maps at least there.
 Task<Result<Answer>> GroupImpl::answer_image() {
   rebuild::Image image;
@@ -76,7 +83,7 @@ Task<Result<Answer>> GroupImpl::answer_image() {
   answer.lsn = image.lsn;
   answer.reach = Lsn(commit_lsn_);
   answer.bytes = bytes.size();
-  answer.payload = co_await ports_.buffers.acquire(round_up(bytes.size(), kBlockBytes));
+  answer.payload = co_await other_copies_memory()->acquire(round_up(bytes.size(), kBlockBytes));
   std::memset(answer.payload.data(), 0, answer.payload.size());
   std::memcpy(answer.payload.data(), bytes.data(), bytes.size());
   co_return answer;
@@ -90,7 +97,7 @@ Task<Result<Answer>> GroupImpl::answer_leaf(StoredVolume* volume, std::uint64_t 
   answer.index = changed->first;
   answer.reach = Lsn(commit_lsn_);
   if (changed->count == 0) co_return answer;
-  Buffer payload = co_await ports_.buffers.acquire(snapshot::kPageBytes);
+  Buffer payload = co_await other_copies_memory()->acquire(snapshot::kPageBytes);
   answer.count = changed->count;
   if (changed->hole) co_return answer;
   auto leaf = co_await volume->map->load_leaf(changed->first);
@@ -110,7 +117,7 @@ Task<Result<Answer>> GroupImpl::answer_chunk(VolumeImpl* volume, std::uint64_t c
   Answer answer;
   answer.lsn = Lsn(commit_lsn_);
   const std::uint64_t count = std::min<std::uint64_t>(kChunkBlocks, volume->capacity().value - first);
-  Buffer content = co_await ports_.buffers.acquire(kChunkBytes);
+  Buffer content = co_await other_copies_memory()->acquire(kChunkBytes);
   std::memset(content.data(), 0, content.size());
   std::vector<LostBlock> lost;
   CO_TRY(co_await volume->read_what_is_left(BlockRange{Lba(first), BlockCount(count)}, content.slice(0, count * kBlockBytes), &lost));
@@ -140,7 +147,7 @@ Task<Result<Answer>> GroupImpl::answer_reservations(VolumeImpl* volume) {
   answer.reach = Lsn(commit_lsn_);
   answer.bytes = state.size();
   if (state.empty()) co_return answer;
-  answer.payload = co_await ports_.buffers.acquire(round_up(state.size(), kBlockBytes));
+  answer.payload = co_await other_copies_memory()->acquire(round_up(state.size(), kBlockBytes));
   std::memset(answer.payload.data(), 0, answer.payload.size());
   std::memcpy(answer.payload.data(), state.data(), state.size());
   co_return answer;
@@ -160,7 +167,7 @@ Task<Result<Answer>> GroupImpl::answer_next_leaf(StoredVolume* volume, std::uint
 Task<Result<Answer>> GroupImpl::answer_block(VolumeImpl* volume, std::uint64_t block, std::uint64_t checksum) {
   if (block >= volume->capacity().value) co_return fail(Errc::out_of_range);
   Answer answer;
-  answer.payload = co_await ports_.buffers.acquire(kBlockBytes);
+  answer.payload = co_await other_copies_memory()->acquire(kBlockBytes);
   CO_TRY(co_await volume->read_local(BlockRange{Lba(block), BlockCount(1)}, answer.payload, Unreadable::fails));
   if (xxh3(answer.payload.bytes()) != checksum) co_return fail(Errc::not_found);
   answer.bytes = kBlockBytes;

@@ -103,7 +103,7 @@ Task<Result<rebuild::Answer>> GroupImpl::answer_contents(VolumeImpl* volume, std
   if (unfit_ || rebuilding_) co_return fail(Errc::fenced);
   if (leaf >= volume->stored().leaf_count()) co_return fail(Errc::out_of_range);
   rebuild::Answer answer;
-  answer.payload = co_await ports_.buffers.acquire(kBlockBytes);
+  answer.payload = co_await other_copies_memory()->acquire(kBlockBytes);
   std::memset(answer.payload.data(), 0, answer.payload.size());
   auto at = co_await contents_of(volume, leaf, std::span(reinterpret_cast<std::uint64_t*>(answer.payload.data()), rebuild::kLeafContents));
   if (!at) co_return fail(at.error());

@@ -123,7 +123,7 @@ Task<Result<void>> Replica::ship(Session* session, Buffer head, wal::RecordOnWir
 Task<Result<void>> Replica::ship_from_log(Session* session) {
   mark(Mark::ship_from_log);
   const Epoch epoch = session->epoch;
-  auto read = co_await wal::read_batch(&group_->ports().disk, &group_->ports().buffers, &group_->log(), session->next);
+  auto read = co_await wal::read_batch(&group_->ports().disk, group_->other_copies_memory(), &group_->log(), session->next);
   if (!read) {
     mark(Mark::ship_fell_behind);
     const bool uncommitted = session->next > machine_.commit();
@@ -139,7 +139,7 @@ Task<Result<void>> Replica::ship_from_log(Session* session) {
     wal::RecordOnWire record = on_wire(header);
     Buffer payload;
     if (header.chunk_count > 0) {
-      payload = co_await group_->ports().buffers.acquire(record.payload_blocks * kBlockBytes);
+      payload = co_await group_->other_copies_memory()->acquire(record.payload_blocks * kBlockBytes);
       auto whole = co_await read_chunks(&header, numbers, read->payload, payload);
       if (header.lsn > machine_.commit().value && !(whole && *whole)) {
         // Nobody replaced it: it rotted, or cannot be read. As if the record itself could not be.
