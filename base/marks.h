@@ -63,6 +63,7 @@ namespace holdfast {
   M(scrub_hole_compared, "a scrub compares what is a hole here with another copy's page")              \
   M(role_lagging_waits, "a copy that is to be rebuilt leaves the set first")                          \
   M(role_released_unreadable_tail, "a primary that cannot read its own tail releases")                \
+  M(role_end_was_lost, "another copy has applied what this one's log has lost")                       \
   M(role_release_waits, "a primary that cannot read its own tail waits to hear what others have")     \
   M(role_bind_behind_bind, "a newer epoch comes while one is being bound")                            \
   M(role_gave_way, "a primary that serves nobody keeps the others in sync")                           \

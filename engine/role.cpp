@@ -114,6 +114,7 @@ void RoleMachine::received(BootNs now, NodeId node, SessionId session, const Mes
     from.hello = *hello;
     from.ring_blocks = hello->log_blocks;
     from.was_reset = false;
+    if (role_ != Role::primary) notice_loss(from, log_->end);
     on_hello(now, from);
   } else if (const auto* beat = std::get_if<Beat>(&message)) {
     from.newest_sent = std::max(from.newest_sent, beat->sent);
@@ -189,6 +190,8 @@ void RoleMachine::see(BootNs now, std::uint64_t revision, const Register& value)
   view_ = value;
   view_revision_ = revision;
   start_.seq_seen = value.seq;
+  for (const Peer& p : peers_)
+    if (role_ != Role::primary) notice_loss(p, log_->end);
   resolve_pending(now);
   const bool adopted = value.primary == self().node && role_ == Role::follower &&
                        (planted(Bug::any_claim_adopted) ||

@@ -204,6 +204,7 @@ bool RoleMachine::may_claim(BootNs now) const {
   const bool in_sync = view_.has_in_sync(self()) || planted(Bug::promoted_outside_in_sync) ||
                        (planted(Bug::wiped_disk_keeps_membership) && view_.find_in_sync(self().node));
   if (!in_sync || !log_->promotable || !view_.is_member(self().node)) return false;
+  if (knows_it_lacks()) return false;
   if (!reaches_floor() && !planted(Bug::promoted_outside_in_sync) && !planted(Bug::wiped_disk_keeps_membership)) return false;
   if (planted(Bug::lease_not_waited_out)) return true;
   return now >= granted_until_ && (start_wait_is_over(now) || released_ == view_.epoch);

@@ -99,11 +99,18 @@ bool RoleMachine::gives_way_to(BootNs now, Peer& from) {
   const bool fit = view_.has_in_sync(hello.copy) && view_.is_member(from.node) && !hello.needs_rebuild && !hello.unfit && !from.leaving;
   const bool of_mine = hello.history.at(hello.end) >= bound_.epoch;  // It followed me before.
   const bool longer = fit && !of_mine && hello.history.content(hello.end) > log_->history.content(mine);
-  if (!longer || open_ || handing_over_) return false;
+  if (open_ || handing_over_) return false;
+  notice_loss(from, mine);
+  const bool proven = knows_it_lacks();
+  if (!longer && !proven) return false;
   const auto its = hello.history.content(hello.end);
-  if (let_first_ && its <= *let_first_) return false;  // Once is enough, unless somebody has still more.
   if (!from.goes_first_since) from.goes_first_since = now;
-  if (now - *from.goes_first_since > milliseconds(start_.timing.hello_wait_ms)) return false;
+  if (!proven) {
+    if (let_first_ && its <= *let_first_) return false;  // Once is enough, unless somebody has still more.
+    if (now - *from.goes_first_since > milliseconds(start_.timing.hello_wait_ms)) return false;
+  } else if (!fit || hello.end < lacks_->what.end || hello.history.at(lacks_->what.end) != lacks_->what.epoch) {
+    return true;  // Nobody is cut to what I have.
+  }
   if (!from.coordinator_reached) return true;  // Who has just started will say so in a moment.
   mark(Mark::role_gave_way_to_longer);
   let_first_ = its;
@@ -112,6 +119,30 @@ bool RoleMachine::gives_way_to(BootNs now, Peer& from) {
   demote(now);
   send(from, Release{ceased});
   return true;
+}
+
+// What a copy in sync has applied was committed. Where I have something else there, or nothing, the end of my log is gone without a trace:
+// then patience has no end, for nothing could make up for that copy.
+void RoleMachine::notice_loss(const Peer& from, Lsn mine) {
+  if (!from.hello) return;
+  const Hello& hello = *from.hello;
+  const bool whole = view_.has_in_sync(hello.copy) && view_.is_member(from.node) && !hello.needs_rebuild && !hello.unfit && !hello.maps_lost;
+  const bool of_a_lost_history = hello.history.last() < view_.forced_epoch;
+  if (!whole || of_a_lost_history || from.distrusted == hello.copy.incarnation) return;
+  const Epoch its = hello.history.at(hello.applied), here = log_->history.at(hello.applied);
+  if (its == Epoch() || (hello.applied <= mine && (here == Epoch() || here == its))) return;
+  if (!lacks_) mark(Mark::role_end_was_lost);
+  lacks_ = Lacks{hello.copy, {its, hello.applied}};
+}
+
+// Until it is here, or that copy is gone, or an operator has accepted the loss.
+bool RoleMachine::knows_it_lacks() const {
+  if (!lacks_ || !view_.has_in_sync(lacks_->copy) || !view_.is_member(lacks_->copy.node) || view_.forced_epoch > lacks_->what.epoch) return false;
+  const Peer* p = find_peer(lacks_->copy.node);
+  const bool gone = p && p->hello && (p->hello->copy != lacks_->copy || p->hello->unfit || p->hello->needs_rebuild);
+  const Epoch here = log_->history.at(lacks_->what.end);
+  const bool has_it = log_->end >= lacks_->what.end && (here == Epoch() || here == lacks_->what.epoch);
+  return !gone && !has_it;
 }
 
 // A follower's log meets mine: cut it to what we share, then ship the rest.
@@ -337,7 +368,7 @@ void RoleMachine::release_if_stuck(BootNs now) {
 // Members that are silent, or stuck, have another store now, or are no longer wanted leave by CAS, all at once; O keeps them until the
 // register is known to have lost them (17).
 void RoleMachine::judge_members(BootNs now) {
-  if (pending_ || view_revision_ == 0 || handing_over_) return;
+  if (pending_ || view_revision_ == 0 || handing_over_ || knows_it_lacks()) return;
   Register next = view_;
   bool silence = false;
   BootNs silent_since = leading_since_;  // The last word of those who are silent.

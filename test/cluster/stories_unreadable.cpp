@@ -158,11 +158,45 @@ void end_is_whole_on_a_copy_that_cannot_lead(Story& s) {
   s.end();
 }
 
+// The primary loses power, and the end of its log rots. The standbys are up all the time and have applied what it lost, but do not reach the
+// coordinator just now.
+void end_is_applied_on_copies_that_cannot_lead(Story& s) {
+  Cluster& c = s.cluster();
+  const NodeId leads = s.primary(), one = s.standby(0), two = s.standby(1);
+  s.coordinator_of(one, false);
+  s.coordinator_of(two, false);
+  s.run_for(3'000);
+  const Lsn before = s.replica(one).commit;
+  for (std::uint64_t i = 0; i < 30; ++i) c.clients().start_one(leads, OpKind::write, 0, BlockRange{Lba(i), BlockCount(1)});
+  s.until(1'000, "something was committed a moment ago", [&] { return s.replica(one).commit > before && s.replica(two).commit >= s.replica(one).commit; });
+  if (!s.goes_on()) return;
+  const Lsn acknowledged = s.replica(one).commit;
+  s.tell("The primary loses power, and the end of its log rots");
+  c.die(leads, Death::power_loss);
+  c.disk_is_bad(leads);
+  const LogOnDisk log = log_of(s.disk(leads));
+  for (const LogOnDisk::Batch& batch : log.batches)
+    if (batch.last >= acknowledged) s.disk(leads).flip_bit(log_offset(s.disk(leads), batch.position) + 100, 3);
+  c.start(leads);
+  s.until(240, "it is open", [&] { return c.node(leads).is_open(); });
+  if (!s.goes_on()) return;
+  s.fault_happened(s.replica(leads).promotable && s.replica(leads).end < acknowledged, "it does not know what it lost");
+  s.run_for(5'000);
+  s.expect(s.in_sync(one) || s.in_sync(two), sim::format("a copy that has applied {} is in sync", acknowledged.value));
+  s.tell("The coordinator is there again");
+  s.coordinator_of(one, true);
+  s.coordinator_of(two, true);
+  s.until(15'000, "somebody serves", [&] { return c.serving().has_value(); });
+  s.until(15'000, "all are in sync", [&] { return c.truth().in_sync.size() == 3; });
+  s.end();
+}
+
 constexpr Scenario kUnreadableStories[] = {
     {"K13", "the space tree of a standby cannot be read", space_tree_is_unreadable},
     {"K14", "a block that nobody has, and a copy that is made without it", nobody_has_a_block, one_copy_is_enough},
     {"K15", "a primary cannot read what it alone has", tail_is_unreadable},
     {"K17", "what was acknowledged last is whole on a copy that cannot lead", end_is_whole_on_a_copy_that_cannot_lead},
+    {"K18", "the standbys have applied what the primary's log lost, and cannot lead just now", end_is_applied_on_copies_that_cannot_lead},
 };
 
 }  // namespace

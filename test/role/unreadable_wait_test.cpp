@@ -108,5 +108,33 @@ TEST(Primary, Opening_OwnTailIsUnreadable_WaitsForTheSilentOne_CoordinatorIsAway
   EXPECT_EQ(bench.machine->role(), Role::follower) << "it keeps the lead with a tail that it cannot read";
 }
 
+// Two copies, both in sync. The end of my log rotted while both were down: I have 8 of 10 acknowledged records. The other one has all ten, and has
+// applied them: its hello says so. It reaches the coordinator two seconds late. It is the register's copy, fit, connected and speaks; its `applied` proves
+// that what I lack was committed.
+TEST(Primary, OtherHasAppliedWhatILack_ItIsNotTakenOut) {
+  MachineBench bench;
+  bench.append(4, 8);
+  bench.lead(5);
+  bench.connect();
+  Hello hello = MachineBench::hello_of(copy_of(kOther), Bound{Epoch(5), bench.machine->bound().claim, false}, 10, {{Epoch(4), Lsn(1)}});
+  hello.applied = Lsn(10);
+  bench.receive(hello);
+  bool taken_out = false;
+  for (int i = 0; i < 40 && bench.machine->role() == Role::primary; ++i) {
+    Beat sign;
+    sign.epoch = bench.machine->bound().epoch;
+    sign.claim = bench.machine->bound().claim;
+    sign.sent = sign.echo = bench.now;
+    sign.grants = true;
+    sign.coordinator_reached = false;
+    sign.lease_ms = 600;
+    bench.receive(sign);
+    bench.pass_ms(50);
+    const SwapRegister* swap = bench.asked<SwapRegister>();
+    taken_out = taken_out || (swap && !swap->value.find_in_sync(kOther));
+  }
+  EXPECT_FALSE(taken_out) << "the only copy that has what was acknowledged is taken out of the set by one that can see that it lacks it";
+}
+
 }  // namespace
 }  // namespace holdfast::role_test
