@@ -123,7 +123,7 @@ class Connection final : private SendOwner {
   void advance(IscsiTask& task);
   Task<void> gather(IscsiTask* task);
   void start(IscsiTask& task);
-  Task<void> gather_data_in(IscsiTask* task, std::uint32_t bytes);
+  Task<void> gather_data_in(IscsiTask* task);
   void launch(IscsiTask& task);
   bool may_start(const IscsiTask& task) const;
   void start_waiting();

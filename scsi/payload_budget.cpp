@@ -1,5 +1,7 @@
 #include "scsi/payload_budget.h"
 
+#include <utility>
+
 #include "base/ensure.h"
 
 namespace holdfast::scsi {
@@ -28,21 +30,25 @@ void PayloadBudget::hold(ConnectionShare& connection, Claim& claim, std::uint64_
   held_ += bytes;
 }
 
-void PayloadBudget::wait(ConnectionShare& connection, Claim& claim, std::uint64_t bytes, std::coroutine_handle<> waiter) {
+void PayloadBudget::stand_in_line(ConnectionShare& connection, Claim& claim, std::uint64_t bytes) {
   ENSURE(bytes <= kTransferBytesMax);
+  if (try_take(connection, claim, bytes, Line::behind)) return;
   claim.connection = &connection;
   claim.wanted = bytes;
-  claim.waiter = waiter;
   connection.line_.push_back(claim);
   if (!connection.linked()) waiting_.push_back(connection);
   serve();
 }
 
+void PayloadBudget::leave_line(Claim& claim) {
+  claim.unlink();
+  if (const auto waiter = std::exchange(claim.waiter, {})) executor_->post(waiter);
+}
+
 void PayloadBudget::give_up(Claim& claim) {
   if (!claim.linked()) return;
-  claim.unlink();
+  leave_line(claim);
   if (claim.connection->line_.empty()) claim.connection->unlink();
-  executor_->post(claim.waiter);
   serve();  // It may have been the first, and too large for what is free.
 }
 
@@ -68,9 +74,8 @@ bool PayloadBudget::serve_first(ConnectionShare& connection) {
   }
   short_ = short_ || held_ + first.wanted > bytes_max_;
   if (short_) return false;
-  first.unlink();
+  leave_line(first);
   hold(connection, first, first.wanted);
-  executor_->post(first.waiter);
   return true;
 }
 

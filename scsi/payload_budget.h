@@ -28,8 +28,8 @@ class PayloadBudget {
    private:
     friend class PayloadBudget;
     ConnectionShare* connection = nullptr;  // Valid while it holds something or waits.
-    std::uint64_t wanted = 0;             // Valid while linked, like the waiter.
-    std::coroutine_handle<> waiter;
+    std::uint64_t wanted = 0;             // Valid while linked.
+    std::coroutine_handle<> waiter;       // Valid while linked; null until somebody waits.
   };
 
   class VolumeShare {
@@ -73,19 +73,16 @@ class PayloadBudget {
   // A command that waits for nobody may take what those in the line of its connection leave; any other one stands behind them.
   enum class Line : std::uint8_t { behind, beside };
   bool try_take(ConnectionShare& connection, Claim& claim, std::uint64_t bytes, Line line);
+  // Takes it, or its place in the line: at once, since whoever comes next must not overtake.
+  void stand_in_line(ConnectionShare& connection, Claim& claim, std::uint64_t bytes);
   // co_await: holds the claim afterwards, unless it was given up.
   struct Awaiter {
-    PayloadBudget* budget;
-    ConnectionShare* connection;
     Claim* claim;
-    std::uint64_t bytes;
-    bool await_ready() const { return budget->try_take(*connection, *claim, bytes, Line::behind); }
-    void await_suspend(std::coroutine_handle<> h) const { budget->wait(*connection, *claim, bytes, h); }
+    bool await_ready() const { return !claim->linked(); }
+    void await_suspend(std::coroutine_handle<> h) const { claim->waiter = h; }
     void await_resume() const noexcept {}
   };
-  Awaiter take(ConnectionShare& connection, Claim& claim, std::uint64_t bytes) {
-    return Awaiter{this, &connection, &claim, bytes};
-  }
+  static Awaiter turn_of(Claim& claim) { return Awaiter{&claim}; }
   // Ends a wait; nothing happens when there is none.
   void give_up(Claim& claim);
   // What is held, if anything, goes to those who wait.
@@ -97,8 +94,8 @@ class PayloadBudget {
  private:
   std::uint64_t volume_max() const { return part(bytes_max_, volumes_); }
   std::uint64_t connection_max(const VolumeShare& volume) const { return part(volume_max(), volume.connections_); }
-  void wait(ConnectionShare& connection, Claim& claim, std::uint64_t bytes, std::coroutine_handle<> waiter);
   void hold(ConnectionShare& connection, Claim& claim, std::uint64_t bytes);
+  void leave_line(Claim& claim);
   bool serve_first(ConnectionShare& connection);
   void serve();
 

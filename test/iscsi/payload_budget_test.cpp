@@ -110,7 +110,8 @@ class PayloadLines : public ::testing::Test {
   static constexpr std::uint64_t kMiB = 1 << 20;
 
   static Task<void> await(PayloadLines* test, PayloadBudget::ConnectionShare* connection, Claim* claim, std::uint64_t bytes, char name) {
-    co_await test->budget.take(*connection, *claim, bytes);
+    test->budget.stand_in_line(*connection, *claim, bytes);
+    co_await PayloadBudget::turn_of(*claim);
     test->order.push_back(claim->bytes > 0 ? name : '-');
   }
   void take(PayloadBudget::ConnectionShare& connection, Claim& claim, std::uint64_t mib, char name) {

@@ -145,6 +145,32 @@ TEST_F(StandingVolume, ItsHostsReadAllThatTheyMay_OthersAreServed) {
   EXPECT_LT(bytes, 80 * std::size_t{kMiB});
 }
 
+// An ORDERED write never takes the memory that the one before it waits for, in whatever segments they come: it would wait for that one, too.
+TEST_F(StandingVolume, OrderedWriteInTheSegmentOfALargeOne_DoesNotOvertakeIt) {
+  for (const bool one_segment : {true, false}) {
+    auto& host = host_of(standing, {"ImmediateData=No", "MaxBurstLength=1048576"});
+    standing.disk->hold(true);
+    host.send(host.write(1, 0, 2 * kMiB / 512));
+    serve(host);
+    ASSERT_EQ(standing.disk->waiting(), 1U);
+    host.queue(host.write(2, 0, 8 * kMiB / 512));
+    if (!one_segment) executor.run();
+    host.queue(host.write(3, 0, 2 * kMiB / 512).set8(1, 0xa2));
+    executor.run();
+    serve(host);
+    standing.disk->hold(false);
+    unsigned good = 0;
+    for (int i = 0; i < 4; ++i) {
+      clock.advance(milliseconds(5'000));
+      good += serve(host).good;
+    }
+    EXPECT_EQ(good, 3U);
+    EXPECT_FALSE(host.closed());
+    host.wire->hang_up();
+    executor.run();
+  }
+}
+
 // Who waits for memory waits for nothing else: an abort of it is answered at once, also when it is its own connection that has it all.
 TEST_F(StandingVolume, AbortOfAWriteThatWaitsForMemory_IsAnsweredAtOnce) {
   auto& host = announce();
