@@ -55,7 +55,7 @@ Task<void> Server::run_read(Command* command) {
   if (count == 0) co_return;
   const auto bytes = static_cast<std::uint32_t>(count * kBlockBytes);
   const bool acquired =
-      co_await acquire_payload(&volume_.clock(), &volume_.buffers(), bytes, &command->data_in, &command->data_in_more);
+      co_await acquire_payload(&volume_.clock(), &volume_.buffers(), bytes, &command->data_in, &command->data_in_more, &command->aborted);
   if (!acquired) co_return finish(*command, Verdict{Status::task_set_full, {}});
   const BlockRange range{cdb.first, BlockCount(count)};
   for (std::uint64_t done = 0; done < count; done += kPieceBlocks) {

@@ -191,7 +191,7 @@ Task<void> Connection::gather(IscsiTask* task) {
   bool got = false;
   if (!command.aborted)
     got = co_await acquire_payload(target_->clock_, target_->buffers_, task->planned, &command.data_out,
-                                   &command.data_out_more);
+                                   &command.data_out_more, &command.aborted);
   if (command.aborted) co_return end_task(*task);
   task->state = State::receiving;
   if (!got) {

@@ -184,6 +184,31 @@ TEST_F(StandingVolume, AbortOfAWriteThatWaitsForMemory_IsAnsweredAtOnce) {
   EXPECT_EQ(pool.free_bytes(), pool.memory().size());
 }
 
+// The same where it is the pool itself that has nothing left: others than hosts take of it, too.
+TEST_F(StandingVolume, PoolIsEmpty_AbortAndHangUpOfWhatWaitsForItAreAnswered) {
+  auto& host = host_of(healthy, {"ImmediateData=No"});
+  std::vector<Buffer> taken;
+  while (Buffer one = pool.try_acquire(kMiB)) taken.push_back(std::move(one));
+  const auto begin = [&](std::uint32_t itt) {
+    host.queue(host.write(itt, 0, 8));
+    host.send(host.read(itt + 1, 0, 8));
+    clock.advance(milliseconds(100));
+    EXPECT_FALSE(host.has());
+  };
+  begin(1);
+  for (const std::uint32_t itt : {1U, 2U}) {
+    host.send(host.task_management(TaskFunction::abort_task, 100 + itt, itt));
+    clock.advance(milliseconds(1));
+    ASSERT_TRUE(host.has());
+    EXPECT_EQ(host.take().opcode(), Opcode::task_management_response);
+  }
+  begin(3);
+  host.wire->hang_up();
+  executor.run();
+  clock.advance(milliseconds(1));
+  EXPECT_EQ(healthy.target->session_count(), 0U);
+}
+
 TEST_F(StandingVolume, WritesWaitForMemory_LogoutIsAnsweredAtOnce) {
   auto& host = announce();
   host.send(host.request(Opcode::logout, 0x80, 100, true));

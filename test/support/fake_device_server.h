@@ -54,8 +54,13 @@ class FakeDeviceServer final : public scsi::DeviceServer {
     const std::uint32_t read_bytes = opcode == 0x28 ? blocks(command) * kBlockBytes : 0;
     ++waiting_;
     if (read_bytes > 0) {
-      const bool got = co_await scsi::acquire_payload(clock_, pool_, read_bytes, &command.data_in, &command.data_in_more);
-      ENSURE(got);
+      const bool got =
+          co_await scsi::acquire_payload(clock_, pool_, read_bytes, &command.data_in, &command.data_in_more, &command.aborted);
+      if (!got) {
+        --waiting_;
+        command.status = scsi::Status::task_set_full;
+        co_return;
+      }
     }
     while (held_) co_await gate_.wait();
     --waiting_;
