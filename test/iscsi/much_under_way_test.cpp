@@ -156,6 +156,34 @@ TEST_F(MuchUnderWay, WhatLayInTheSocket_IsNoAnswerToTheQuestion) {
   EXPECT_EQ(disk->heard_at, asked);
 }
 
+// A host gives up what it has at the volume one by one, and more often than it has commands: what it answers is heard all the time, and
+// each abort is answered when the volume goes on.
+TEST_F(MuchUnderWay, AbortsWaitForTheVolume_AnswersToPingsAreHeard) {
+  auto& initiator = connect_and_login();
+  disk->hold(true);
+  for (std::uint32_t itt = 1; itt <= 100; ++itt) initiator.send(initiator.write(itt, 0, 1), std::string(512, 'x'));
+  ASSERT_EQ(disk->waiting(), 100U);
+  for (std::uint32_t itt = 1; itt <= 300; ++itt)
+    initiator.send(initiator.task_management(scsi::TaskFunction::abort_task, 1000 + itt, 1 + itt % 100));
+  std::size_t rejected = 0, answered = 0;
+  for (int i = 0; i < 24; ++i) {
+    disk->change_service(ServiceChange::ask_initiators);
+    executor.run();
+    for (const Pdu& pdu : initiator.take_all()) {
+      if (pdu.opcode() == Opcode::nop_in) initiator.send(pong(initiator, pdu));
+      else rejected += pdu.header.u8(2) == 255;
+    }
+    EXPECT_EQ(disk->heard_at, clock.now());
+    clock.advance(milliseconds(5'000));
+  }
+  EXPECT_FALSE(initiator.closed()) << "it has always been there";
+  disk->hold(false);
+  executor.run();
+  for (const Pdu& pdu : initiator.take_all()) answered += pdu.opcode() == Opcode::task_management_response && pdu.header.u8(2) == 0;
+  EXPECT_EQ(rejected, 300 - scsi::Connection::kTaskFunctionsMax);
+  EXPECT_EQ(answered, scsi::Connection::kTaskFunctionsMax);
+}
+
 // Nobody sent a ping with such a tag.
 TEST_F(MuchUnderWay, AnswerToNoPing_IsNoWord) {
   auto& initiator = connect_and_login();
