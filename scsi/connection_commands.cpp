@@ -106,6 +106,7 @@ void Connection::plan(IscsiTask& task, const Header& header) {
   const Plan plan = target_->server_->plan(command);
   task.execute = plan.execute;
   task.changes = plan.changes;
+  task.work_bytes = plan.work_bytes;
   if (plan.execute && command.wants_write) {
     ENSURE(plan.data_out_bytes <= kTransferBytesMax);
     task.planned = std::min(plan.data_out_bytes, command.expected_bytes);
@@ -295,9 +296,10 @@ void Connection::start(IscsiTask& task) {
   launch(task);
 }
 
-// What comes back takes memory at the volume. Only a task whose turn has come waits for it, so whoever has some waits for nobody here.
+// What comes back, and what the command needs for itself, takes memory at the volume. Only a task whose turn has come waits for it, so whoever has some waits for nobody here.
 void Connection::launch(IscsiTask& task) {
-  const std::uint32_t bytes = task.command.wants_read ? std::min(task.command.expected_bytes, kTransferBytesMax) : 0;
+  const std::uint32_t read_bytes = task.command.wants_read ? std::min(task.command.expected_bytes, kTransferBytesMax) : 0;
+  const std::uint32_t bytes = std::min(read_bytes + task.work_bytes, kTransferBytesMax);
   if (bytes > 0 && task.data_in_claim.bytes == 0) {
     target_->payload_budgets_->data_in.stand_in_line(data_in_share_, task.data_in_claim, bytes);
     if (task.data_in_claim.bytes == 0) {

@@ -72,7 +72,7 @@ void Connection::end_task(IscsiTask& task) {
   task.state = State::unused;
   task.execute = task.unsolicited_open = task.data_failed = task.changes = false;
   task.role_mark = task.abort_sequence = 0;
-  task.planned = task.received = task.burst_received = task.solicited = 0;
+  task.work_bytes = task.planned = task.received = task.burst_received = task.solicited = 0;
   task.data_sn = task.r2t_sn = task.r2t_count = task.read_bytes_bidi = 0;
   task.sent = task.data_in_sn = 0;
   task.data_due_for = {};

@@ -108,8 +108,9 @@ class PayloadBudget {
   IntrusiveList<ConnectionShare> waiting_;
 };
 
-// Of a thread. A write counts from when it gets memory, to wait for its data, for its turn and at the volume, until it is answered; a read from
-// when its turn has come until its data has left. They do not share: a read may have to wait for a write before it, which waits for memory.
+// Of a thread. A write counts from when it gets memory, to wait for its data, for its turn and at the volume, until it is answered; a read, and
+// what any command takes for its own work, from when its turn has come until the answer, and the data, has left. They do not share: a read may
+// have to wait for a write before it, which waits for memory.
 struct PayloadBudgets {
   PayloadBudgets(Executor& executor, const BufferPool& pool)
       : data_out(executor, pool.memory().size() / 2), data_in(executor, pool.memory().size() / 8 * 3) {}

@@ -145,6 +145,24 @@ TEST_F(StandingVolume, ItsHostsReadAllThatTheyMay_OthersAreServed) {
   EXPECT_LT(bytes, 80 * std::size_t{kMiB});
 }
 
+// Commands that bring little and take much for their own work, as WRITE SAME does: that counts as well.
+TEST_F(StandingVolume, ItsHostsSendWhatTakesMemoryForItself_OthersAreServed) {
+  standing.disk->write_work_bytes = kMiB;
+  auto& host = host_of(standing);
+  auto& stranger = host_of(healthy);
+  for (std::uint32_t itt = 1; itt <= 32; ++itt) host.send(host.write(itt, 0, 8), std::string(4096, 'x'));
+  EXPECT_EQ(standing.disk->waiting(), 8U);
+  stranger.send(stranger.read(1, 0, 8));
+  ASSERT_TRUE(stranger.has());
+  EXPECT_EQ(stranger.take().opcode(), Opcode::data_in);
+  host.send(host.task_management(TaskFunction::abort_task, 100, 32));
+  ASSERT_TRUE(host.has()) << "an abort of one that waits for memory";
+  EXPECT_EQ(host.take().opcode(), Opcode::task_management_response);
+  standing.disk->hold(false);
+  executor.run();
+  EXPECT_EQ(serve(host).good, 31U);
+}
+
 // An ORDERED write never takes the memory that the one before it waits for, in whatever segments they come: it would wait for that one, too.
 TEST_F(StandingVolume, OrderedWriteInTheSegmentOfALargeOne_DoesNotOvertakeIt) {
   for (const bool one_segment : {true, false}) {
