@@ -127,7 +127,7 @@ void Connection::plan(IscsiTask& task, const Header& header) {
 // Memory for the data-out. What comes at once needs a place at once; a write that waits for R2Ts can wait for memory.
 void Connection::reserve_memory(IscsiTask& task, PayloadBudget::Line line, bool needed_now) {
   Command& command = task.command;
-  if (target_->payload_budgets_->data_out.try_take(data_out_share_, task.data_out_claim, task.planned, line) &&
+  if (target_->payload_budgets_->data_out.try_take(data_out_share_, task.data_out_claim, payload_claim(task.planned), line) &&
       try_acquire_payload(target_->buffers_, task.planned, &command.data_out, &command.data_out_more))
     return;
   if (!needed_now) return;  // gather() waits for it.
@@ -182,7 +182,7 @@ void Connection::advance(IscsiTask& task) {
   if (task.command.data_out) return transmitter_.queue(task);
   task.state = State::waiting_memory;
   if (task.data_out_claim.bytes == 0)
-    target_->payload_budgets_->data_out.stand_in_line(data_out_share_, task.data_out_claim, task.planned);
+    target_->payload_budgets_->data_out.stand_in_line(data_out_share_, task.data_out_claim, payload_claim(task.planned));
   scope_.spawn(gather(&task));
 }
 
@@ -299,7 +299,7 @@ void Connection::start(IscsiTask& task) {
 // What comes back, and what the command needs for itself, takes memory at the volume. Only a task whose turn has come waits for it, so whoever has some waits for nobody here.
 void Connection::launch(IscsiTask& task) {
   const std::uint32_t read_bytes = task.command.wants_read ? std::min(task.command.expected_bytes, kTransferBytesMax) : 0;
-  const std::uint32_t bytes = std::min(read_bytes + task.work_bytes, kTransferBytesMax);
+  const std::uint32_t bytes = std::min(payload_claim(read_bytes) + payload_claim(task.work_bytes), kTransferBytesMax);
   if (bytes > 0 && task.data_in_claim.bytes == 0) {
     target_->payload_budgets_->data_in.stand_in_line(data_in_share_, task.data_in_claim, bytes);
     if (task.data_in_claim.bytes == 0) {

@@ -10,6 +10,12 @@
 
 namespace holdfast::scsi {
 
+// What so many bytes (0 … kTransferBytesMax) take of the pool: up to twice as much, for buffers are powers of two. At most kTransferBytesMax, too.
+constexpr std::uint32_t payload_claim(std::uint32_t bytes) {
+  const std::uint32_t rest = bytes % kPieceBytes;
+  return bytes - rest + (rest > 0 ? static_cast<std::uint32_t>(BufferPool::run_bytes(rest)) : 0);
+}
+
 // All buffers are taken at once or none: two large commands that each held half of the pool would wait for ever. False when
 // it was given up, or the pool had no room for kPayloadWaitMs: answer TASK SET FULL.
 // bytes: 1 … kTransferBytesMax. `first`, `more` and `given_up` outlive the task.

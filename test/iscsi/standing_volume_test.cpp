@@ -145,6 +145,19 @@ TEST_F(StandingVolume, ItsHostsReadAllThatTheyMay_OthersAreServed) {
   EXPECT_LT(bytes, 80 * std::size_t{kMiB});
 }
 
+// Buffers are powers of two, and what counts is what they take: with both volumes standing, half of the pool is free for what brings no data.
+TEST_F(StandingVolume, WritesOfUnevenSizes_TakeNoMoreOfThePoolThanTheirShares) {
+  healthy.disk->hold(true);
+  for (const Unit* unit : {&standing, &healthy}) {
+    auto& host = host_of(*unit, {"ImmediateData=No", "MaxBurstLength=1048576"});
+    for (std::uint32_t itt = 1; itt <= 60; ++itt) host.queue(host.write(itt, 0, 260 * 2));
+    executor.run();
+    EXPECT_EQ(host.take_all().size(), 16U) << "R2Ts for 260 KiB, which take 512";
+  }
+  EXPECT_EQ(pool.free_bytes(), pool.memory().size() / 2);
+  healthy.disk->hold(false);
+}
+
 // Commands that bring little and take much for their own work, as WRITE SAME does: that counts as well.
 TEST_F(StandingVolume, ItsHostsSendWhatTakesMemoryForItself_OthersAreServed) {
   standing.disk->write_work_bytes = kMiB;
