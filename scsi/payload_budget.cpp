@@ -11,23 +11,35 @@ namespace holdfast::scsi {
 bool PayloadBudget::try_take(ConnectionShare& connection, Claim& claim, std::uint64_t bytes, Line line) {
   ENSURE(claim.bytes == 0 && !claim.linked());
   if (line == Line::behind && !connection.line_.empty()) return false;
-  VolumeShare& volume = *connection.volume_;
-  const auto has_room = [bytes](std::uint64_t held, std::uint64_t max, bool waited_for) {
-    return held + bytes + (waited_for ? kTransferBytesMax : 0) <= max;
-  };
-  if (!has_room(connection.held_, connection_max(volume), !connection.line_.empty())) return false;
-  if (!has_room(volume.held_, volume_max(), volume.short_in_round_ == round_)) return false;
-  if (!has_room(held_, bytes_max_, short_)) return false;
+  const VolumeShare& volume = *connection.volume_;
+  const auto with_room_for_the_first = [bytes](bool waited_for) { return bytes + (waited_for ? kTransferBytesMax : 0); };
+  if (connection.held_ + with_room_for_the_first(!connection.line_.empty()) > connection_max(volume)) return false;
+  if (!has_room(volume, with_room_for_the_first(volume.short_in_round_ == round_))) return false;
+  if (held_ + with_room_for_the_first(short_) > bytes_max_) return false;
   hold(connection, claim, bytes);
   return true;
+}
+
+// In its share. What a volume has beyond its floor takes nothing of what the floors of the others may need.
+bool PayloadBudget::has_room(const VolumeShare& volume, std::uint64_t bytes) const {
+  if (volume.held_ + bytes > volume_max()) return false;
+  if (volume.held_ + bytes <= kTransferBytesMax) return true;
+  const std::uint64_t kept_free = unused_floors_ - volume.unused_floor() + bytes_max_ / 4;
+  return held_ + bytes + kept_free <= bytes_max_;
+}
+
+void PayloadBudget::set_held(VolumeShare& volume, std::uint64_t bytes) {
+  held_ += bytes - volume.held_;
+  unused_floors_ -= volume.unused_floor();
+  volume.held_ = bytes;
+  unused_floors_ += volume.unused_floor();
 }
 
 void PayloadBudget::hold(ConnectionShare& connection, Claim& claim, std::uint64_t bytes) {
   claim.connection = &connection;
   claim.bytes = bytes;
   connection.held_ += bytes;
-  connection.volume_->held_ += bytes;
-  held_ += bytes;
+  set_held(*connection.volume_, connection.volume_->held_ + bytes);
 }
 
 void PayloadBudget::stand_in_line(ConnectionShare& connection, Claim& claim, std::uint64_t bytes) {
@@ -54,9 +66,9 @@ void PayloadBudget::give_up(Claim& claim) {
 
 void PayloadBudget::release(Claim& claim) {
   if (claim.bytes == 0) return;
+  VolumeShare& volume = *claim.connection->volume_;
   claim.connection->held_ -= claim.bytes;
-  claim.connection->volume_->held_ -= claim.bytes;
-  held_ -= claim.bytes;
+  set_held(volume, volume.held_ - claim.bytes);
   claim.bytes = 0;
   serve();
 }
@@ -68,7 +80,7 @@ bool PayloadBudget::serve_first(ConnectionShare& connection) {
   VolumeShare& volume = *connection.volume_;
   if (connection.held_ + first.wanted > connection_max(volume)) return false;
   if (volume.short_in_round_ == round_) return false;
-  if (volume.held_ + first.wanted > volume_max()) {
+  if (!has_room(volume, first.wanted)) {
     volume.short_in_round_ = round_;
     return false;
   }

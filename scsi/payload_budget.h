@@ -1,7 +1,8 @@
 // Payload memory of commands: one account a thread for each direction, over all connections of all its targets (PayloadBudgets, at the end).
 //
 // A volume has a share of it, and a connection a share of its volume's: initiators who announce and stay silent, and a volume that
-// stands still, slow down themselves and nobody else. With three quarters in shares there is always something left for who comes next.
+// stands still, slow down themselves and nobody else. Three quarters are in shares. The last quarter is for volumes that have less than the
+// largest command takes, their floor: those that come while others stand with what they had when there were fewer.
 //
 // Commands that find no room wait in the line of their connection and never overtake each other there: an ordered one would wait for memory
 // which those behind it hold while they wait for it. Lines are served in turn.
@@ -34,13 +35,20 @@ class PayloadBudget {
 
   class VolumeShare {
    public:
-    explicit VolumeShare(PayloadBudget& budget) : budget_(&budget) { ++budget.volumes_; }
+    explicit VolumeShare(PayloadBudget& budget) : budget_(&budget) {
+      ++budget.volumes_;
+      budget.unused_floors_ += unused_floor();
+    }
     VolumeShare(const VolumeShare&) = delete;
     VolumeShare& operator=(const VolumeShare&) = delete;
-    ~VolumeShare() { --budget_->volumes_; }
+    ~VolumeShare() {
+      --budget_->volumes_;
+      budget_->unused_floors_ -= unused_floor();
+    }
 
    private:
     friend class PayloadBudget;
+    std::uint64_t unused_floor() const { return held_ < kTransferBytesMax ? kTransferBytesMax - held_ : 0; }
     PayloadBudget* budget_;
     std::uint64_t held_ = 0;
     std::uint64_t connections_ = 0;
@@ -94,7 +102,9 @@ class PayloadBudget {
  private:
   std::uint64_t volume_max() const { return part(bytes_max_, volumes_); }
   std::uint64_t connection_max(const VolumeShare& volume) const { return part(volume_max(), volume.connections_); }
+  bool has_room(const VolumeShare& volume, std::uint64_t bytes) const;
   void hold(ConnectionShare& connection, Claim& claim, std::uint64_t bytes);
+  void set_held(VolumeShare& volume, std::uint64_t bytes);
   void leave_line(Claim& claim);
   bool serve_first(ConnectionShare& connection);
   void serve();
@@ -103,6 +113,7 @@ class PayloadBudget {
   const std::uint64_t bytes_max_;
   std::uint64_t held_ = 0;
   std::uint64_t volumes_ = 0;
+  std::uint64_t unused_floors_ = 0;       // Of all volumes together.
   std::uint64_t round_ = 1;               // Of serving.
   bool short_ = false;                    // In the last round somebody waited for room in the whole.
   IntrusiveList<ConnectionShare> waiting_;

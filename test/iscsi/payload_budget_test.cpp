@@ -231,5 +231,29 @@ TEST_F(PayloadLines, Volumes_HaveTheirShares) {
   EXPECT_EQ(budget.held_bytes(), 0U);
 }
 
+// A volume stands with all that it may have as the only one; then others come, and stand with what they find. There is the largest command's
+// room for each of the next four.
+TEST_F(PayloadLines, VolumeStandsSinceItWasTheOnlyOne_ThoseThatComeHaveTheirFloor) {
+  PayloadBudget::VolumeShare first(budget);
+  PayloadBudget::ConnectionShare one(first);
+  auto of_one = fill(one);
+  PayloadBudget::ConnectionShare two(first);
+  auto of_two = fill(two);
+  EXPECT_EQ(of_one.size() + of_two.size(), 96U);
+  std::list<PayloadBudget::VolumeShare> later;
+  std::list<PayloadBudget::ConnectionShare> connections;
+  std::vector<std::vector<std::unique_ptr<Claim>>> held;
+  for (int i = 0; i < 4; ++i) {
+    held.push_back(fill(connections.emplace_back(later.emplace_back(budget))));
+    EXPECT_EQ(held.back().size(), 8U) << i;
+  }
+  release(of_one);
+  release(of_two);
+  held.push_back(fill(connections.front()));
+  EXPECT_EQ(held.back().size(), 6U) << "what has come back is for all: 14 for one connection of one volume of five";
+  for (auto& claims : held) release(claims);
+  EXPECT_EQ(budget.held_bytes(), 0U);
+}
+
 }  // namespace
 }  // namespace holdfast::test
