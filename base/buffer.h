@@ -2,6 +2,8 @@
 // power-of-two runs of 4 KiB pages, 1 MiB at most. Single-threaded: the counts are plain integers.
 #pragma once
 
+#include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <utility>
@@ -60,6 +62,9 @@ class BufferPool {
   BufferPool(const BufferPool&) = delete;
   BufferPool& operator=(const BufferPool&) = delete;
   ~BufferPool();
+
+  // What a buffer of so many bytes (1 … 1 MiB) takes of the pool.
+  static constexpr std::size_t run_bytes(std::size_t bytes) { return std::max(std::bit_ceil(bytes), kPageBytes); }
 
   // A buffer of exactly `bytes` (1 … 1 MiB), contents unspecified; empty when there is no room.
   Buffer try_acquire(std::size_t bytes);

@@ -41,6 +41,18 @@ Received received(const Command& command) {
 
 }  // namespace
 
+// Empty when the command was given up meanwhile, or there is no room: see without_memory().
+Task<Buffer> Server::acquire_work(Command* command, std::size_t bytes) {
+  Buffer buffer;
+  MorePieces none;
+  co_await acquire_payload(&volume_.clock(), &volume_.buffers(), static_cast<std::uint32_t>(bytes), &buffer, &none, &command->aborted);
+  co_return buffer;
+}
+
+Verdict Server::without_memory(const Command& command) const {
+  return outdated(command) ? outdated_verdict(command) : Verdict{Status::task_set_full, {}};
+}
+
 Task<void> Server::run_read(Command* command) {
   const Executing executing(this, command->nexus);
   if (command->aborted) co_return;
@@ -55,7 +67,7 @@ Task<void> Server::run_read(Command* command) {
   if (count == 0) co_return;
   const auto bytes = static_cast<std::uint32_t>(count * kBlockBytes);
   const bool acquired =
-      co_await acquire_payload(&volume_.clock(), &volume_.buffers(), bytes, &command->data_in, &command->data_in_more);
+      co_await acquire_payload(&volume_.clock(), &volume_.buffers(), bytes, &command->data_in, &command->data_in_more, &command->aborted);
   if (!acquired) co_return finish(*command, Verdict{Status::task_set_full, {}});
   const BlockRange range{cdb.first, BlockCount(count)};
   for (std::uint64_t done = 0; done < count; done += kPieceBlocks) {
@@ -97,10 +109,12 @@ Task<Verdict> Server::write_blocks(Command* command, BlockRange range) {
 Task<Verdict> Server::write_part_of_block(Command* command, Lba at, Bytes part) {
   constexpr int kTriesMax = 16;
   for (int i = 0; i < kTriesMax; ++i) {
-    Buffer present = co_await volume_.buffers().acquire(kBlockBytes);
+    Buffer present = co_await acquire_work(command, kBlockBytes);
+    if (!present) co_return without_memory(*command);
     const Result<void> read = co_await volume_.read({at, BlockCount(1)}, present);
     if (!read) co_return volume_error(read.error(), Direction::read, at);
-    Buffer desired = co_await volume_.buffers().acquire(kBlockBytes);
+    Buffer desired = co_await acquire_work(command, kBlockBytes);
+    if (!desired) co_return without_memory(*command);
     std::memcpy(desired.data(), present.data(), kBlockBytes);
     std::memcpy(desired.data(), part.data(), part.size());
     if (outdated(*command)) co_return outdated_verdict(*command);
@@ -145,7 +159,8 @@ Task<Verdict> Server::verify_blocks(Command* command, BlockRange range, ByteChec
     if (command->aborted) co_return aborted();
     const BlockRange piece = next_piece(range, done, kPieceBlocks);
     const std::size_t bytes = piece.count.value * kBlockBytes;
-    Buffer read_back = co_await volume_.buffers().acquire(bytes);
+    Buffer read_back = co_await acquire_work(command, bytes);
+    if (!read_back) co_return without_memory(*command);
     const Result<void> result = co_await volume_.read(piece, read_back);
     if (!result) {
       counters_.verify_errors.add();
@@ -234,7 +249,8 @@ Task<void> Server::run_or_write(Command* command) {
     Buffer mask = payload_piece(command->data_out, command->data_out_more, static_cast<std::uint32_t>(done * kBlockBytes));
     const std::size_t bytes = piece.count.value * kBlockBytes;
     if (mask.size() != bytes) {  // Zeros leave alone what was not sent.
-      Buffer padded = co_await volume_.buffers().acquire(bytes);
+      Buffer padded = co_await acquire_work(command, bytes);
+      if (!padded) co_return finish(*command, without_memory(*command));
       std::memset(padded.data(), 0, bytes);
       std::memcpy(padded.data(), mask.data(), std::min(bytes, mask.size()));
       mask = std::move(padded);
@@ -318,7 +334,8 @@ Task<Verdict> Server::copy_segment(Command* command, BlockRange from, Lba to) {
     if (outdated(*command)) co_return outdated_verdict(*command);
     const BlockRange source = next_piece(from, done, kPieceBlocks);
     const BlockRange target{Lba(to.value + done), source.count};
-    Buffer buffer = co_await volume_.buffers().acquire(source.count.value * kBlockBytes);
+    Buffer buffer = co_await acquire_work(command, source.count.value * kBlockBytes);
+    if (!buffer) co_return without_memory(*command);
     const Result<void> read = co_await volume_.read(source, buffer);
     if (!read) co_return volume_error(read.error(), Direction::read, source.first);
     if (outdated(*command)) co_return outdated_verdict(*command);

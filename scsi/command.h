@@ -98,6 +98,7 @@ struct Command {
 struct Plan {
   bool execute = true;                    // False: command.status/sense are set already, send them and no data.
   std::uint32_t data_out_bytes = 0;       // Solicit exactly this much (≤ expected_bytes, ≤ kTransferBytesMax); more is discarded.
+  std::uint32_t work_bytes = 0;           // Of the pool, for itself, beside what is transferred (≤ kPieceBytes).
   bool changes = false;                   // It has an effect that lasts: a copy of it that comes late does harm.
 };
 

@@ -36,6 +36,7 @@ class Connection final : private SendOwner {
   // Bounds of one connection.
   static constexpr std::uint32_t kImmediateTasksMax = 8;
   static constexpr std::size_t kTasksMax = kCommandWindow + kImmediateTasksMax;
+  static constexpr std::size_t kTaskFunctionsMax = 2 * kTasksMax;  // That wait for what they abort. More are rejected.
   static constexpr std::size_t kSinglePdusMax = 40;
   static constexpr std::size_t kSinglePdusReserved = 4;         // For what we say unasked.
 
@@ -123,7 +124,7 @@ class Connection final : private SendOwner {
   void advance(IscsiTask& task);
   Task<void> gather(IscsiTask* task);
   void start(IscsiTask& task);
-  Task<void> gather_data_in(IscsiTask* task, std::uint32_t bytes);
+  Task<void> gather_data_in(IscsiTask* task);
   void launch(IscsiTask& task);
   bool may_start(const IscsiTask& task) const;
   void start_waiting();
@@ -136,7 +137,7 @@ class Connection final : private SendOwner {
   void end_task(IscsiTask& task);
   void abort_task(IscsiTask& task, std::uint64_t sequence);
   TaskFunctionResponse abort_one(const Header& header, std::uint64_t sequence);
-  Task<void> answer_task_management(SinglePdu* answer, std::uint64_t sequence, TaskFunction function);
+  Task<void> answer_task_management(std::uint32_t itt, std::uint64_t sequence, TaskFunction function);
   void release_data_out(IscsiTask& task);
 
   // SendOwner.
@@ -185,6 +186,7 @@ class Connection final : private SendOwner {
   PayloadBudget::ConnectionShare data_in_share_;
   std::array<SinglePdu, kSinglePdusMax> singles_;
   std::size_t singles_free_ = kSinglePdusMax;
+  std::size_t functions_waiting_ = 0;                   // Task management that is not answered yet.
 
   WaitList room_;                                       // must_pause() may have become false.
   Timer keep_alive_timer_;

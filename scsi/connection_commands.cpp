@@ -106,6 +106,7 @@ void Connection::plan(IscsiTask& task, const Header& header) {
   const Plan plan = target_->server_->plan(command);
   task.execute = plan.execute;
   task.changes = plan.changes;
+  task.work_bytes = plan.work_bytes;
   if (plan.execute && command.wants_write) {
     ENSURE(plan.data_out_bytes <= kTransferBytesMax);
     task.planned = std::min(plan.data_out_bytes, command.expected_bytes);
@@ -126,7 +127,7 @@ void Connection::plan(IscsiTask& task, const Header& header) {
 // Memory for the data-out. What comes at once needs a place at once; a write that waits for R2Ts can wait for memory.
 void Connection::reserve_memory(IscsiTask& task, PayloadBudget::Line line, bool needed_now) {
   Command& command = task.command;
-  if (target_->payload_budgets_->data_out.try_take(data_out_share_, task.data_out_claim, task.planned, line) &&
+  if (target_->payload_budgets_->data_out.try_take(data_out_share_, task.data_out_claim, payload_claim(task.planned), line) &&
       try_acquire_payload(target_->buffers_, task.planned, &command.data_out, &command.data_out_more))
     return;
   if (!needed_now) return;  // gather() waits for it.
@@ -180,17 +181,18 @@ void Connection::advance(IscsiTask& task) {
   task.solicited = std::max(task.solicited, task.received);
   if (task.command.data_out) return transmitter_.queue(task);
   task.state = State::waiting_memory;
+  if (task.data_out_claim.bytes == 0)
+    target_->payload_budgets_->data_out.stand_in_line(data_out_share_, task.data_out_claim, payload_claim(task.planned));
   scope_.spawn(gather(&task));
 }
 
 Task<void> Connection::gather(IscsiTask* task) {
   Command& command = task->command;
-  if (task->data_out_claim.bytes == 0 && !command.aborted)
-    co_await target_->payload_budgets_->data_out.take(data_out_share_, task->data_out_claim, task->planned);
+  co_await PayloadBudget::turn_of(task->data_out_claim);
   bool got = false;
   if (!command.aborted)
     got = co_await acquire_payload(target_->clock_, target_->buffers_, task->planned, &command.data_out,
-                                   &command.data_out_more);
+                                   &command.data_out_more, &command.aborted);
   if (command.aborted) co_return end_task(*task);
   task->state = State::receiving;
   if (!got) {
@@ -294,21 +296,24 @@ void Connection::start(IscsiTask& task) {
   launch(task);
 }
 
-// What comes back takes memory at the volume. Only a task whose turn has come waits for it, so whoever has some waits for nobody here.
+// What comes back, and what the command needs for itself, takes memory at the volume. Only a task whose turn has come waits for it, so whoever has some waits for nobody here.
 void Connection::launch(IscsiTask& task) {
-  const std::uint32_t bytes = task.command.wants_read ? std::min(task.command.expected_bytes, kTransferBytesMax) : 0;
-  if (bytes > 0 && task.data_in_claim.bytes == 0 &&
-      !target_->payload_budgets_->data_in.try_take(data_in_share_, task.data_in_claim, bytes, PayloadBudget::Line::behind)) {
-    task.state = State::waiting_memory;
-    scope_.spawn(gather_data_in(&task, bytes));
-    return;
+  const std::uint32_t read_bytes = task.command.wants_read ? std::min(task.command.expected_bytes, kTransferBytesMax) : 0;
+  const std::uint32_t bytes = std::min(payload_claim(read_bytes) + payload_claim(task.work_bytes), kTransferBytesMax);
+  if (bytes > 0 && task.data_in_claim.bytes == 0) {
+    target_->payload_budgets_->data_in.stand_in_line(data_in_share_, task.data_in_claim, bytes);
+    if (task.data_in_claim.bytes == 0) {
+      task.state = State::waiting_memory;
+      scope_.spawn(gather_data_in(&task));
+      return;
+    }
   }
   task.state = State::executing;
   scope_.spawn(execute(&task));
 }
 
-Task<void> Connection::gather_data_in(IscsiTask* task, std::uint32_t bytes) {
-  if (!task->command.aborted) co_await target_->payload_budgets_->data_in.take(data_in_share_, task->data_in_claim, bytes);
+Task<void> Connection::gather_data_in(IscsiTask* task) {
+  co_await PayloadBudget::turn_of(task->data_in_claim);
   if (task->command.aborted) co_return end_task(*task);
   start(*task);  // Its initiator may have to prove that it is there by now.
 }

@@ -72,7 +72,7 @@ void Connection::end_task(IscsiTask& task) {
   task.state = State::unused;
   task.execute = task.unsolicited_open = task.data_failed = task.changes = false;
   task.role_mark = task.abort_sequence = 0;
-  task.planned = task.received = task.burst_received = task.solicited = 0;
+  task.work_bytes = task.planned = task.received = task.burst_received = task.solicited = 0;
   task.data_sn = task.r2t_sn = task.r2t_count = task.read_bytes_bidi = 0;
   task.sent = task.data_in_sn = 0;
   task.data_due_for = {};
@@ -142,9 +142,6 @@ TaskFunctionResponse Connection::abort_one(const Header& header, std::uint64_t s
 
 Connection::Flow Connection::on_task_management(const Header& header) {
   using Response = TaskFunctionResponse;
-  SinglePdu* answer = take_single(0);
-  if (!answer) return Flow::close;
-  answer->header = response_header(Opcode::task_management_response, 0x80, header.itt());
   const auto function = static_cast<TaskFunction>(header.flags() & 0x7f);
   const std::uint64_t sequence = target_->next_abort_sequence();
   Response response = Response::complete;
@@ -152,6 +149,8 @@ Connection::Flow Connection::on_task_management(const Header& header) {
                          function == TaskFunction::logical_unit_reset;
   if (about_lun && !is_lun_zero(header.lun())) {
     response = Response::no_such_lun;
+  } else if (functions_waiting_ >= kTaskFunctionsMax) {
+    response = Response::rejected;
   } else {
     switch (function) {
       case TaskFunction::abort_task: response = abort_one(header, sequence); break;
@@ -167,16 +166,20 @@ Connection::Flow Connection::on_task_management(const Header& header) {
       default: response = Response::not_supported; break;
     }
   }
-  answer->header.set8(2, static_cast<std::uint8_t>(response));
-  if (response != Response::complete) {
-    send(answer);
+  if (response == Response::complete) {
+    ++functions_waiting_;
+    scope_.spawn(answer_task_management(header.itt(), sequence, function));
     return Flow::go_on;
   }
-  scope_.spawn(answer_task_management(answer, sequence, function));
+  SinglePdu* answer = take_single(0);
+  if (!answer) return Flow::close;
+  answer->header = response_header(Opcode::task_management_response, 0x80, header.itt()).set8(2, static_cast<std::uint8_t>(response));
+  send(answer);
   return Flow::go_on;
 }
 
-Task<void> Connection::answer_task_management(SinglePdu* answer, std::uint64_t sequence, TaskFunction function) {
+// The answer's PDU is taken when it is due: those that waited with it for the volume would keep everything else from being read.
+Task<void> Connection::answer_task_management(std::uint32_t itt, std::uint64_t sequence, TaskFunction function) {
   co_await target_->aborts_ended(sequence);
   DeviceServer& server = *target_->server_;
   switch (function) {
@@ -185,7 +188,11 @@ Task<void> Connection::answer_task_management(SinglePdu* answer, std::uint64_t s
     case TaskFunction::target_cold_reset: server.target_reset(nexus_, true); break;
     default: break;
   }
+  SinglePdu* answer = nullptr;
+  while (!closing_ && !(answer = take_single())) co_await room_.wait();
+  --functions_waiting_;
   if (closing_) co_return;
+  answer->header = response_header(Opcode::task_management_response, 0x80, itt);
   const bool cold = function == TaskFunction::target_cold_reset;
   if (cold) {
     answer->close_after = true;

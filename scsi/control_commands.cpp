@@ -13,10 +13,11 @@ namespace holdfast::scsi {
 // Parameter data, cut to the allocation length: a shorter answer is not an error.
 Task<void> Server::reply(Command* command, std::vector<std::byte> bytes, std::uint64_t allocation_bytes) {
   const std::size_t length = std::min<std::uint64_t>({bytes.size(), allocation_bytes, kPieceBytes});
+  if (length > 0) command->data_in = co_await acquire_work(command, length);
+  if (length > 0 && !command->data_in) co_return finish(*command, without_memory(*command));
   command->data_in_bytes = static_cast<std::uint32_t>(length);
   command->transfer_bytes = length;
   if (length == 0) co_return;
-  command->data_in = co_await volume_.buffers().acquire(length);
   std::memcpy(command->data_in.data(), bytes.data(), length);
 }
 

@@ -53,6 +53,7 @@ struct IscsiTask : SendItem, ListNode<IscsiTask, ArrivalTag> {
   std::uint64_t abort_sequence = 0;  // Valid when command.aborted; see Target.
   PayloadBudget::Claim data_out_claim;  // Its parts of the thread's payload memory.
   PayloadBudget::Claim data_in_claim;
+  std::uint32_t work_bytes = 0;         // The plan's; counts with what comes back.
   DurationNs data_due_for{};         // How long its data could have come and has not: counted by keep_alive().
 
   // Data-out: strictly in order (DataPDUInOrder and DataSequenceInOrder are Yes).

@@ -19,16 +19,13 @@ bool try_acquire_payload(BufferPool* pool, std::uint32_t bytes, Buffer* first, M
   return true;
 }
 
-Task<bool> acquire_payload(Clock* clock, BufferPool* pool, std::uint32_t bytes, Buffer* first, MorePieces* more) {
+Task<bool> acquire_payload(Clock* clock, BufferPool* pool, std::uint32_t bytes, Buffer* first, MorePieces* more, const bool* given_up) {
   ENSURE(bytes > 0 && bytes <= kTransferBytesMax);
-  if (bytes <= kPieceBytes) {
-    *first = co_await pool->acquire(bytes);
-    co_return true;
-  }
+  if (try_acquire_payload(pool, bytes, first, more)) co_return true;
   const BootNs deadline = clock->now() + milliseconds(kPayloadWaitMs);
   Timer pause(*clock);
   while (!try_acquire_payload(pool, bytes, first, more)) {
-    if (clock->now() >= deadline) co_return false;
+    if (*given_up || clock->now() >= deadline) co_return false;
     co_await pause.after(milliseconds(1));
   }
   co_return true;

@@ -10,11 +10,17 @@
 
 namespace holdfast::scsi {
 
-// One buffer waits its turn in the pool. Several are taken all at once or not at all: two large commands that each held
-// half of the pool would wait for ever. False when the pool had no room for kPayloadWaitMs: answer TASK SET FULL.
-// bytes: 1 … kTransferBytesMax. `first` and `more` outlive the task.
+// What so many bytes (0 … kTransferBytesMax) take of the pool: up to twice as much, for buffers are powers of two. At most kTransferBytesMax, too.
+constexpr std::uint32_t payload_claim(std::uint32_t bytes) {
+  const std::uint32_t rest = bytes % kPieceBytes;
+  return bytes - rest + (rest > 0 ? static_cast<std::uint32_t>(BufferPool::run_bytes(rest)) : 0);
+}
+
+// All buffers are taken at once or none: two large commands that each held half of the pool would wait for ever. False when
+// it was given up, or the pool had no room for kPayloadWaitMs: answer TASK SET FULL.
+// bytes: 1 … kTransferBytesMax. `first`, `more` and `given_up` outlive the task.
 inline constexpr std::int64_t kPayloadWaitMs = 2000;
-Task<bool> acquire_payload(Clock* clock, BufferPool* pool, std::uint32_t bytes, Buffer* first, MorePieces* more);
+Task<bool> acquire_payload(Clock* clock, BufferPool* pool, std::uint32_t bytes, Buffer* first, MorePieces* more, const bool* given_up);
 
 // The same without waiting: all of it or nothing.
 bool try_acquire_payload(BufferPool* pool, std::uint32_t bytes, Buffer* first, MorePieces* more);

@@ -1,5 +1,7 @@
 #include "scsi/payload_budget.h"
 
+#include <utility>
+
 #include "base/ensure.h"
 
 namespace holdfast::scsi {
@@ -9,48 +11,64 @@ namespace holdfast::scsi {
 bool PayloadBudget::try_take(ConnectionShare& connection, Claim& claim, std::uint64_t bytes, Line line) {
   ENSURE(claim.bytes == 0 && !claim.linked());
   if (line == Line::behind && !connection.line_.empty()) return false;
-  VolumeShare& volume = *connection.volume_;
-  const auto has_room = [bytes](std::uint64_t held, std::uint64_t max, bool waited_for) {
-    return held + bytes + (waited_for ? kTransferBytesMax : 0) <= max;
-  };
-  if (!has_room(connection.held_, connection_max(volume), !connection.line_.empty())) return false;
-  if (!has_room(volume.held_, volume_max(), volume.short_in_round_ == round_)) return false;
-  if (!has_room(held_, bytes_max_, short_)) return false;
+  const VolumeShare& volume = *connection.volume_;
+  const auto with_room_for_the_first = [bytes](bool waited_for) { return bytes + (waited_for ? kTransferBytesMax : 0); };
+  if (connection.held_ + with_room_for_the_first(!connection.line_.empty()) > connection_max(volume)) return false;
+  if (!has_room(volume, with_room_for_the_first(volume.short_in_round_ == round_))) return false;
+  if (held_ + with_room_for_the_first(short_) > bytes_max_) return false;
   hold(connection, claim, bytes);
   return true;
+}
+
+// In its share. What a volume has beyond its floor takes nothing of what the floors of the others may need.
+bool PayloadBudget::has_room(const VolumeShare& volume, std::uint64_t bytes) const {
+  if (volume.held_ + bytes > volume_max()) return false;
+  if (volume.held_ + bytes <= kTransferBytesMax) return true;
+  const std::uint64_t kept_free = unused_floors_ - volume.unused_floor() + bytes_max_ / 4;
+  return held_ + bytes + kept_free <= bytes_max_;
+}
+
+void PayloadBudget::set_held(VolumeShare& volume, std::uint64_t bytes) {
+  held_ += bytes - volume.held_;
+  unused_floors_ -= volume.unused_floor();
+  volume.held_ = bytes;
+  unused_floors_ += volume.unused_floor();
 }
 
 void PayloadBudget::hold(ConnectionShare& connection, Claim& claim, std::uint64_t bytes) {
   claim.connection = &connection;
   claim.bytes = bytes;
   connection.held_ += bytes;
-  connection.volume_->held_ += bytes;
-  held_ += bytes;
+  set_held(*connection.volume_, connection.volume_->held_ + bytes);
 }
 
-void PayloadBudget::wait(ConnectionShare& connection, Claim& claim, std::uint64_t bytes, std::coroutine_handle<> waiter) {
+void PayloadBudget::stand_in_line(ConnectionShare& connection, Claim& claim, std::uint64_t bytes) {
   ENSURE(bytes <= kTransferBytesMax);
+  if (try_take(connection, claim, bytes, Line::behind)) return;
   claim.connection = &connection;
   claim.wanted = bytes;
-  claim.waiter = waiter;
   connection.line_.push_back(claim);
   if (!connection.linked()) waiting_.push_back(connection);
   serve();
 }
 
+void PayloadBudget::leave_line(Claim& claim) {
+  claim.unlink();
+  if (const auto waiter = std::exchange(claim.waiter, {})) executor_->post(waiter);
+}
+
 void PayloadBudget::give_up(Claim& claim) {
   if (!claim.linked()) return;
-  claim.unlink();
+  leave_line(claim);
   if (claim.connection->line_.empty()) claim.connection->unlink();
-  executor_->post(claim.waiter);
   serve();  // It may have been the first, and too large for what is free.
 }
 
 void PayloadBudget::release(Claim& claim) {
   if (claim.bytes == 0) return;
+  VolumeShare& volume = *claim.connection->volume_;
   claim.connection->held_ -= claim.bytes;
-  claim.connection->volume_->held_ -= claim.bytes;
-  held_ -= claim.bytes;
+  set_held(volume, volume.held_ - claim.bytes);
   claim.bytes = 0;
   serve();
 }
@@ -62,15 +80,14 @@ bool PayloadBudget::serve_first(ConnectionShare& connection) {
   VolumeShare& volume = *connection.volume_;
   if (connection.held_ + first.wanted > connection_max(volume)) return false;
   if (volume.short_in_round_ == round_) return false;
-  if (volume.held_ + first.wanted > volume_max()) {
+  if (!has_room(volume, first.wanted)) {
     volume.short_in_round_ = round_;
     return false;
   }
   short_ = short_ || held_ + first.wanted > bytes_max_;
   if (short_) return false;
-  first.unlink();
+  leave_line(first);
   hold(connection, first, first.wanted);
-  executor_->post(first.waiter);
   return true;
 }
 

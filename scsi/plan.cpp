@@ -22,6 +22,24 @@ std::uint32_t blocks_max(Op op) {
   }
 }
 
+// Memory that it takes beside its data: here, or in the volume on its behalf.
+std::uint32_t work_bytes(Op op, const Command& command, std::uint32_t data_out_bytes) {
+  const std::uint64_t blocks = parse_blocks(command.cdb.data()).count.value;
+  const auto piece = static_cast<std::uint32_t>(std::min<std::uint64_t>(blocks * kBlockBytes, kPieceBytes));
+  const bool part_of_block = data_out_bytes % kBlockBytes > 0;
+  const std::uint32_t merge = part_of_block ? 2 * kBlockBytes : 0;
+  switch (op) {
+    case Op::write:
+    case Op::write_atomic: return merge;
+    case Op::write_verify: return std::max(piece, merge);
+    case Op::verify: return piece;
+    case Op::or_write: return part_of_block ? piece : 0;
+    case Op::write_same: return data_out_bytes > 0 ? piece : 0;
+    case Op::extended_copy: return kPieceBytes;
+    default: return 0;
+  }
+}
+
 }  // namespace
 
 Plan Server::plan_other_unit(Command& command, LogicalUnit unit) const {
@@ -74,6 +92,12 @@ Verdict Server::check_blocks(const Command& command, const BlockCdb& cdb, const 
 }
 
 Plan Server::plan_command(Command& command, const OpcodeEntry& entry) const {
+  Plan plan = plan_transfer(command, entry);
+  if (plan.execute) plan.work_bytes = work_bytes(entry.op, command, plan.data_out_bytes);
+  return plan;
+}
+
+Plan Server::plan_transfer(Command& command, const OpcodeEntry& entry) const {
   const std::byte* cdb = command.cdb.data();
   const BlockCdb blocks = parse_blocks(cdb);
   const std::uint64_t block_bytes = blocks.count.value * kBlockBytes;

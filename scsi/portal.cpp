@@ -64,7 +64,7 @@ Task<void> Portal::serve(std::unique_ptr<Stream> stream) {
     if (entry) {
       watch->let_go();
       LoginHandoff handoff{stream->move_to(*entry->executor), std::move(machine),
-                           TargetFacts{entry->auth, entry->portal_group}, std::move(slot)};
+                           TargetFacts{entry->auth, entry->portal_group}, clock_->now(), std::move(slot)};
       entry->executor->post_remote([target = entry->target, handoff = std::move(handoff)]() mutable {
         // A target that has gone meanwhile: the stream closes, and the initiator asks again.
         if (const auto alive = target.lock()) alive->admit(std::move(handoff));

@@ -70,11 +70,14 @@ class Server final : public DeviceServer, private VolumeObserver {
   // plan.cpp: command by command, what it transfers.
   Plan plan_other_unit(Command& command, LogicalUnit unit) const;
   Plan plan_command(Command& command, const OpcodeEntry& entry) const;
+  Plan plan_transfer(Command& command, const OpcodeEntry& entry) const;
   Verdict check_blocks(const Command& command, const BlockCdb& cdb, const OpcodeEntry& entry) const;
   Plan plan_blocks_out(Command& command, std::uint64_t wanted_bytes) const;
   Plan plan_parameters(Command& command, std::uint32_t list_bytes) const;
 
   // block_commands.cpp
+  Task<Buffer> acquire_work(Command* command, std::size_t bytes);
+  Verdict without_memory(const Command& command) const;
   Task<void> run_read(Command* command);
   Task<void> run_write(Command* command);
   Task<void> run_verify(Command* command);

@@ -54,11 +54,12 @@ Task<void> Target::log_in(LoginHandoff handoff) {
   const LoginMachine::Step first =
       stopping_ ? machine.refuse(LoginStatus::service_unavailable) : machine.on_target(handoff.facts, *random_);
   auto step = co_await converse(stream, &machine, first, random_);
+  // Its word is as old as the last thing that was read of it, however long the end of its old session takes.
+  const BootNs heard = first == LoginMachine::Step::reply ? clock_->now() : handoff.heard;
   auto session = sessions_.end();
   if (step && *step == LoginMachine::Step::need_session) {
-    server_->initiator_heard(clock_->now());  // It has shown who it is; the end of its old session may wait for this word.
+    server_->initiator_heard(heard);  // It has shown who it is; the end of its old session may wait for this word.
     const LoginStatus verdict = co_await open_session(&machine, &session);
-    server_->initiator_heard(clock_->now());  // And it is there although that one was lost.
     step = machine.on_session(verdict, verdict == LoginStatus::success ? session->identity.tsih : 0);
   }
   bool answered = false;
@@ -98,6 +99,7 @@ Task<LoginStatus> Target::make_way(LoginIdentity identity) {
     if (old->successor < number && old->successor != 0) session_ended_.notify_all();
     old->successor = number;
     old->dropped = true;
+    server_->leaves(old->nexus, SessionEnd::logged_out);  // Its initiator is not lost: it has just been heard.
     if (old->connection) old->connection->close();
     co_await session_ended_.wait();
   }

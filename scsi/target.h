@@ -37,6 +37,7 @@ struct LoginHandoff {
   std::unique_ptr<Stream> stream;         // Moved to the volume's executor already.
   LoginMachine machine;                   // Waits for on_target().
   TargetFacts facts;
+  BootNs heard;                           // When its request was read.
   std::shared_ptr<void> slot;             // Kept until the login has ended.
 };
 

@@ -113,7 +113,7 @@ TEST_F(Flow, NoMemory_ImmediateWriteIsTaskSetFull_SolicitedOneWaits) {
   EXPECT_FALSE(solicited.has());
   EXPECT_LE(immediate.max_cmd_sn - immediate.exp_cmd_sn + 1, 128U);
   lent.clear();
-  executor.run();
+  clock.advance(milliseconds(1));
   const Pdu r2t = solicited.take();
   ASSERT_EQ(r2t.opcode(), Opcode::r2t);
   solicited.send(solicited.data_out(1, r2t.header.u32(20), 0, 0, true), std::string(4096, 's'));

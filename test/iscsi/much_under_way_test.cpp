@@ -13,6 +13,13 @@ class MuchUnderWay : public IscsiTest {
     EXPECT_EQ(ping.opcode(), Opcode::nop_in);
     return initiator.request(Opcode::nop_out, 0x80, kNoTag, true).set32(20, ping.header.u32(20));
   }
+  // Up to where the end of the old session is waited for.
+  Initiator& begin_login_again(const Initiator& old) {
+    auto& again = connect();
+    again.isid = old.isid;
+    again.send(again.login_header(Initiator::kOperationalToFull), text_of(again.identity()));
+    return again;
+  }
   // A write of 1 MiB, all of whose data is sent as it is asked for.
   void write_1_mib(Initiator& initiator, std::uint32_t itt) {
     initiator.send(initiator.write(itt, 0, 2048));
@@ -71,16 +78,40 @@ TEST_F(MuchUnderWay, HostIsGoneWithAWriteAtTheVolume_ItsSessionCountsNoMore) {
   EXPECT_TRUE(initiator.closed());
   EXPECT_EQ(disk->left, 1U) << "a minute after the host is gone its session counts as one of an initiator";
   const unsigned heard = disk->heard;
-  auto& again = connect();
-  again.isid[5] = initiator.isid[5];
-  auto keys = again.identity();
-  again.send(again.login_header(Initiator::kOperationalToFull), text_of(keys));
-  executor.run();
+  auto& again = begin_login_again(initiator);
   EXPECT_GT(disk->heard, heard);
   EXPECT_FALSE(again.has()) << "a write of the old session is under way";
   disk->hold(false);
   executor.run();
   EXPECT_TRUE(again.has()) << "the host is up again, and its login is not answered";
+}
+
+// The host has lost its connection without our noticing, and logs in again with a write at the volume: its old session is no lost one.
+TEST_F(MuchUnderWay, HostLogsInAgainWithAWriteAtTheVolume_IsHeardAndNotLost) {
+  auto& initiator = connect_and_login();
+  disk->hold(true);
+  initiator.send(initiator.write(1, 0, 1), std::string(512, 'x'));
+  ASSERT_EQ(disk->waiting(), 1U);
+  clock.advance(milliseconds(1'000));
+  begin_login_again(initiator);
+  EXPECT_EQ(disk->heard_at, clock.now());
+  EXPECT_EQ(disk->left, 1U);
+  EXPECT_EQ(disk->lost, 0U);
+}
+
+// A host logs in again, and is cut off a moment later: the end of what its old session had at the volume is no word of it.
+TEST_F(MuchUnderWay, HostIsCutOffWhileItsLoginWaits_EndOfItsOldSessionIsNoWord) {
+  auto& initiator = connect_and_login();
+  disk->hold(true);
+  initiator.send(initiator.read(1, 0, 1));
+  ASSERT_EQ(disk->waiting(), 1U);
+  clock.advance(milliseconds(1'000));
+  const BootNs last_word = clock.now();
+  begin_login_again(initiator);
+  clock.advance(milliseconds(9'000));
+  disk->hold(false);
+  executor.run();
+  EXPECT_EQ(disk->heard_at, last_word);
 }
 
 // The same, but the host logs out: nobody is there any more, and nothing has to be waited for to know that.
@@ -123,6 +154,34 @@ TEST_F(MuchUnderWay, WhatLayInTheSocket_IsNoAnswerToTheQuestion) {
   clock.advance(milliseconds(200));
   initiator.send(pong(initiator, pings.back()));
   EXPECT_EQ(disk->heard_at, asked);
+}
+
+// A host gives up what it has at the volume one by one, and more often than it has commands: what it answers is heard all the time, and
+// each abort is answered when the volume goes on.
+TEST_F(MuchUnderWay, AbortsWaitForTheVolume_AnswersToPingsAreHeard) {
+  auto& initiator = connect_and_login();
+  disk->hold(true);
+  for (std::uint32_t itt = 1; itt <= 100; ++itt) initiator.send(initiator.write(itt, 0, 1), std::string(512, 'x'));
+  ASSERT_EQ(disk->waiting(), 100U);
+  for (std::uint32_t itt = 1; itt <= 300; ++itt)
+    initiator.send(initiator.task_management(scsi::TaskFunction::abort_task, 1000 + itt, 1 + itt % 100));
+  std::size_t rejected = 0, answered = 0;
+  for (int i = 0; i < 24; ++i) {
+    disk->change_service(ServiceChange::ask_initiators);
+    executor.run();
+    for (const Pdu& pdu : initiator.take_all()) {
+      if (pdu.opcode() == Opcode::nop_in) initiator.send(pong(initiator, pdu));
+      else rejected += pdu.header.u8(2) == 255;
+    }
+    EXPECT_EQ(disk->heard_at, clock.now());
+    clock.advance(milliseconds(5'000));
+  }
+  EXPECT_FALSE(initiator.closed()) << "it has always been there";
+  disk->hold(false);
+  executor.run();
+  for (const Pdu& pdu : initiator.take_all()) answered += pdu.opcode() == Opcode::task_management_response && pdu.header.u8(2) == 0;
+  EXPECT_EQ(rejected, 300 - scsi::Connection::kTaskFunctionsMax);
+  EXPECT_EQ(answered, scsi::Connection::kTaskFunctionsMax);
 }
 
 // Nobody sent a ping with such a tag.

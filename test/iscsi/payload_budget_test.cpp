@@ -110,7 +110,8 @@ class PayloadLines : public ::testing::Test {
   static constexpr std::uint64_t kMiB = 1 << 20;
 
   static Task<void> await(PayloadLines* test, PayloadBudget::ConnectionShare* connection, Claim* claim, std::uint64_t bytes, char name) {
-    co_await test->budget.take(*connection, *claim, bytes);
+    test->budget.stand_in_line(*connection, *claim, bytes);
+    co_await PayloadBudget::turn_of(*claim);
     test->order.push_back(claim->bytes > 0 ? name : '-');
   }
   void take(PayloadBudget::ConnectionShare& connection, Claim& claim, std::uint64_t mib, char name) {
@@ -227,6 +228,30 @@ TEST_F(PayloadLines, Volumes_HaveTheirShares) {
   for (auto& claims : held) release(claims);
   EXPECT_EQ(order, std::string(large.size(), 'L'));
   for (Claim& claim : large) budget.release(claim);
+  EXPECT_EQ(budget.held_bytes(), 0U);
+}
+
+// A volume stands with all that it may have as the only one; then others come, and stand with what they find. There is the largest command's
+// room for each of the next four.
+TEST_F(PayloadLines, VolumeStandsSinceItWasTheOnlyOne_ThoseThatComeHaveTheirFloor) {
+  PayloadBudget::VolumeShare first(budget);
+  PayloadBudget::ConnectionShare one(first);
+  auto of_one = fill(one);
+  PayloadBudget::ConnectionShare two(first);
+  auto of_two = fill(two);
+  EXPECT_EQ(of_one.size() + of_two.size(), 96U);
+  std::list<PayloadBudget::VolumeShare> later;
+  std::list<PayloadBudget::ConnectionShare> connections;
+  std::vector<std::vector<std::unique_ptr<Claim>>> held;
+  for (int i = 0; i < 4; ++i) {
+    held.push_back(fill(connections.emplace_back(later.emplace_back(budget))));
+    EXPECT_EQ(held.back().size(), 8U) << i;
+  }
+  release(of_one);
+  release(of_two);
+  held.push_back(fill(connections.front()));
+  EXPECT_EQ(held.back().size(), 6U) << "what has come back is for all: 14 for one connection of one volume of five";
+  for (auto& claims : held) release(claims);
   EXPECT_EQ(budget.held_bytes(), 0U);
 }
 

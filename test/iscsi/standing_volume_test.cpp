@@ -145,6 +145,63 @@ TEST_F(StandingVolume, ItsHostsReadAllThatTheyMay_OthersAreServed) {
   EXPECT_LT(bytes, 80 * std::size_t{kMiB});
 }
 
+// Buffers are powers of two, and what counts is what they take: with both volumes standing, half of the pool is free for what brings no data.
+TEST_F(StandingVolume, WritesOfUnevenSizes_TakeNoMoreOfThePoolThanTheirShares) {
+  healthy.disk->hold(true);
+  for (const Unit* unit : {&standing, &healthy}) {
+    auto& host = host_of(*unit, {"ImmediateData=No", "MaxBurstLength=1048576"});
+    for (std::uint32_t itt = 1; itt <= 60; ++itt) host.queue(host.write(itt, 0, 260 * 2));
+    executor.run();
+    EXPECT_EQ(host.take_all().size(), 16U) << "R2Ts for 260 KiB, which take 512";
+  }
+  EXPECT_EQ(pool.free_bytes(), pool.memory().size() / 2);
+  healthy.disk->hold(false);
+}
+
+// Commands that bring little and take much for their own work, as WRITE SAME does: that counts as well.
+TEST_F(StandingVolume, ItsHostsSendWhatTakesMemoryForItself_OthersAreServed) {
+  standing.disk->write_work_bytes = kMiB;
+  auto& host = host_of(standing);
+  auto& stranger = host_of(healthy);
+  for (std::uint32_t itt = 1; itt <= 32; ++itt) host.send(host.write(itt, 0, 8), std::string(4096, 'x'));
+  EXPECT_EQ(standing.disk->waiting(), 8U);
+  stranger.send(stranger.read(1, 0, 8));
+  ASSERT_TRUE(stranger.has());
+  EXPECT_EQ(stranger.take().opcode(), Opcode::data_in);
+  host.send(host.task_management(TaskFunction::abort_task, 100, 32));
+  ASSERT_TRUE(host.has()) << "an abort of one that waits for memory";
+  EXPECT_EQ(host.take().opcode(), Opcode::task_management_response);
+  standing.disk->hold(false);
+  executor.run();
+  EXPECT_EQ(serve(host).good, 31U);
+}
+
+// An ORDERED write never takes the memory that the one before it waits for, in whatever segments they come: it would wait for that one, too.
+TEST_F(StandingVolume, OrderedWriteInTheSegmentOfALargeOne_DoesNotOvertakeIt) {
+  for (const bool one_segment : {true, false}) {
+    auto& host = host_of(standing, {"ImmediateData=No", "MaxBurstLength=1048576"});
+    standing.disk->hold(true);
+    host.send(host.write(1, 0, 2 * kMiB / 512));
+    serve(host);
+    ASSERT_EQ(standing.disk->waiting(), 1U);
+    host.queue(host.write(2, 0, 8 * kMiB / 512));
+    if (!one_segment) executor.run();
+    host.queue(host.write(3, 0, 2 * kMiB / 512).set8(1, 0xa2));
+    executor.run();
+    serve(host);
+    standing.disk->hold(false);
+    unsigned good = 0;
+    for (int i = 0; i < 4; ++i) {
+      clock.advance(milliseconds(5'000));
+      good += serve(host).good;
+    }
+    EXPECT_EQ(good, 3U);
+    EXPECT_FALSE(host.closed());
+    host.wire->hang_up();
+    executor.run();
+  }
+}
+
 // Who waits for memory waits for nothing else: an abort of it is answered at once, also when it is its own connection that has it all.
 TEST_F(StandingVolume, AbortOfAWriteThatWaitsForMemory_IsAnsweredAtOnce) {
   auto& host = announce();
@@ -156,6 +213,31 @@ TEST_F(StandingVolume, AbortOfAWriteThatWaitsForMemory_IsAnsweredAtOnce) {
     EXPECT_EQ(told.back().header.u8(2), 0);
   }
   EXPECT_EQ(pool.free_bytes(), pool.memory().size());
+}
+
+// The same where it is the pool itself that has nothing left: others than hosts take of it, too.
+TEST_F(StandingVolume, PoolIsEmpty_AbortAndHangUpOfWhatWaitsForItAreAnswered) {
+  auto& host = host_of(healthy, {"ImmediateData=No"});
+  std::vector<Buffer> taken;
+  while (Buffer one = pool.try_acquire(kMiB)) taken.push_back(std::move(one));
+  const auto begin = [&](std::uint32_t itt) {
+    host.queue(host.write(itt, 0, 8));
+    host.send(host.read(itt + 1, 0, 8));
+    clock.advance(milliseconds(100));
+    EXPECT_FALSE(host.has());
+  };
+  begin(1);
+  for (const std::uint32_t itt : {1U, 2U}) {
+    host.send(host.task_management(TaskFunction::abort_task, 100 + itt, itt));
+    clock.advance(milliseconds(1));
+    ASSERT_TRUE(host.has());
+    EXPECT_EQ(host.take().opcode(), Opcode::task_management_response);
+  }
+  begin(3);
+  host.wire->hang_up();
+  executor.run();
+  clock.advance(milliseconds(1));
+  EXPECT_EQ(healthy.target->session_count(), 0U);
 }
 
 TEST_F(StandingVolume, WritesWaitForMemory_LogoutIsAnsweredAtOnce) {

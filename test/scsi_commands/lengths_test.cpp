@@ -100,6 +100,22 @@ TEST(Lengths, MoreAnnouncedThanAskedFor_PlansWhatIsAskedFor) {
   EXPECT_EQ(bench.volume.content({Lba(1), BlockCount(1)}), blocks_of(0, 1));
 }
 
+// Memory is found for it before it begins, so that a volume that stands still keeps no more than its share.
+TEST(Lengths, MemoryForTheirOwnWork_IsPlanned) {
+  ScsiBench bench;
+  constexpr std::uint32_t kMiB = 1 << 20;
+  const auto planned = [&](Octets cdb, Octets out = {}) { return bench.send(bench.a, std::move(cdb), std::move(out))->plan.work_bytes; };
+  EXPECT_EQ(planned(cdb16(0x93, 0, 8), blocks_of(1, 1)), 8 * 4096u);
+  EXPECT_EQ(planned(cdb16(0x93, 0, 4096), blocks_of(1, 1)), kMiB);
+  EXPECT_EQ(planned(cdb16(0x93, 0, 4096, 0x01)), 0u) << "WRITE SAME without data";
+  EXPECT_EQ(planned(cdb10(0x2a, 0, 2), blocks_of(1, 2)), 0u);
+  EXPECT_EQ(planned(cdb10(0x2a, 0, 2), Octets(4096 + 200)), 2 * 4096u);
+  EXPECT_EQ(planned(cdb16(0x8b, 0, 2), blocks_of(1, 2)), 0u);
+  EXPECT_EQ(planned(cdb16(0x8b, 0, 2), Octets(4096 + 200)), 2 * 4096u);
+  EXPECT_EQ(planned(cdb10(0x2f, 0, 4096)), kMiB);
+  EXPECT_EQ(planned(cdb10(0x2e, 0, 2), blocks_of(1, 2)), 2 * 4096u);
+}
+
 TEST(Lengths, HalfAParameterList_IsRefused) {
   ScsiBench bench;
   EXPECT_EQ(bench.send(bench.a, octets({0x5f, 0, 0, 0, 0, 0, 0, 0, 24, 0}), Octets(23))->asc(), 0x0e03u);

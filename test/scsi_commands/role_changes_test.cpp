@@ -37,6 +37,7 @@ void write_waits_for_memory(SessionIs session) {
   bench.volume.set_view(two_groups(PortGroupState::active_optimized, PortGroupState::standby));
   bench.volume.announce(VolumeEvent::begins_to_serve);
   others.clear();
+  bench.clock.advance(milliseconds(1));
   bench.turn();
   ASSERT_TRUE(x->finished);
   if (session == SessionIs::kept) {

@@ -42,6 +42,7 @@ class FakeDeviceServer final : public scsi::DeviceServer {
       command.transfer_bytes = bytes;
       plan.data_out_bytes = static_cast<std::uint32_t>(std::min<std::uint64_t>(bytes, command.expected_bytes));
       plan.changes = true;
+      plan.work_bytes = write_work_bytes;
     } else if (opcode != 0x00 && opcode != 0x28 && opcode != 0xa4) {
       refuse(command, 0x20);
       plan.execute = false;
@@ -54,8 +55,13 @@ class FakeDeviceServer final : public scsi::DeviceServer {
     const std::uint32_t read_bytes = opcode == 0x28 ? blocks(command) * kBlockBytes : 0;
     ++waiting_;
     if (read_bytes > 0) {
-      const bool got = co_await scsi::acquire_payload(clock_, pool_, read_bytes, &command.data_in, &command.data_in_more);
-      ENSURE(got);
+      const bool got =
+          co_await scsi::acquire_payload(clock_, pool_, read_bytes, &command.data_in, &command.data_in_more, &command.aborted);
+      if (!got) {
+        --waiting_;
+        command.status = scsi::Status::task_set_full;
+        co_return;
+      }
     }
     while (held_) co_await gate_.wait();
     --waiting_;
@@ -109,6 +115,7 @@ class FakeDeviceServer final : public scsi::DeviceServer {
   unsigned lost = 0;                               // Of those that left.
   unsigned left = 0;
   unsigned planned = 0;
+  std::uint32_t write_work_bytes = 0;              // That a write takes beside its data.
   bool give_up_aborted = true;                     // As the real one does where it still can.
   bool close_connections = false;
   bool standby = false;                            // Commands fail as such.
