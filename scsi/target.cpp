@@ -182,7 +182,7 @@ Task<void> Target::drop_what_stays_behind(std::uint64_t role_mark) {
   Timer timer(*clock_);
   co_await timer.after(options_.role_end_patience);
   for (Session& session : sessions_)
-    if (session.connection && session.connection->executes(role_mark)) session.connection->announce_and_close(AsyncEvent::session_dropped);
+    if (session.connection && session.connection->stays_behind(role_mark)) session.connection->announce_and_close(AsyncEvent::session_dropped);
 }
 
 void Target::drop_others(const Connection* but) {

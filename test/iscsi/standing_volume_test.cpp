@@ -269,5 +269,22 @@ TEST_F(StandingVolume, WritesWaitForMemory_ConnectionAndTargetEndWithoutThem) {
   EXPECT_EQ(standing.target->session_count(), 0U);
 }
 
+// The role goes while the disk hangs: who waits for memory that is there hears of it no sooner than who is there.
+TEST_F(StandingVolume, ItsRoleGoes_WhoWaitsForMemoryIsCutOff) {
+  auto& host = host_of(standing, {"ImmediateData=No", "MaxBurstLength=1048576"});
+  auto& other = host_of(standing, {"ImmediateData=No"});
+  for (std::uint32_t itt = 1; itt <= 8; ++itt) host.send(host.write(itt, 0, kMiB / 512));
+  serve(host);
+  ASSERT_EQ(standing.disk->waiting(), 8U);
+  other.send(other.write(1, 0, kMiB / 512));
+  ASSERT_FALSE(other.has());
+  standing.disk->standby = true;
+  standing.disk->change_service(scsi::ServiceChange::ceases);
+  clock.advance(milliseconds(60));
+  executor.run();
+  EXPECT_TRUE(host.closed());
+  EXPECT_TRUE(other.closed());
+}
+
 }  // namespace
 }  // namespace holdfast::test
