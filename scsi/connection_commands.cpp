@@ -132,6 +132,7 @@ void Connection::reserve_memory(IscsiTask& task, PayloadBudget::Line line, bool 
     return;
   if (!needed_now) return;  // gather() waits for it.
   release_data_out(task);
+  target_->payload_budgets_->data_out.refuse(data_out_share_, payload_claim(task.planned));
   task.execute = false;
   task.planned = command.data_out_bytes = 0;
   command.status = Status::task_set_full;
