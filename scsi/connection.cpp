@@ -129,14 +129,18 @@ void Connection::ask_for_word() {
 void Connection::role_ended(std::uint64_t role_mark) {
   constexpr std::byte kMaintenanceIn{0xa3}, kMaintenanceOut{0xa4};  // The target port groups: they wait for the next primary.
   unproven_ = false;
-  for (const auto& task : tasks_)
-    if (task->state == State::executing && task->command.cdb[0] != kMaintenanceIn && task->command.cdb[0] != kMaintenanceOut)
-      task->role_mark = role_mark;
+  for (const auto& task : tasks_) {
+    const bool stands = task->state == State::executing || task->state == State::waiting_memory;
+    if (stands && task->command.cdb[0] != kMaintenanceIn && task->command.cdb[0] != kMaintenanceOut) task->role_mark = role_mark;
+  }
   start_waiting();  // What waited is told where it stands.
 }
 
-bool Connection::executes(std::uint64_t role_mark) const {
-  return std::ranges::any_of(tasks_, [&](const auto& task) { return task->state == State::executing && task->role_mark == role_mark; });
+bool Connection::stays_behind(std::uint64_t role_mark) const {
+  return std::ranges::any_of(tasks_, [&](const auto& task) {
+    const bool stands = task->state == State::executing || task->state == State::waiting_memory;
+    return stands && task->role_mark == role_mark;
+  });
 }
 
 SinglePdu* Connection::take_single(std::size_t keep_free) {

@@ -69,9 +69,9 @@ class Connection final : private SendOwner {
   // been sent and answered elsewhere meanwhile. Writes wait until the answer to a ping shows that the initiator is still there, and
   // so that it has not given up what came before the answer.
   void ask_for_proof();
-  // The role has gone: nothing needs proof, and what executes now is marked, reports of port groups excepted.
+  // The role has gone: nothing needs proof, and what executes or waits for memory now is marked, reports of port groups excepted.
   void role_ended(std::uint64_t role_mark);
-  bool executes(std::uint64_t role_mark) const;
+  bool stays_behind(std::uint64_t role_mark) const;
   // The volume wants a word of an initiator. It is as old as the ping that it answers: when it is read says nothing, for it may have been
   // lying in buffers. No ping is sent while several are unanswered.
   void ask_for_word();

@@ -132,6 +132,7 @@ void Connection::reserve_memory(IscsiTask& task, PayloadBudget::Line line, bool 
     return;
   if (!needed_now) return;  // gather() waits for it.
   release_data_out(task);
+  target_->payload_budgets_->data_out.refuse(data_out_share_, payload_claim(task.planned));
   task.execute = false;
   task.planned = command.data_out_bytes = 0;
   command.status = Status::task_set_full;
@@ -194,6 +195,7 @@ Task<void> Connection::gather(IscsiTask* task) {
     got = co_await acquire_payload(target_->clock_, target_->buffers_, task->planned, &command.data_out,
                                    &command.data_out_more, &command.aborted);
   if (command.aborted) co_return end_task(*task);
+  task->role_mark = 0;  // It goes on, and is told where it stands.
   task->state = State::receiving;
   if (!got) {
     task->execute = false;
@@ -315,6 +317,7 @@ void Connection::launch(IscsiTask& task) {
 Task<void> Connection::gather_data_in(IscsiTask* task) {
   co_await PayloadBudget::turn_of(task->data_in_claim);
   if (task->command.aborted) co_return end_task(*task);
+  task->role_mark = 0;
   start(*task);  // Its initiator may have to prove that it is there by now.
 }
 

@@ -49,7 +49,7 @@ struct IscsiTask : SendItem, ListNode<IscsiTask, ArrivalTag> {
   std::uint16_t slot = 0;          // Index in the pool: fixed.
   std::uint32_t itt = 0;
   std::uint32_t cmd_sn = 0;
-  std::uint64_t role_mark = 0;       // Executing when the role went for the so-many-th time; zero: never.
+  std::uint64_t role_mark = 0;       // Executing, or in a line for memory, when the role went for the so-many-th time; zero: never.
   std::uint64_t abort_sequence = 0;  // Valid when command.aborted; see Target.
   PayloadBudget::Claim data_out_claim;  // Its parts of the thread's payload memory.
   PayloadBudget::Claim data_in_claim;

@@ -11,13 +11,29 @@ namespace holdfast::scsi {
 bool PayloadBudget::try_take(ConnectionShare& connection, Claim& claim, std::uint64_t bytes, Line line) {
   ENSURE(claim.bytes == 0 && !claim.linked());
   if (line == Line::behind && !connection.line_.empty()) return false;
-  const VolumeShare& volume = *connection.volume_;
+  VolumeShare& volume = *connection.volume_;
+  const bool comes_again = volume.refused_ == &connection && bytes >= volume.refused_bytes_;
+  const std::uint64_t for_the_refused = volume.refused_ && !comes_again ? volume.refused_bytes_ : 0;
   const auto with_room_for_the_first = [bytes](bool waited_for) { return bytes + (waited_for ? kTransferBytesMax : 0); };
   if (connection.held_ + with_room_for_the_first(!connection.line_.empty()) > connection_max(volume)) return false;
-  if (!has_room(volume, with_room_for_the_first(volume.short_in_round_ == round_))) return false;
+  if (!has_room(volume, with_room_for_the_first(volume.short_in_round_ == round_) + for_the_refused)) {
+    const bool it_could_come = for_the_refused > 0 && has_room(volume, for_the_refused);
+    if (it_could_come && --volume.refused_patience_ == 0) volume.refused_ = nullptr;
+    return false;
+  }
   if (held_ + with_room_for_the_first(short_) > bytes_max_) return false;
+  if (comes_again) volume.refused_ = nullptr;
   hold(connection, claim, bytes);
   return true;
+}
+
+// One at a time. It does not keep room from those in the lines: they come before whoever comes, and could wait for each other for ever.
+void PayloadBudget::refuse(const ConnectionShare& connection, std::uint64_t bytes) {
+  VolumeShare& volume = *connection.volume_;
+  if (volume.refused_) return;
+  volume.refused_ = &connection;
+  volume.refused_bytes_ = bytes;
+  volume.refused_patience_ = kRefusedPatience;
 }
 
 // In its share. What a volume has beyond its floor takes nothing of what the floors of the others may need.

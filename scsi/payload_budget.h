@@ -53,13 +53,20 @@ class PayloadBudget {
     std::uint64_t held_ = 0;
     std::uint64_t connections_ = 0;
     std::uint64_t short_in_round_ = 0;    // The round of serving in which somebody waited for room in this share.
+    // Who could not wait, and was refused: newcomers leave room for its next try, until it does not come though there is room.
+    const ConnectionShare* refused_ = nullptr;
+    std::uint64_t refused_bytes_ = 0;     // Valid with it, like the patience.
+    unsigned refused_patience_ = 0;
   };
 
   // In the budget's list while somebody waits in its line.
   class ConnectionShare : public ListNode<ConnectionShare> {
    public:
     explicit ConnectionShare(VolumeShare& volume) : volume_(&volume) { ++volume.connections_; }
-    ~ConnectionShare() { --volume_->connections_; }
+    ~ConnectionShare() {
+      --volume_->connections_;
+      if (volume_->refused_ == this) volume_->refused_ = nullptr;
+    }
     std::uint64_t held_bytes() const { return held_; }
 
    private:
@@ -81,6 +88,8 @@ class PayloadBudget {
   // A command that waits for nobody may take what those in the line of its connection leave; any other one stands behind them.
   enum class Line : std::uint8_t { behind, beside };
   bool try_take(ConnectionShare& connection, Claim& claim, std::uint64_t bytes, Line line);
+  // It needed its place at once, found none and is told to come again.
+  void refuse(const ConnectionShare& connection, std::uint64_t bytes);
   // Takes it, or its place in the line: at once, since whoever comes next must not overtake.
   void stand_in_line(ConnectionShare& connection, Claim& claim, std::uint64_t bytes);
   // co_await: holds the claim afterwards, unless it was given up.
@@ -103,6 +112,7 @@ class PayloadBudget {
   std::uint64_t volume_max() const { return part(bytes_max_, volumes_); }
   std::uint64_t connection_max(const VolumeShare& volume) const { return part(volume_max(), volume.connections_); }
   bool has_room(const VolumeShare& volume, std::uint64_t bytes) const;
+  static constexpr unsigned kRefusedPatience = 256;
   void hold(ConnectionShare& connection, Claim& claim, std::uint64_t bytes);
   void set_held(VolumeShare& volume, std::uint64_t bytes);
   void leave_line(Claim& claim);

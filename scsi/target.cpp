@@ -59,7 +59,7 @@ Task<void> Target::log_in(LoginHandoff handoff) {
   auto session = sessions_.end();
   if (step && *step == LoginMachine::Step::need_session) {
     server_->initiator_heard(heard);  // It has shown who it is; the end of its old session may wait for this word.
-    const LoginStatus verdict = co_await open_session(&machine, &session);
+    const LoginStatus verdict = co_await open_session(&machine, &session, &handoff.slot);
     step = machine.on_session(verdict, verdict == LoginStatus::success ? session->identity.tsih : 0);
   }
   bool answered = false;
@@ -85,7 +85,7 @@ Task<void> Target::log_in(LoginHandoff handoff) {
 }
 
 // Before a session begins, an older one of the same initiator port ends, tasks and all (RFC 7143 §6.3.5).
-Task<LoginStatus> Target::make_way(LoginIdentity identity) {
+Task<LoginStatus> Target::make_way(LoginIdentity identity, std::shared_ptr<void>* slot) {
   if (identity.tsih != 0) {
     // Joining a session: with one connection a session that can only replace its connection (§6.3.4).
     const Session* old = find(identity);
@@ -101,6 +101,7 @@ Task<LoginStatus> Target::make_way(LoginIdentity identity) {
     old->dropped = true;
     server_->leaves(old->nexus, SessionEnd::logged_out);  // Its initiator is not lost: it has just been heard.
     if (old->connection) old->connection->close();
+    slot->reset();  // This may take long, and the bound is that of the sessions: others must not be kept from logging in.
     co_await session_ended_.wait();
   }
   if (stopping_) co_return LoginStatus::service_unavailable;
@@ -108,8 +109,8 @@ Task<LoginStatus> Target::make_way(LoginIdentity identity) {
   co_return LoginStatus::success;
 }
 
-Task<LoginStatus> Target::open_session(const LoginMachine* machine, std::list<Session>::iterator* session) {
-  const LoginStatus verdict = co_await make_way(machine->identity());
+Task<LoginStatus> Target::open_session(const LoginMachine* machine, std::list<Session>::iterator* session, std::shared_ptr<void>* slot) {
+  const LoginStatus verdict = co_await make_way(machine->identity(), slot);
   if (verdict != LoginStatus::success) co_return verdict;
   sessions_.emplace_back();
   *session = std::prev(sessions_.end());
@@ -182,7 +183,7 @@ Task<void> Target::drop_what_stays_behind(std::uint64_t role_mark) {
   Timer timer(*clock_);
   co_await timer.after(options_.role_end_patience);
   for (Session& session : sessions_)
-    if (session.connection && session.connection->executes(role_mark)) session.connection->announce_and_close(AsyncEvent::session_dropped);
+    if (session.connection && session.connection->stays_behind(role_mark)) session.connection->announce_and_close(AsyncEvent::session_dropped);
 }
 
 void Target::drop_others(const Connection* but) {

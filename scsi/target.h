@@ -38,7 +38,7 @@ struct LoginHandoff {
   LoginMachine machine;                   // Waits for on_target().
   TargetFacts facts;
   BootNs heard;                           // When its request was read.
-  std::shared_ptr<void> slot;             // Kept until the login has ended.
+  std::shared_ptr<void> slot;             // Kept until the login has ended, or waits for the end of a session.
 };
 
 class Target {
@@ -91,8 +91,8 @@ class Target {
   };
 
   Task<void> log_in(LoginHandoff handoff);
-  Task<LoginStatus> make_way(LoginIdentity identity);
-  Task<LoginStatus> open_session(const LoginMachine* machine, std::list<Session>::iterator* session);
+  Task<LoginStatus> make_way(LoginIdentity identity, std::shared_ptr<void>* slot);
+  Task<LoginStatus> open_session(const LoginMachine* machine, std::list<Session>::iterator* session, std::shared_ptr<void>* slot);
   Session* find(const LoginIdentity& identity);
   void end_session(std::list<Session>::iterator session);
   std::uint16_t free_tsih();

@@ -231,6 +231,50 @@ TEST_F(PayloadLines, Volumes_HaveTheirShares) {
   EXPECT_EQ(budget.held_bytes(), 0U);
 }
 
+// Two hosts of one of sixteen volumes. One keeps writing 64 KiB with as much under way as it may have, one of which ends at a time. The other one
+// has a write of 1 MiB that brings its data along, so that it cannot wait, and sends it again when it is told TASK SET FULL.
+TEST_F(PayloadLines, SmallWritesKeepComing_LargeOneThatCannotWaitIsLetIn) {
+  std::list<PayloadBudget::VolumeShare> volumes;
+  for (int i = 0; i < 16; ++i) volumes.emplace_back(budget);
+  PayloadBudget::ConnectionShare busy(volumes.front()), other(volumes.front());
+  constexpr std::uint64_t kSmall = 64 << 10;
+  std::vector<Claim> small(128);
+  Claim large;
+  for (Claim& claim : small) ASSERT_TRUE(budget.try_take(busy, claim, kSmall, Line::beside));
+  int tries = 0;
+  for (; tries < 1000 && large.bytes == 0; ++tries) {
+    for (Claim& claim : small) {
+      if (claim.bytes == 0 && !budget.try_take(busy, claim, kSmall, Line::beside)) budget.refuse(busy, kSmall);
+    }
+    budget.release(small[static_cast<std::size_t>(tries) % small.size()]);
+    if (!budget.try_take(other, large, kMiB, Line::beside)) budget.refuse(other, kMiB);
+  }
+  EXPECT_EQ(tries, 16);
+  for (Claim& claim : small) budget.release(claim);
+  budget.release(large);
+}
+
+// Who was refused and does not come again keeps the room for a while only, and no longer than its connection is there.
+TEST_F(PayloadLines, WhoWasRefusedDoesNotComeAgain_OthersGoOn) {
+  std::list<PayloadBudget::VolumeShare> volumes;
+  for (int i = 0; i < 16; ++i) volumes.emplace_back(budget);  // 8 MiB each.
+  PayloadBudget::ConnectionShare one(volumes.front());
+  Claim small;
+  {
+    PayloadBudget::ConnectionShare other(volumes.front());
+    budget.refuse(other, 8 * kMiB);
+    EXPECT_FALSE(budget.try_take(one, small, kMiB, Line::beside));
+  }
+  EXPECT_TRUE(budget.try_take(one, small, kMiB, Line::beside));
+  budget.release(small);
+  PayloadBudget::ConnectionShare other(volumes.front());
+  budget.refuse(other, 8 * kMiB);
+  int tries = 0;
+  while (tries < 1000 && !budget.try_take(one, small, kMiB, Line::beside)) ++tries;
+  EXPECT_EQ(tries, 256);
+  budget.release(small);
+}
+
 // A volume stands with all that it may have as the only one; then others come, and stand with what they find. There is the largest command's
 // room for each of the next four.
 TEST_F(PayloadLines, VolumeStandsSinceItWasTheOnlyOne_ThoseThatComeHaveTheirFloor) {

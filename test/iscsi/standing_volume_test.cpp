@@ -269,5 +269,52 @@ TEST_F(StandingVolume, WritesWaitForMemory_ConnectionAndTargetEndWithoutThem) {
   EXPECT_EQ(standing.target->session_count(), 0U);
 }
 
+// The role goes while the disk hangs: who waits for memory that is there hears of it no sooner than who is there.
+TEST_F(StandingVolume, ItsRoleGoes_WhoWaitsForMemoryIsCutOff) {
+  auto& host = host_of(standing, {"ImmediateData=No", "MaxBurstLength=1048576"});
+  auto& other = host_of(standing, {"ImmediateData=No"});
+  for (std::uint32_t itt = 1; itt <= 8; ++itt) host.send(host.write(itt, 0, kMiB / 512));
+  serve(host);
+  ASSERT_EQ(standing.disk->waiting(), 8U);
+  other.send(other.write(1, 0, kMiB / 512));
+  ASSERT_FALSE(other.has());
+  standing.disk->standby = true;
+  standing.disk->change_service(scsi::ServiceChange::ceases);
+  clock.advance(milliseconds(60));
+  executor.run();
+  EXPECT_TRUE(host.closed());
+  EXPECT_TRUE(other.closed());
+}
+
+// Its sessions are lost, each with a read at the volume, and their hosts log in again, and give that up, too. Others may log in all the same.
+TEST_F(StandingVolume, LoginsWaitForTheEndOfItsSessions_OthersLogIn) {
+  scsi::Portal small{table, executor, clock, random, scsi::PortalOptions{.logins_max = 4}};
+  const auto come = [&](const Unit& unit, std::uint8_t isid) -> Initiator& {
+    initiators.push_back(std::make_unique<Initiator>(executor, small));
+    Initiator& one = *initiators.back();
+    one.isid[5] = std::byte{isid};
+    one.target = unit.target->name();
+    return one;
+  };
+  for (std::uint8_t i = 1; i <= 4; ++i) {
+    auto& host = come(standing, i);
+    ASSERT_EQ(Initiator::login_status(host.login()), 0);
+    host.send(host.read(1, 0, 1));
+    host.wire->hang_up();
+    executor.run();
+  }
+  for (std::uint8_t i = 1; i <= 4; ++i) {
+    auto& again = come(standing, i);
+    again.send(again.login_header(Initiator::kOperationalToFull), text_of(again.identity()));
+    EXPECT_FALSE(again.has());
+    again.wire->hang_up();
+  }
+  clock.advance(milliseconds(60'000));
+  executor.run();
+  EXPECT_EQ(Initiator::login_status(come(healthy, 5).login()), 0);
+  for (auto& initiator : initiators) initiator->wire->hang_up();
+  executor.run();
+}
+
 }  // namespace
 }  // namespace holdfast::test
