@@ -190,6 +190,7 @@ void RoleMachine::see(BootNs now, std::uint64_t revision, const Register& value)
   view_ = value;
   view_revision_ = revision;
   start_.seq_seen = value.seq;
+  std::erase_if(lacks_, [&](const Lacks& lacks) { return is_settled(lacks); });
   for (const Peer& p : peers_)
     if (role_ != Role::primary) notice_loss(p, log_->end);
   resolve_pending(now);

@@ -281,7 +281,13 @@ class RoleMachine {
   void cease_if_cut_off(BootNs now);
   bool waits_for_a_removal() const;
   bool gives_way_to(BootNs now, Peer& from);
+  struct Lacks {
+    Copy copy;                        // Has it.
+    wal::EpochHistory::Content what;  // One record.
+  };
   void notice_loss(const Peer& from, Lsn mine);
+  bool is_settled(const Lacks& lacks) const;
+  bool has_all_i_lack(const Hello& hello) const;
   bool knows_it_lacks() const;
   void consider_joins(BootNs now);
   bool ready_to_join(const Peer& learner, BootNs now) const;
@@ -337,11 +343,7 @@ class RoleMachine {
   std::uint64_t view_asked_ = 0;      // Questions so far …
   std::uint64_t view_told_ = 0;       // … and the newest that is answered, …
   GroupView told_view_;               // … so.
-  struct Lacks {
-    Copy copy;                        // Has it.
-    wal::EpochHistory::Content what;  // The record.
-  };
-  std::optional<Lacks> lacks_;        // What is known to have been committed, and lost here.
+  std::vector<Lacks> lacks_;          // What is known to have been committed, and lost here; by copy.
   std::optional<wal::EpochHistory::Content> let_first_;  // What the one has that I let first, or that I had as I was.
 
   // Primary.

@@ -20,8 +20,13 @@ void raise_floor(Register& next, const wal::EpochHistory& history, Lsn commit) {
   next.floor_content_end = content.end;
 }
 
-}  // namespace
+// As far as the history reaches.
+bool has_record(const wal::EpochHistory& history, Lsn end, const wal::EpochHistory::Content& record) {
+  const Epoch there = history.at(record.end);
+  return record.end <= end && (there == record.epoch || there == Epoch());
+}
 
+}  // namespace
 
 void RoleMachine::become_primary(BootNs now) {
   const bool still = view_.epoch == bound_.epoch && view_.claim == bound_.claim && view_.primary == self().node;
@@ -96,7 +101,8 @@ void RoleMachine::demote(BootNs now) {
 bool RoleMachine::gives_way_to(BootNs now, Peer& from) {
   const Hello& hello = *from.hello;
   const Lsn mine(epoch_start_.value - 1);
-  const bool fit = view_.has_in_sync(hello.copy) && view_.is_member(from.node) && !hello.needs_rebuild && !hello.unfit && !from.leaving;
+  const bool whole = view_.has_in_sync(hello.copy) && view_.is_member(from.node) && !hello.needs_rebuild && !hello.unfit;
+  const bool fit = whole && !from.leaving;
   const bool of_mine = hello.history.at(hello.end) >= bound_.epoch;  // It followed me before.
   const bool longer = fit && !of_mine && hello.history.content(hello.end) > log_->history.content(mine);
   if (open_ || handing_over_) return false;
@@ -108,7 +114,7 @@ bool RoleMachine::gives_way_to(BootNs now, Peer& from) {
   if (!proven) {
     if (let_first_ && its <= *let_first_) return false;  // Once is enough, unless somebody has still more.
     if (now - *from.goes_first_since > milliseconds(start_.timing.hello_wait_ms)) return false;
-  } else if (!fit || hello.end < lacks_->what.end || hello.history.at(lacks_->what.end) != lacks_->what.epoch) {
+  } else if (!whole || !has_all_i_lack(hello)) {
     return true;  // Nobody is cut to what I have.
   }
   if (!from.coordinator_reached) return true;  // Who has just started will say so in a moment.
@@ -122,27 +128,34 @@ bool RoleMachine::gives_way_to(BootNs now, Peer& from) {
 }
 
 // What a copy in sync has applied was committed. Where I have something else there, or nothing, the end of my log is gone without a trace:
-// then patience has no end, for nothing could make up for that copy.
+// then patience has no end, for nothing could make up for that copy. What it said before is over when it says that it has lost it, too.
 void RoleMachine::notice_loss(const Peer& from, Lsn mine) {
   if (!from.hello) return;
   const Hello& hello = *from.hello;
   const bool whole = view_.has_in_sync(hello.copy) && view_.is_member(from.node) && !hello.needs_rebuild && !hello.unfit && !hello.maps_lost;
-  const bool of_a_lost_history = hello.history.last() < view_.forced_epoch;
-  if (!whole || of_a_lost_history || from.distrusted == hello.copy.incarnation) return;
-  const Epoch its = hello.history.at(hello.applied), here = log_->history.at(hello.applied);
-  if (its == Epoch() || (hello.applied <= mine && (here == Epoch() || here == its))) return;
-  if (!lacks_) mark(Mark::role_end_was_lost);
-  lacks_ = Lacks{hello.copy, {its, hello.applied}};
+  const bool of_a_lost_history = hello.history.last() < view_.forced_epoch || from.distrusted == hello.copy.incarnation;
+  std::erase_if(lacks_, [&](const Lacks& known) {
+    return known.copy.node == from.node && (!whole || of_a_lost_history || known.copy != hello.copy || !has_record(hello.history, hello.end, known.what));
+  });
+  const wal::EpochHistory::Content what{hello.history.at(hello.applied), hello.applied};
+  if (!whole || of_a_lost_history || what.epoch == Epoch() || has_record(log_->history, mine, what)) return;
+  mark(Mark::role_end_was_lost);
+  std::erase_if(lacks_, [&](const Lacks& known) { return known.copy.node == from.node; });
+  lacks_.push_back(Lacks{hello.copy, what});
 }
 
-// Until it is here, or that copy is gone, or an operator has accepted the loss.
+// Of no importance any more: it is here, that copy does not count any more, or an operator has accepted the loss.
+bool RoleMachine::is_settled(const Lacks& lacks) const {
+  const bool counts = view_.has_in_sync(lacks.copy) && view_.is_member(lacks.copy.node) && view_.forced_epoch <= lacks.what.epoch;
+  return !counts || has_record(log_->history, log_->end, lacks.what);
+}
+
+bool RoleMachine::has_all_i_lack(const Hello& hello) const {
+  return std::ranges::all_of(lacks_, [&](const Lacks& lacks) { return is_settled(lacks) || has_record(hello.history, hello.end, lacks.what); });
+}
+
 bool RoleMachine::knows_it_lacks() const {
-  if (!lacks_ || !view_.has_in_sync(lacks_->copy) || !view_.is_member(lacks_->copy.node) || view_.forced_epoch > lacks_->what.epoch) return false;
-  const Peer* p = find_peer(lacks_->copy.node);
-  const bool gone = p && p->hello && (p->hello->copy != lacks_->copy || p->hello->unfit || p->hello->needs_rebuild);
-  const Epoch here = log_->history.at(lacks_->what.end);
-  const bool has_it = log_->end >= lacks_->what.end && (here == Epoch() || here == lacks_->what.epoch);
-  return !gone && !has_it;
+  return !std::ranges::all_of(lacks_, [&](const Lacks& lacks) { return is_settled(lacks); });
 }
 
 // A follower's log meets mine: cut it to what we share, then ship the rest.
@@ -352,11 +365,13 @@ void RoleMachine::watch_progress(BootNs now) {
   progress_looked_at_ = now;
   const bool begun = epoch_start_ != Lsn();  // Otherwise that is what is to be written, and waits for this disk, too.
   own_progress_.look(log_->durable, begun ? log_->end : log_->end.next(), passed);
-  // While my own log stands still, or cannot be read, I may be what the others wait for.
-  const bool unreadable = std::ranges::any_of(peers_, &Peer::unreadable_here);
-  const bool mine = own_progress_.standing > DurationNs{} || unreadable;
-  for (const Copy& copy : view_.in_sync)
-    if (copy.node != self().node) peer(copy.node).progress.look(durable_on(copy), log_->end, mine ? DurationNs{} : passed);
+  // While my own log stands still I may be what the others wait for; and who lacks what cannot be read here does.
+  const bool mine = own_progress_.standing > DurationNs{};
+  for (const Copy& copy : view_.in_sync) {
+    if (copy.node == self().node) continue;
+    Peer& p = peer(copy.node);
+    p.progress.look(durable_on(copy), log_->end, mine || p.unreadable_here ? DurationNs{} : passed);
+  }
 }
 
 // My own disk does not answer: somebody else has everything, and a disk that does.
@@ -503,6 +518,7 @@ bool RoleMachine::nobody_has_more_than(const Copy& candidate) const {
 // have all of it. Who leaves cannot give away what it has, and there may be nobody who has the end of its log, for it was never acknowledged:
 // then it is enough that no other copy in sync has more. While one of them is not heard that is not known.
 RoleMachine::Released RoleMachine::release_to_somebody(BootNs now, Stays stays) {
+  if (knows_it_lacks()) return Released::not_yet;  // gives_way_to() finds who has it.
   const bool begun = epoch_start_ != Lsn();
   bool waits = false;
   for (const Copy& copy : view_.in_sync) {
