@@ -250,6 +250,16 @@ class RoleMachine {
   void on_tell_view(const Peer& from, const TellView& tell);
   void tell_views(BootNs now);
 
+  // role_losses.cpp
+  struct Lacks {
+    Copy copy;                        // Has it.
+    wal::EpochHistory::Content what;  // One record.
+  };
+  void notice_loss(const Peer& from, Lsn mine);
+  bool is_settled(const Lacks& lacks) const;
+  bool has_all_i_lack(const Hello& hello) const;
+  bool knows_it_lacks() const;
+
   // role_primary.cpp
   void become_primary(BootNs now);
   void demote(BootNs now);
@@ -281,14 +291,6 @@ class RoleMachine {
   void cease_if_cut_off(BootNs now);
   bool waits_for_a_removal() const;
   bool gives_way_to(BootNs now, Peer& from);
-  struct Lacks {
-    Copy copy;                        // Has it.
-    wal::EpochHistory::Content what;  // One record.
-  };
-  void notice_loss(const Peer& from, Lsn mine);
-  bool is_settled(const Lacks& lacks) const;
-  bool has_all_i_lack(const Hello& hello) const;
-  bool knows_it_lacks() const;
   void consider_joins(BootNs now);
   bool ready_to_join(const Peer& learner, BootNs now) const;
   bool fit_to_join(const Peer& learner, BootNs now) const;

@@ -4,18 +4,6 @@
 namespace holdfast::role_test {
 namespace {
 
-// A sign of life of a follower of my epoch.
-void beat(MachineBench& bench, NodeId node, SessionId session, bool reached, bool grants = true) {
-  Beat sign;
-  sign.epoch = bench.machine->bound().epoch;
-  sign.claim = bench.machine->bound().claim;
-  sign.sent = sign.echo = bench.now;
-  sign.grants = grants;
-  sign.coordinator_reached = reached;
-  sign.lease_ms = 600;
-  bench.receive(sign, node, session);
-}
-
 Hello hello_from(MachineBench& bench, NodeId node, std::uint64_t end, std::uint64_t applied) {
   Hello hello = MachineBench::hello_of(copy_of(node), Bound{bench.machine->bound().epoch, bench.machine->bound().claim, false}, end, {{Epoch(4), Lsn(1)}});
   hello.applied = Lsn(applied);
@@ -39,13 +27,13 @@ void third_is_cut(MachineBench& bench) {
   bench.receive(hello_from(bench, kThird, 10, 8), kThird, kThirdSession);
   for (int i = 0; i < 6; ++i) {
     bench.pass_ms(50);
-    beat(bench, kThird, kThirdSession, false);
+    bench.promise(kThird, kThirdSession, false);
   }
   const MatchAt* match = bench.sent<MatchAt>(kThird);
   ASSERT_NE(match, nullptr);
   ASSERT_EQ(match->lsn, Lsn(8)) << "two records less";
   bench.receive(Ack{Epoch(5), Lsn(9)}, kThird, kThirdSession);
-  beat(bench, kThird, kThirdSession, true);
+  bench.promise(kThird, kThirdSession, true);
 }
 
 // (A) Three copies; I lost the end of my log: 8 of 10. The third one said hello first, did not reach the coordinator for 250 ms, was matched and cut to
@@ -58,13 +46,13 @@ TEST(KnowsItLacks, KnowsThatOtherHasMore_ReleasesToOneThatHasNot_Helpless) {
   third_is_cut(bench);
   bench.connect();
   bench.receive(hello_from(bench, kOther, 10, 10));
-  beat(bench, kOther, kSession, false);
+  bench.promise(kOther, kSession, false);
   ASSERT_FALSE(bench.machine->is_open());
   ASSERT_EQ(bench.sent<MatchAt>(), nullptr) << "the proof counts";
   bench.machine->disconnected(bench.now, kOther, kSession, RoleMachine::LinkEnd::closed);
   for (int i = 0; i < 100 && bench.machine->role() == Role::primary; ++i) {
     bench.pass_ms(50);
-    beat(bench, kThird, kThirdSession, true);
+    bench.promise(kThird, kThirdSession, true);
     if (bench.asked<ReadRegister>()) {
       bench.machine->register_unreadable(bench.now);
     }
@@ -80,7 +68,7 @@ TEST(KnowsItLacks, KnowsThatOtherHasMore_ReleasesToOneThatHasNot_Stuck) {
   third_is_cut(bench);
   bench.connect();
   bench.receive(hello_from(bench, kOther, 10, 10));
-  beat(bench, kOther, kSession, false);
+  bench.promise(kOther, kSession, false);
   ASSERT_EQ(bench.sent<MatchAt>(), nullptr) << "the proof counts";
   bench.machine->store_failed(bench.now);
   EXPECT_EQ(bench.sent<Release>(kThird), nullptr) << "who has 8 of 10 acknowledged records is released, though I know that another one has ten";
@@ -96,11 +84,11 @@ TEST(KnowsItLacks, ProofOfTheOtherIsOverwrittenByTheThird_WhoIsThenGone) {
     bench.lead(5, {kMe, kOther, kThird});
     bench.connect();
     bench.receive(hello_from(bench, kOther, 10, 10));
-    beat(bench, kOther, kSession, false);
+    bench.promise(kOther, kSession, false);
     bench.connect(kThird, kThirdSession);
     Hello hello = hello_from(bench, kThird, 10, 9);
     if (third) bench.receive(hello, kThird, kThirdSession);
-    beat(bench, kThird, kThirdSession, false);
+    bench.promise(kThird, kThirdSession, false);
     ASSERT_EQ(bench.sent<MatchAt>(), nullptr);
     bench.machine->disconnected(bench.now, kThird, kThirdSession, RoleMachine::LinkEnd::reset);
     bench.connect(kThird, SessionId(20));
@@ -109,7 +97,7 @@ TEST(KnowsItLacks, ProofOfTheOtherIsOverwrittenByTheThird_WhoIsThenGone) {
     bool taken_out = false;
     for (int i = 0; i < 60 && bench.machine->role() == Role::primary; ++i) {
       bench.pass_ms(50);  // The other one is silent.
-      beat(bench, kThird, SessionId(20), false);
+      bench.promise(kThird, SessionId(20), false);
       taken_out = takes_out(bench, kOther, revision) || taken_out;
     }
     EXPECT_FALSE(taken_out) << "the only copy with ten, of which I knew that; the third one had said hello: " << third;
@@ -123,9 +111,9 @@ TEST(KnowsItLacks, ProofOfTheOtherIsOverwrittenByTheThird_WhoIsReleased) {
   bench.lead(5, {kMe, kOther, kThird});
   bench.connect();
   bench.receive(hello_from(bench, kOther, 10, 10));
-  beat(bench, kOther, kSession, false);
+  bench.promise(kOther, kSession, false);
   bench.connect(kThird, kThirdSession);
-  beat(bench, kThird, kThirdSession, true);
+  bench.promise(kThird, kThirdSession, true);
   bench.receive(hello_from(bench, kThird, 9, 9), kThird, kThirdSession);
   EXPECT_EQ(bench.sent<Release>(kThird), nullptr) << "who has nine of ten";
 }
@@ -139,12 +127,12 @@ TEST(KnowsItLacks, WhoHasWhatILackSaysThatItLeaves_NobodyServesForEver) {
   bench.lead(5);
   bench.connect();
   bench.receive(hello_from(bench, kOther, 10, 10));
-  beat(bench, kOther, kSession, false);
+  bench.promise(kOther, kSession, false);
   bench.receive(Leaving{Epoch(5)});
   bool taken_out = false;
   for (int i = 0; i < 1200 && bench.machine->role() == Role::primary && !taken_out; ++i) {
     bench.pass_ms(50);
-    beat(bench, kOther, kSession, true);
+    bench.promise(kOther, kSession, true);
     taken_out = takes_out(bench, kOther, revision);
   }
   EXPECT_TRUE(bench.machine->role() == Role::follower || bench.machine->is_open() || taken_out) << "a minute";
@@ -159,7 +147,7 @@ TEST(KnowsItLacks, WhoHadWhatILackHasLostItToo_NobodyServesForEver) {
   bench.lead(5);
   bench.connect();
   bench.receive(hello_from(bench, kOther, 10, 10));
-  beat(bench, kOther, kSession, false);
+  bench.promise(kOther, kSession, false);
   bench.machine->disconnected(bench.now, kOther, kSession, RoleMachine::LinkEnd::reset);
   bench.pass_ms(100);
   bench.connect(kOther, SessionId(20));
@@ -167,7 +155,7 @@ TEST(KnowsItLacks, WhoHadWhatILackHasLostItToo_NobodyServesForEver) {
   bool taken_out = false;
   for (int i = 0; i < 1200 && bench.machine->role() == Role::primary && !bench.sent<MatchAt>() && !taken_out; ++i) {
     bench.pass_ms(50);
-    beat(bench, kOther, SessionId(20), true);
+    bench.promise(kOther, SessionId(20), true);
     taken_out = takes_out(bench, kOther, revision);
   }
   EXPECT_TRUE(bench.machine->role() == Role::follower || bench.sent<MatchAt>() || taken_out) << "a minute";
@@ -183,16 +171,16 @@ TEST(KnowsItLacks, OwnTailIsUnreadable_ThirdIsStuck_NobodyServesForEver) {
   bench.connect();
   bench.receive(hello_from(bench, kOther, 9, 8));
   bench.receive(Ack{Epoch(5), Lsn(9)});
-  beat(bench, kOther, kSession, true);
+  bench.promise(kOther, kSession, true);
   bench.connect(kThird, kThirdSession);
   bench.receive(hello_from(bench, kThird, 9, 8), kThird, kThirdSession);
   ASSERT_NE(bench.sent<MatchAt>(kThird), nullptr);
-  beat(bench, kThird, kThirdSession, true);
+  bench.promise(kThird, kThirdSession, true);
   bench.machine->cannot_read_tail(bench.now, kOther, kSession);
   for (int i = 0; i < 1200 && bench.machine->role() == Role::primary; ++i) {
     bench.pass_ms(50);
-    beat(bench, kOther, kSession, true);
-    beat(bench, kThird, kThirdSession, true);
+    bench.promise(kOther, kSession, true);
+    bench.promise(kThird, kThirdSession, true);
     takes_out(bench, kThird, revision);
   }
   EXPECT_EQ(bench.machine->role(), Role::follower) << "a minute: the other one could lead";
@@ -297,7 +285,7 @@ TEST(KnowsItLacks, WhoHadWhatILackNeedsARebuildAndIsGone_NobodyServesForEver) {
   bench.lead(5);
   bench.connect();
   bench.receive(hello_from(bench, kOther, 10, 10));
-  beat(bench, kOther, kSession, false);
+  bench.promise(kOther, kSession, false);
   bench.machine->disconnected(bench.now, kOther, kSession, RoleMachine::LinkEnd::reset);
   bench.connect(kOther, SessionId(20));
   Hello hello = hello_from(bench, kOther, 8, 8);

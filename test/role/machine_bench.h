@@ -153,14 +153,14 @@ class MachineBench {
     receive(Ack{bound.epoch, log.end}, node, session);
     promise(node, session);
   }
-  void promise(NodeId node = kOther, SessionId session = kSession) {
+  void promise(NodeId node = kOther, SessionId session = kSession, bool reaches_coordinator = true) {
     Beat answer;
     answer.epoch = machine->bound().epoch;
     answer.claim = machine->bound().claim;
     answer.sent = now;
     answer.echo = now;
     answer.grants = true;
-    answer.coordinator_reached = true;
+    answer.coordinator_reached = reaches_coordinator;
     answer.lease_ms = 600;
     receive(answer, node, session);
   }

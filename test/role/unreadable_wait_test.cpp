@@ -13,15 +13,7 @@ TEST(Primary, Opening_OwnTailIsUnreadable_OtherReachesTheCoordinatorAMomentLater
   bench.connect();
   bench.receive(MachineBench::hello_of(copy_of(kOther), Bound{Epoch(5), bench.machine->bound().claim, false}, 9, {{Epoch(4), Lsn(1)}}));
   bench.receive(Ack{Epoch(5), Lsn(9)});
-  Beat sign;
-  sign.epoch = bench.machine->bound().epoch;
-  sign.claim = bench.machine->bound().claim;
-  sign.sent = bench.now;
-  sign.echo = bench.now;
-  sign.grants = true;
-  sign.coordinator_reached = false;
-  sign.lease_ms = 600;
-  bench.receive(sign);
+  bench.promise(kOther, kSession, false);
   ASSERT_FALSE(bench.machine->is_open());
   bench.machine->cannot_read_tail(bench.now, kOther, kSession);
   for (int i = 0; i < 4; ++i) {  // 40 ms.
@@ -44,14 +36,7 @@ TEST(Primary, Opening_OwnTailIsUnreadable_CoordinatorIsAwayForAWhile) {
   bench.receive(MachineBench::hello_of(copy_of(kOther), Bound{Epoch(5), bench.machine->bound().claim, false}, 9, {{Epoch(4), Lsn(1)}}));
   bench.receive(Ack{Epoch(5), Lsn(9)});
   const auto beat = [&](bool reached) {
-    Beat sign;
-    sign.epoch = bench.machine->bound().epoch;
-    sign.claim = bench.machine->bound().claim;
-    sign.sent = sign.echo = bench.now;
-    sign.grants = true;
-    sign.coordinator_reached = reached;
-    sign.lease_ms = 600;
-    bench.receive(sign);
+    bench.promise(kOther, kSession, reached);
   };
   beat(false);
   bench.machine->cannot_read_tail(bench.now, kOther, kSession);
@@ -84,14 +69,7 @@ TEST(Primary, Opening_OwnTailIsUnreadable_WaitsForTheSilentOne_CoordinatorIsAway
   bool taken_out = false;
   for (int i = 0; i < 100 && bench.machine->role() == Role::primary && !taken_out; ++i) {
     bench.pass_ms(50);
-    Beat sign;
-    sign.epoch = bench.machine->bound().epoch;
-    sign.claim = bench.machine->bound().claim;
-    sign.sent = sign.echo = bench.now;
-    sign.grants = true;
-    sign.coordinator_reached = i < 5 || i > 60;
-    sign.lease_ms = 600;
-    bench.receive(sign);
+    bench.promise(kOther, kSession, i < 5 || i > 60);
     const SwapRegister* swap = bench.asked<SwapRegister>();
     if (!swap) continue;
     const Register wanted = swap->value;
@@ -121,14 +99,7 @@ TEST(Primary, OtherHasAppliedWhatILack_ItIsNotTakenOut) {
   bench.receive(hello);
   bool taken_out = false;
   for (int i = 0; i < 40 && bench.machine->role() == Role::primary; ++i) {
-    Beat sign;
-    sign.epoch = bench.machine->bound().epoch;
-    sign.claim = bench.machine->bound().claim;
-    sign.sent = sign.echo = bench.now;
-    sign.grants = true;
-    sign.coordinator_reached = false;
-    sign.lease_ms = 600;
-    bench.receive(sign);
+    bench.promise(kOther, kSession, false);
     bench.pass_ms(50);
     const SwapRegister* swap = bench.asked<SwapRegister>();
     taken_out = taken_out || (swap && !swap->value.find_in_sync(kOther));
