@@ -225,6 +225,7 @@ void Cluster::restart_failed() {
 void Cluster::die(NodeId id, Death how) {
   ClusterNode& n = node(id);
   if (!n.is_up()) return;
+  invariants_.check();  // It may have begun to serve since the last look, and have said so.
   note(sim::format("node {}: {}", id.value, how == Death::killed ? "killed" : "loses power"));
   powered_[id.value - 1] = how == Death::killed;
   n.die(how);
