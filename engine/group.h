@@ -112,6 +112,7 @@ struct ReplicaStatus {
   bool serving = false;           // Primary, and holding the lease.
   bool promotable = true;
   std::string unfit_because;      // Why not.
+  std::string loss;               // It may lead by what is on its disk; but another copy knows of more. Empty: nothing is known to be missing.
   engine::Register view;          // As last read.
   std::uint64_t view_revision = 0;
   Lsn end, durable, commit;

@@ -250,6 +250,7 @@ ReplicaStatus GroupImpl::replica_status() const {
   s.role = machine.is_open() ? GroupRole::primary : machine.role() == Role::follower ? GroupRole::follower : GroupRole::opening;
   s.serving = obstacle() == Errc{} && replica_->may_serve();
   s.promotable = facts_.promotable;
+  s.loss = replica_->loss();
   if (!s.promotable) s.unfit_because = failed_ ? failure_ : !unfit_because_.empty() ? unfit_because_ : "it lacks data that was acknowledged, until it has caught up";
   s.view = machine.view();
   s.view_revision = machine.view_revision();

@@ -82,6 +82,8 @@ class Replica {
   // What writers owe to copies on their way into the set: each waits so long, and nothing is admitted while doors are closed.
   DurationNs held_for_each_write() const { return hold_back_.for_each_write(); }
   bool is_closed_for_joining() const { return hold_back_.is_closed(now()); }
+  // Why this copy must not lead, when it knows that it lost something: for people. Empty: it knows of nothing.
+  std::string loss() const;
   std::uint64_t shipped_records() const { return shipped_records_; }
   std::uint64_t shipped_bytes() const { return shipped_bytes_; }
 
@@ -103,6 +105,8 @@ class Replica {
   void send(const SendTo& action);
 
   Task<void> tick_loop();
+  std::optional<RoleMachine::Lacks> known_loss() const;
+  void tell_losses();
   Task<void> watch_register();
   Task<void> read_register();
   Task<void> swap_register(SwapRegister swap);
@@ -157,6 +161,7 @@ class Replica {
   WaitList jobs_ready_;
   bool stopping_ = false;
   bool failed_ = false;
+  std::optional<RoleMachine::Lacks> told_loss_;
 
   std::vector<Session*> sessions_;
   WaitList session_gone_;

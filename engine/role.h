@@ -149,6 +149,13 @@ class RoleMachine {
   bool is_counted_on() const { return out_in_ == SessionId() || out_in_ != leader_session_; }
   // It waits to be out, and then for a rebuild.
   bool wants_to_give_up() const { return takes_nothing_; }
+  struct Lacks {
+    Copy copy;                        // Has it.
+    wal::EpochHistory::Content what;  // One record.
+    bool operator==(const Lacks&) const = default;
+  };
+  // What was committed, and is not in this copy's log any more: it does not lead before it is here again. The first that is known, or nothing.
+  std::optional<Lacks> known_loss() const;
   // Blocks of the smallest log of O, as far as it is known: what is not committed has to fit into each.
   std::uint64_t least_ring_blocks() const;
   // A follower that has heard its primary a moment ago, and claims nothing: whatever becomes of this copy, somebody else has
@@ -251,14 +258,10 @@ class RoleMachine {
   void tell_views(BootNs now);
 
   // role_losses.cpp
-  struct Lacks {
-    Copy copy;                        // Has it.
-    wal::EpochHistory::Content what;  // One record.
-  };
   void notice_loss(const Peer& from, Lsn mine);
   bool is_settled(const Lacks& lacks) const;
   bool has_all_i_lack(const Hello& hello) const;
-  bool knows_it_lacks() const;
+  bool knows_it_lacks() const { return known_loss().has_value(); }
 
   // role_primary.cpp
   void become_primary(BootNs now);

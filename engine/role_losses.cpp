@@ -27,7 +27,7 @@ void RoleMachine::notice_loss(const Peer& from, Lsn mine) {
   });
   const wal::EpochHistory::Content what{hello.history.at(hello.applied), hello.applied};
   if (!whole || of_a_lost_history || what.epoch == Epoch() || has_record(log_->history, mine, what)) return;
-  mark(Mark::role_end_was_lost);
+  if (view_.has_in_sync(self())) mark(Mark::role_end_was_lost);
   std::erase_if(lacks_, [&](const Lacks& known) { return known.copy.node == from.node; });
   lacks_.push_back(Lacks{hello.copy, what});
 }
@@ -42,8 +42,9 @@ bool RoleMachine::has_all_i_lack(const Hello& hello) const {
   return std::ranges::all_of(lacks_, [&](const Lacks& lacks) { return is_settled(lacks) || has_record(hello.history, hello.end, lacks.what); });
 }
 
-bool RoleMachine::knows_it_lacks() const {
-  return !std::ranges::all_of(lacks_, [&](const Lacks& lacks) { return is_settled(lacks); });
+std::optional<RoleMachine::Lacks> RoleMachine::known_loss() const {
+  const auto found = std::ranges::find_if(lacks_, [&](const Lacks& lacks) { return !is_settled(lacks); });
+  return found == lacks_.end() ? std::nullopt : std::optional(*found);
 }
 
 }  // namespace holdfast::engine

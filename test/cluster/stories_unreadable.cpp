@@ -183,6 +183,7 @@ void end_is_applied_on_copies_that_cannot_lead(Story& s) {
   s.fault_happened(s.replica(leads).promotable && s.replica(leads).end < acknowledged, "it does not know what it lost");
   s.run_for(5'000);
   s.expect(s.in_sync(one) || s.in_sync(two), sim::format("a copy that has applied {} is in sync", acknowledged.value));
+  s.expect(!s.replica(leads).loss.empty(), "the one that lost it says so");
   s.tell("The coordinator is there again");
   s.coordinator_of(one, true);
   s.coordinator_of(two, true);

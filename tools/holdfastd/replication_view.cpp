@@ -33,8 +33,8 @@ ReplicationStatus replication_status(const ReplicaStatus& replica, NodeId self) 
   out.primary_node = replica.view.primary.value;
   out.min_in_sync = replica.view.min_in_sync;
   out.lease_ms = replica.view.lease_ms;
-  out.promotable = replica.promotable;
-  out.unfit_because = replica.unfit_because;
+  out.promotable = replica.promotable && replica.loss.empty();
+  out.unfit_because = replica.promotable ? replica.loss : replica.unfit_because;
   out.shipped_records = replica.shipped_records;
   out.shipped_bytes = replica.shipped_bytes;
   out.held_writes = replica.held_writes;
@@ -119,6 +119,7 @@ Judgement judge_follower(const ReplicationStatus& r) {
 Judgement judge(const ReplicationStatus& r) {
   if (r.serving) return judge_primary(r);
   if (r.role == ReplicaRole::follower) return judge_follower(r);
+  if (!r.promotable) return {VolumeHealth::waiting, concat("this copy has an epoch that it must not open (", r.unfit_because, "): see that the others run, and reach the coordinator")};
   return {VolumeHealth::waiting, "this copy leads and does not serve just now: it waits for what the others promise, which needs their links"};
 }
 
