@@ -136,6 +136,7 @@ class Cluster final : private DoorOwner, private ClientNetwork {
   void send(NodeId to, const InquiryPtr& inquiry) override;
   void answer(NodeId node, const InquiryPtr& inquiry) override;
   void told_view(NodeId node, const Inquiry& inquiry) override;
+  void begins_to_serve() override { invariants_.check(); }
   void ask_initiators(NodeId node) override;
   std::size_t node_count() const override { return nodes_.size(); }
   void answered(const Exchange& exchange, const ClientOp& op) override;

@@ -42,6 +42,7 @@ void Door::drop_all(Errc why) {
 
 void Door::volume_event(VolumeEvent event) {
   if (event == VolumeEvent::ask_initiators) return owner_->ask_initiators(node_);
+  if (event == VolumeEvent::begins_to_serve) return owner_->begins_to_serve();
   if (event != VolumeEvent::stopped_serving && event != VolumeEvent::ceases_to_serve) return;
   ++times_dropped_;
   disconnect();

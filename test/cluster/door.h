@@ -50,6 +50,8 @@ class DoorOwner {
   // At the instant at which a node that was asked then says who is active.
   virtual void told_view(NodeId node, const Inquiry& inquiry) = 0;
   virtual void answer(NodeId node, const InquiryPtr& inquiry) = 0;
+  // From this instant on; it may be over before anybody looks.
+  virtual void begins_to_serve() = 0;
   // The node asks its clients whether they hear it.
   virtual void ask_initiators(NodeId node) = 0;
   virtual void violation(std::string what) = 0;
