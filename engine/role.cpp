@@ -112,9 +112,11 @@ void RoleMachine::received(BootNs now, NodeId node, SessionId session, const Mes
   if (const auto* hello = std::get_if<Hello>(&message)) {
     if (hello->group != start_.group || hello->copy.node != node) return;
     from.hello = *hello;
+    from.cut_since = false;
+    from.out_since = view_revision_ > 0 && !view_.has_in_sync(hello->copy);
     from.ring_blocks = hello->log_blocks;
     from.was_reset = false;
-    if (role_ != Role::primary) notice_loss(from, log_->end);
+    if (!open_) notice_loss(from);
     on_hello(now, from);
   } else if (const auto* beat = std::get_if<Beat>(&message)) {
     from.newest_sent = std::max(from.newest_sent, beat->sent);
@@ -191,8 +193,10 @@ void RoleMachine::see(BootNs now, std::uint64_t revision, const Register& value)
   view_revision_ = revision;
   start_.seq_seen = value.seq;
   std::erase_if(lacks_, [&](const Lacks& lacks) { return is_settled(lacks); });
-  for (const Peer& p : peers_)
-    if (role_ != Role::primary) notice_loss(p, log_->end);
+  for (Peer& p : peers_) {
+    p.out_since = p.out_since || (p.hello && !view_.has_in_sync(p.hello->copy));
+    if (!open_) notice_loss(p);
+  }
   resolve_pending(now);
   const bool adopted = value.primary == self().node && role_ == Role::follower &&
                        (planted(Bug::any_claim_adopted) ||
@@ -238,8 +242,9 @@ void RoleMachine::swap_done(BootNs now, SwapResult result, std::uint64_t revisio
   if (role_ == Role::primary) consider_joins(now);
 }
 
+// What would take those out who have what is lost here is not asked for once more.
 void RoleMachine::retry_pending(BootNs now) {
-  if (!pending_ || pending_->in_flight || now < pending_->retry_at) return;
+  if (!pending_ || pending_->in_flight || now < pending_->retry_at || knows_it_lacks()) return;
   pending_->in_flight = true;
   ask(SwapRegister{pending_->base_revision, pending_->value});  // The same content: whichever lands, it is this.
 }

@@ -177,6 +177,8 @@ class RoleMachine {
     NodeId node;
     SessionId session;               // Zero: no connection.
     std::optional<Hello> hello;      // Of this session.
+    bool cut_since = false;          // Since that hello I told it where to cut its log.
+    bool out_since = false;          // Since that hello, or then, it was out of in_sync: it may have been rebuilt.
     BootNs newest_sent{};            // In the peer's clock: what the next beat echoes.
     BootNs heard{};                  // My newest sending that the peer is known to have received.
     BootNs led{};                    // The same, told by a beat that leads.
@@ -258,7 +260,10 @@ class RoleMachine {
   void tell_views(BootNs now);
 
   // role_losses.cpp
-  void notice_loss(const Peer& from, Lsn mine);
+  void notice_loss(const Peer& from);
+  void note_holder(const Peer& p, const wal::EpochHistory::Content& committed);
+  bool is_whole(const Peer& from) const;
+  Lsn end_before_epoch() const;
   bool is_settled(const Lacks& lacks) const;
   bool has_all_i_lack(const Hello& hello) const;
   bool knows_it_lacks() const { return known_loss().has_value(); }

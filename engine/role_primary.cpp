@@ -100,7 +100,7 @@ bool RoleMachine::gives_way_to(BootNs now, Peer& from) {
   const bool of_mine = hello.history.at(hello.end) >= bound_.epoch;  // It followed me before.
   const bool longer = fit && !of_mine && hello.history.content(hello.end) > log_->history.content(mine);
   if (open_ || handing_over_) return false;
-  notice_loss(from, mine);
+  notice_loss(from);
   const bool proven = knows_it_lacks();
   if (!longer && !proven) return false;
   const auto its = hello.history.content(hello.end);
@@ -128,7 +128,10 @@ void RoleMachine::on_hello(BootNs now, Peer& from) {
   if (hello.bound.epoch > bound_.epoch) return demote(now);
   if (hello.bound.epoch < bound_.epoch || hello.bound.claim != bound_.claim) return beat_to(now, from);
   if (from.match_sent || epoch_start_ == Lsn()) return;
-  if (gives_way_to(now, from)) return;
+  if (gives_way_to(now, from)) {
+    from.rebuild_asked = false;  // Its newest word counts. What has to be rebuilt is asked for anew when its turn comes.
+    return from.lagging_at.reset();
+  }
   auto shared = wal::common_end(log_->history, log_->end, hello.history, hello.end);
   if (planted(Bug::matched_by_lsn)) shared = std::min(log_->end, hello.end);
   const bool went_back = from.promise_of == hello.copy.incarnation && hello.end < from.ever_acked;
@@ -143,7 +146,7 @@ void RoleMachine::on_hello(BootNs now, Peer& from) {
     beat_to(now, from);  // Whom it follows, before what that says.
     return asks_for_rebuild(from, shared.value_or(Lsn()));
   }
-  from.match_sent = true;
+  from.match_sent = from.cut_since = true;
   from.matched = from.rebuild_asked = from.fit = false;
   from.acked = Lsn();
   beat_to(now, from);  // Whom it follows, before what it follows.
@@ -285,6 +288,7 @@ void RoleMachine::update_commit() {
   if (open_ || commit_ < epoch_start_) return;
   open_ = true;
   let_first_.reset();
+  lacks_.clear();
   ask(Open{});
 }
 
@@ -328,8 +332,8 @@ void RoleMachine::watch_progress(BootNs now) {
   progress_looked_at_ = now;
   const bool begun = epoch_start_ != Lsn();  // Otherwise that is what is to be written, and waits for this disk, too.
   own_progress_.look(log_->durable, begun ? log_->end : log_->end.next(), passed);
-  // While my own log stands still I may be what the others wait for; and who lacks what cannot be read here does.
-  const bool mine = own_progress_.standing > DurationNs{};
+  // While my own log stands still, or lacks what was committed, I may be what the others wait for; and who lacks what cannot be read here does.
+  const bool mine = own_progress_.standing > DurationNs{} || knows_it_lacks();
   for (const Copy& copy : view_.in_sync) {
     if (copy.node == self().node) continue;
     Peer& p = peer(copy.node);
@@ -481,8 +485,8 @@ bool RoleMachine::nobody_has_more_than(const Copy& candidate) const {
 // have all of it. Who leaves cannot give away what it has, and there may be nobody who has the end of its log, for it was never acknowledged:
 // then it is enough that no other copy in sync has more. While one of them is not heard that is not known.
 RoleMachine::Released RoleMachine::release_to_somebody(BootNs now, Stays stays) {
-  if (knows_it_lacks()) return Released::not_yet;  // gives_way_to() finds who has it.
   const bool begun = epoch_start_ != Lsn();
+  if (begun && knows_it_lacks()) return Released::not_yet;  // gives_way_to() finds who has it.
   bool waits = false;
   for (const Copy& copy : view_.in_sync) {
     const Peer* p = find_peer(copy.node);
@@ -497,7 +501,7 @@ RoleMachine::Released RoleMachine::release_to_somebody(BootNs now, Stays stays) 
     const bool has_everything = open_ ? durable_on(copy) >= commit_
                                       : begun ? durable_on(copy) >= Lsn(epoch_start_.value - 1)
                                               : p->hello->history.content(p->hello->end) >= log_->history.content(log_->end);
-    const bool will_do = has_everything || (stays == Stays::no && !open_ && nobody_has_more_than(copy));
+    const bool will_do = has_all_i_lack(*p->hello) && (has_everything || (stays == Stays::no && !open_ && nobody_has_more_than(copy)));
     waits = waits || !will_do;
     if (!will_do) continue;
     const Epoch ceased = bound_.epoch;

@@ -1,25 +1,8 @@
 // A copy in sync has applied what the log of this one lost without a trace: it was committed, and this one must not lead.
-#include "test/role/machine_bench.h"
+#include "test/role/loss_bench.h"
 
 namespace holdfast::role_test {
 namespace {
-
-Hello hello_from(MachineBench& bench, NodeId node, std::uint64_t end, std::uint64_t applied) {
-  Hello hello = MachineBench::hello_of(copy_of(node), Bound{bench.machine->bound().epoch, bench.machine->bound().claim, false}, end, {{Epoch(4), Lsn(1)}});
-  hello.applied = Lsn(applied);
-  return hello;
-}
-
-// The register's CAS of whoever asks for one is applied. True when `node` is gone from the set.
-bool takes_out(MachineBench& bench, NodeId node, std::uint64_t& revision) {
-  const SwapRegister* swap = bench.asked<SwapRegister>();
-  if (!swap) return false;
-  const Register wanted = swap->value;
-  bench.forget();
-  bench.view = wanted;
-  bench.machine->swap_done(bench.now, RoleMachine::SwapResult::applied, ++revision, wanted);
-  return !wanted.find_in_sync(node);
-}
 
 // It has all ten, and has applied eight; it reaches the coordinator later than I am patient.
 void third_is_cut(MachineBench& bench) {
