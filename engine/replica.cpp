@@ -137,20 +137,15 @@ Task<void> Replica::tick_loop() {
   }
 }
 
-// Who is not in the set lacks something by its nature, and leads nobody.
-std::optional<RoleMachine::Lacks> Replica::known_loss() const {
-  return machine_.view().has_in_sync(start_.self) ? machine_.known_loss() : std::nullopt;
-}
-
 std::string Replica::loss() const {
-  const auto lacks = known_loss();
+  const auto lacks = machine_.loss_to_tell();
   if (!lacks) return {};
   return concat("the end of its log is gone: node ", lacks->copy.node.value, " has applied record ", lacks->what.end.value, " of epoch ", lacks->what.epoch.value,
                 ", which is not here. It follows whoever has it, and gets it back");
 }
 
 void Replica::tell_losses() {
-  const auto lacks = known_loss();
+  const auto lacks = machine_.loss_to_tell();
   if (lacks == told_loss_) return;
   told_loss_ = lacks;
   if (lacks) log_error(concat("this copy must not lead: ", loss()));

@@ -105,7 +105,6 @@ class Replica {
   void send(const SendTo& action);
 
   Task<void> tick_loop();
-  std::optional<RoleMachine::Lacks> known_loss() const;
   void tell_losses();
   Task<void> watch_register();
   Task<void> read_register();

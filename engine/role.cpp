@@ -113,10 +113,9 @@ void RoleMachine::received(BootNs now, NodeId node, SessionId session, const Mes
     if (hello->group != start_.group || hello->copy.node != node) return;
     from.hello = *hello;
     from.cut_since = false;
-    from.out_since = view_revision_ > 0 && !view_.has_in_sync(hello->copy);
     from.ring_blocks = hello->log_blocks;
     from.was_reset = false;
-    if (!open_) notice_loss(from);
+    if (!open_) notice_loss(now, from);
     on_hello(now, from);
   } else if (const auto* beat = std::get_if<Beat>(&message)) {
     from.newest_sent = std::max(from.newest_sent, beat->sent);
@@ -193,10 +192,8 @@ void RoleMachine::see(BootNs now, std::uint64_t revision, const Register& value)
   view_revision_ = revision;
   start_.seq_seen = value.seq;
   std::erase_if(lacks_, [&](const Lacks& lacks) { return is_settled(lacks); });
-  for (Peer& p : peers_) {
-    p.out_since = p.out_since || (p.hello && !view_.has_in_sync(p.hello->copy));
-    if (!open_) notice_loss(p);
-  }
+  for (const Peer& p : peers_)
+    if (!open_) notice_loss(now, p);
   resolve_pending(now);
   const bool adopted = value.primary == self().node && role_ == Role::follower &&
                        (planted(Bug::any_claim_adopted) ||

@@ -149,13 +149,17 @@ class RoleMachine {
   bool is_counted_on() const { return out_in_ == SessionId() || out_in_ != leader_session_; }
   // It waits to be out, and then for a rebuild.
   bool wants_to_give_up() const { return takes_nothing_; }
+  using Content = wal::EpochHistory::Content;
   struct Lacks {
-    Copy copy;                        // Has it.
-    wal::EpochHistory::Content what;  // One record.
+    Copy copy;       // Has it.
+    Content what;    // One record.
+    BootNs noticed;
     bool operator==(const Lacks&) const = default;
   };
   // What was committed, and is not in this copy's log any more: it does not lead before it is here again. The first that is known, or nothing.
   std::optional<Lacks> known_loss() const;
+  // The same, when it is sure enough to tell an operator.
+  std::optional<Lacks> loss_to_tell() const;
   // Blocks of the smallest log of O, as far as it is known: what is not committed has to fit into each.
   std::uint64_t least_ring_blocks() const;
   // A follower that has heard its primary a moment ago, and claims nothing: whatever becomes of this copy, somebody else has
@@ -178,7 +182,6 @@ class RoleMachine {
     SessionId session;               // Zero: no connection.
     std::optional<Hello> hello;      // Of this session.
     bool cut_since = false;          // Since that hello I told it where to cut its log.
-    bool out_since = false;          // Since that hello, or then, it was out of in_sync: it may have been rebuilt.
     BootNs newest_sent{};            // In the peer's clock: what the next beat echoes.
     BootNs heard{};                  // My newest sending that the peer is known to have received.
     BootNs led{};                    // The same, told by a beat that leads.
@@ -260,10 +263,11 @@ class RoleMachine {
   void tell_views(BootNs now);
 
   // role_losses.cpp
-  void notice_loss(const Peer& from);
-  void note_holder(const Peer& p, const wal::EpochHistory::Content& committed);
+  void notice_loss(BootNs now, const Peer& from);
+  void note_holder(BootNs now, const Peer& p);
   bool is_whole(const Peer& from) const;
   Lsn end_before_epoch() const;
+  bool is_over(const Content& what) const;
   bool is_settled(const Lacks& lacks) const;
   bool has_all_i_lack(const Hello& hello) const;
   bool knows_it_lacks() const { return known_loss().has_value(); }
@@ -354,6 +358,8 @@ class RoleMachine {
   std::uint64_t view_told_ = 0;       // … and the newest that is answered, …
   GroupView told_view_;               // … so.
   std::vector<Lacks> lacks_;          // What is known to have been committed, and lost here; by copy.
+  Content committed_;                 // The newest of that, whoever has it; of epoch zero: there is none.
+  wal::EpochHistory committed_history_;  // What led to it.
   std::optional<wal::EpochHistory::Content> let_first_;  // What the one has that I let first, or that I had as I was.
 
   // Primary.

@@ -7,51 +7,57 @@
 namespace holdfast::engine {
 namespace {
 
-// As far as the history reaches.
+// Where the history does not reach: by what it knows of what it has forgotten.
 bool has_record(const wal::EpochHistory& history, Lsn end, const wal::EpochHistory::Content& record) {
+  if (record.end > end) return false;
   const Epoch there = history.at(record.end);
-  return record.end <= end && (there == record.epoch || there == Epoch());
+  if (there != Epoch()) return there == record.epoch;
+  return history.forgotten().epoch == Epoch() || history.forgotten() >= record;
 }
 
 }  // namespace
 
 // What a copy in sync has applied was committed. Where I have something else there, or nothing, the end of my log is gone without a trace:
 // then patience has no end, for nothing could make up for whoever still has it. What a copy said before is over with its next word; that
-// the record was committed is not, as long as another one has it.
-void RoleMachine::notice_loss(const Peer& from) {
+// the record was committed is not, as long as another one has it, or a part of what led to it.
+void RoleMachine::notice_loss(BootNs now, const Peer& from) {
   if (!from.hello) return;
   const Hello& hello = *from.hello;
-  wal::EpochHistory::Content committed;
-  for (const Lacks& known : lacks_)
-    if (!is_settled(known)) committed = std::max(committed, known.what);
-  const wal::EpochHistory::Content applied{hello.history.at(hello.applied), hello.applied};
-  if (is_whole(from) && applied.epoch != Epoch()) committed = std::max(committed, applied);
-  std::erase_if(lacks_, [&](const Lacks& known) { return known.copy.node == from.node; });
-  for (const Peer& p : peers_) note_holder(p, committed);
+  const Content applied{hello.history.at(hello.applied), hello.applied};
+  if (is_whole(from) && applied > committed_ && !is_settled(Lacks{hello.copy, applied, now})) {
+    committed_ = applied;
+    committed_history_ = hello.history;
+  }
+  const auto before = std::ranges::find(lacks_, from.node, [](const Lacks& known) { return known.copy.node; });
+  const BootNs noticed = before == lacks_.end() ? now : before->noticed;
+  if (before != lacks_.end()) lacks_.erase(before);
+  for (const Peer& p : peers_) note_holder(p.node == from.node ? noticed : now, p);
+  if (is_over(committed_)) committed_ = {};
 }
 
 // By its own word, and as far as the register knows.
 bool RoleMachine::is_whole(const Peer& from) const {
   const Hello& hello = *from.hello;
   const bool of_a_lost_history = hello.history.last() < view_.forced_epoch || from.distrusted == hello.copy.incarnation;
-  const bool counts = view_.has_in_sync(hello.copy) && view_.is_member(from.node) && !from.out_since;
-  return counts && !hello.needs_rebuild && !hello.unfit && !hello.maps_lost && !of_a_lost_history;
+  return view_.has_in_sync(hello.copy) && view_.is_member(from.node) && !hello.needs_rebuild && !hello.unfit && !hello.maps_lost && !of_a_lost_history;
 }
 
-void RoleMachine::note_holder(const Peer& p, const wal::EpochHistory::Content& committed) {
+void RoleMachine::note_holder(BootNs now, const Peer& p) {
   if (!p.hello || !is_whole(p)) return;
   const Hello& hello = *p.hello;
-  const wal::EpochHistory::Content applied{hello.history.at(hello.applied), hello.applied};
-  const wal::EpochHistory::Content part{committed.epoch, std::min(committed.end, hello.end)};
-  wal::EpochHistory::Content what;
-  for (const wal::EpochHistory::Content& candidate : {applied, part}) {
-    const bool its = candidate.epoch != Epoch() && has_record(hello.history, hello.end, candidate) && (!p.cut_since || candidate.end <= hello.applied);
-    if (its && !has_record(log_->history, end_before_epoch(), candidate)) what = std::max(what, candidate);
+  Content what{hello.history.at(hello.applied), hello.applied};
+  if (committed_.epoch != Epoch() && !p.cut_since) {
+    if (const auto part = wal::common_end(committed_history_, committed_.end, hello.history, hello.end)) what = std::max(what, Content{hello.history.at(*part), *part});
   }
-  if (what.epoch == Epoch()) return;
+  if (what.epoch == Epoch() || is_settled(Lacks{hello.copy, what, now})) return;
+  const auto known = std::ranges::find(lacks_, p.node, [](const Lacks& one) { return one.copy.node; });
+  if (known != lacks_.end()) {
+    known->copy = hello.copy;
+    known->what = what;
+    return;
+  }
   if (view_.has_in_sync(self())) mark(Mark::role_end_was_lost);
-  std::erase_if(lacks_, [&](const Lacks& known) { return known.copy.node == p.node; });
-  lacks_.push_back(Lacks{hello.copy, what});
+  lacks_.push_back(Lacks{hello.copy, what, now});
 }
 
 // Without the start of an epoch that I lead.
@@ -59,10 +65,14 @@ Lsn RoleMachine::end_before_epoch() const {
   return role_ == Role::primary && epoch_start_ != Lsn() ? Lsn(epoch_start_.value - 1) : log_->end;
 }
 
-// Of no importance any more: it is here, that copy does not count any more, or an operator has accepted the loss.
+// It is here, an operator has accepted its loss, or a later epoch has opened without it, and what that has committed is here.
+bool RoleMachine::is_over(const Content& what) const {
+  return view_.forced_epoch > what.epoch || log_->history.at(commit_) > what.epoch || has_record(log_->history, end_before_epoch(), what);
+}
+
+// Or whoever has it does not count any more.
 bool RoleMachine::is_settled(const Lacks& lacks) const {
-  const bool counts = view_.has_in_sync(lacks.copy) && view_.is_member(lacks.copy.node) && view_.forced_epoch <= lacks.what.epoch;
-  return !counts || has_record(log_->history, log_->end, lacks.what);
+  return !view_.has_in_sync(lacks.copy) || !view_.is_member(lacks.copy.node) || is_over(lacks.what);
 }
 
 bool RoleMachine::has_all_i_lack(const Hello& hello) const {
@@ -72,6 +82,13 @@ bool RoleMachine::has_all_i_lack(const Hello& hello) const {
 std::optional<RoleMachine::Lacks> RoleMachine::known_loss() const {
   const auto found = std::ranges::find_if(lacks_, [&](const Lacks& lacks) { return !is_settled(lacks); });
   return found == lacks_.end() ? std::nullopt : std::optional(*found);
+}
+
+// What is seen by an old view, or for a moment, may be nothing: I may be out of the set by then, and lack something by my nature.
+std::optional<RoleMachine::Lacks> RoleMachine::loss_to_tell() const {
+  const auto lacks = known_loss();
+  const bool fresh = lacks && coordinator_heard_ - lacks->noticed > milliseconds(start_.timing.register_poll_ms);
+  return fresh && view_.has_in_sync(self()) ? lacks : std::nullopt;
 }
 
 }  // namespace holdfast::engine

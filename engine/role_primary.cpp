@@ -100,7 +100,7 @@ bool RoleMachine::gives_way_to(BootNs now, Peer& from) {
   const bool of_mine = hello.history.at(hello.end) >= bound_.epoch;  // It followed me before.
   const bool longer = fit && !of_mine && hello.history.content(hello.end) > log_->history.content(mine);
   if (open_ || handing_over_) return false;
-  notice_loss(from);
+  notice_loss(now, from);
   const bool proven = knows_it_lacks();
   if (!longer && !proven) return false;
   const auto its = hello.history.content(hello.end);
@@ -288,7 +288,6 @@ void RoleMachine::update_commit() {
   if (open_ || commit_ < epoch_start_) return;
   open_ = true;
   let_first_.reset();
-  lacks_.clear();
   ask(Open{});
 }
 

@@ -280,26 +280,6 @@ TEST(KnowsItLacks, OwnDiskIsStuckBeforeTheEpochBegins_HolderIsNeverReleased) {
   }
 }
 
-// What the other one had applied was given up by an operator, who took it out; it was rebuilt over the connection that it has to the primary, and is back in
-// the set. To me it has said nothing anew: what it said was before.
-TEST(KnowsItLacks, HolderWasOutAndIsBackInTheSameConnection_OldHelloProvesNothing) {
-  MachineBench bench;
-  bench.append(4, 8);
-  bench.boot(Bound{Epoch(4), 7, false});
-  Register view = MachineBench::register_of(4, kThird, 7, {kMe, kOther, kThird});
-  bench.read(1, view);
-  bench.connect();
-  bench.receive(hello_from(bench, kOther, 10, 10));
-  EXPECT_TRUE(bench.machine->known_loss());
-  view.remove_in_sync(kOther);
-  ++view.seq;
-  bench.read(2, view);
-  view.add_in_sync(copy_of(kOther));
-  ++view.seq;
-  bench.read(3, view);
-  EXPECT_FALSE(bench.machine->known_loss());
-}
-
 // I led, and told the other one to cut its log where mine ends; then I lead no more. That it had more before is no word of what it has.
 TEST(KnowsItLacks, WhoWasCutByMe_HoldsNothingAnyMore) {
   MachineBench bench;
