@@ -4,6 +4,8 @@
 
 #include <cstddef>
 #include <memory>
+#include <span>
+#include <utility>
 
 #include "base/buffer.h"
 #include "base/result.h"
@@ -29,6 +31,12 @@ class Link {
   // Returns when the frame is handed over, not when it has arrived; its memory is the link's until then. Frames of several
   // senders do not mix. Errors: closed (either side ended it in order), io_error (it broke), timed_out (nothing got through for long).
   virtual Task<Result<void>> send(Frame frame) = 0;
+  // As if each had been sent by itself, in their order; what is sent together costs fewer system calls. The span and its frames outlive the
+  // call, which may empty them. After an error nobody knows how many are on their way.
+  virtual Task<Result<void>> send_all(std::span<Frame> frames) {
+    for (Frame& frame : frames) CO_TRY(co_await send(std::move(frame)));
+    co_return Result<void>{};
+  }
   // The next frame: its payload in memory of the receiver's pool, its head perhaps in the link's own, which goes with the link.
   // One receiver at a time. Errors: closed; io_error: a hint that the other process is gone; timed_out: silence, which says nothing
   // of the process; protocol: what came is no frame.

@@ -143,7 +143,7 @@ class Replica {
   bool may_ship(Session& session);
   Task<Result<void>> ship_from_memory(Session* session);
   Task<Result<void>> ship_from_log(Session* session);
-  Task<Result<void>> ship(Session* session, Buffer head, wal::RecordOnWire record, std::span<const std::uint64_t> checksums, Buffer payload);
+  Frame next_append(Session& session, Buffer head, wal::RecordOnWire record, std::span<const std::uint64_t> checksums, Buffer payload);
   Task<Result<bool>> read_chunks(const wal::RecordHeader* header, const std::uint64_t* numbers, Buffer logged, Buffer into);
 
   GroupImpl* group_;

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "base/checksum.h"
+#include "base/ensure.h"
 #include "base/log.h"
 #include "base/marks.h"
 #include "base/text.h"
@@ -13,10 +14,17 @@
 namespace holdfast::engine {
 namespace {
 
-// The head of a frame with one record fits, whatever the record's length.
-constexpr std::size_t kHeadBytes = BufferPool::kPageBytes;
+// Memory for the heads of what is sent together: that of one record fits, whatever the record's length.
+constexpr std::size_t kHeadsBytes = BufferPool::kPageBytes;
+// Payload after which nothing more is added. A beat waits for what is sent together.
+constexpr std::size_t kShipmentBytes = std::size_t{64} << 10;
 constexpr std::uint64_t kRecordCostBytes = 512;  // Of the window: records without payload take memory, too.
-static_assert(sizeof(wal::FrameHeader) + sizeof(wal::AppendBody) + sizeof(wal::RecordOnWire) + 8 * wal::kRecordBlocksMax <= kHeadBytes);
+
+// Of a frame with one record.
+constexpr std::size_t append_head_bytes(std::size_t payload_blocks) {
+  return sizeof(wal::FrameHeader) + sizeof(wal::AppendBody) + sizeof(wal::RecordOnWire) + 8 * payload_blocks;
+}
+static_assert(append_head_bytes(wal::kRecordBlocksMax) <= kHeadsBytes);
 
 wal::RecordOnWire on_wire(const TailRecord& r) {
   wal::RecordOnWire record{};
@@ -85,38 +93,46 @@ Task<void> Replica::ship_all(Session* session) {
   }
 }
 
+// What is ready goes out together: a system call, and a wake-up of the other side, cost more than a record.
 Task<Result<void>> Replica::ship_from_memory(Session* session) {
-  Buffer head = co_await frames_.acquire(kHeadBytes);
-  if (!may_ship(*session)) co_return Result<void>{};
-  const TailRecord* record = group_->tail().find(session->next);
-  if (!record || !record->in_memory()) co_return Result<void>{};
-  auto sent = co_await ship(session, std::move(head), on_wire(*record), std::span(record->checksums).first(record->data_blocks()), record->payload);
+  Buffer heads = co_await frames_.acquire(kHeadsBytes);
+  std::size_t used = 0, bytes = 0;
+  // Nothing suspends in here.
+  while (bytes < kShipmentBytes && may_ship(*session)) {
+    const TailRecord* record = group_->tail().find(session->next);
+    if (!record || !record->in_memory()) break;
+    const std::size_t need = append_head_bytes(record->data_blocks());
+    if (used + need > kHeadsBytes) break;
+    const std::span<const std::uint64_t> checksums = std::span(record->checksums).first(record->data_blocks());
+    session->shipment.push_back(next_append(*session, heads.slice(used, need), on_wire(*record), checksums, record->payload));
+    used += need;
+    bytes += record->payload.size();
+  }
+  if (session->shipment.empty()) co_return Result<void>{};
+  auto sent = co_await session->link->send_all(session->shipment);
+  session->shipment.clear();
   co_return sent;
 }
 
-// head: memory for it. The record is the session's next one; it and the checksums need not outlive the call's first part.
-Task<Result<void>> Replica::ship(Session* session, Buffer head, wal::RecordOnWire record, std::span<const std::uint64_t> checksums, Buffer payload) {
+// The session's next record, which is on its way from now on. head: memory for its head, as many bytes as that has or more.
+Frame Replica::next_append(Session& session, Buffer head, wal::RecordOnWire record, std::span<const std::uint64_t> checksums, Buffer payload) {
   wal::AppendBody body{};
   body.epoch = machine_.epoch().value;
-  body.previous_lsn = session->next.value - 1;
+  body.previous_lsn = session.next.value - 1;
   body.previous_epoch = group_->facts().history.at(Lsn(body.previous_lsn)).value;
   body.commit_lsn = machine_.commit().value;
   body.record_count = 1;
   encoded_.clear();
   encode_append(body, {&record, 1}, checksums, encoded_);
+  ENSURE(encoded_.size() <= head.size());
   std::memcpy(head.data(), encoded_.data(), encoded_.size());
-  head = head.slice(0, encoded_.size());
   const std::uint64_t cost = payload.size() + kRecordCostBytes;
-  session->in_flight.push_back({session->next, cost});
-  session->in_flight_bytes += cost;
-  session->next = session->next.next();
+  session.in_flight.push_back({session.next, cost});
+  session.in_flight_bytes += cost;
+  session.next = session.next.next();
   ++shipped_records_;
   shipped_bytes_ += payload.size();
-  Frame frame;  // Named: GCC 12 destroys such a temporary twice.
-  frame.head = std::move(head);
-  frame.payload = std::move(payload);
-  auto sent = co_await session->link->send(std::move(frame));
-  co_return sent;
+  return Frame{head.slice(0, encoded_.size()), std::move(payload)};
 }
 
 // All that is left of one batch of the log.
@@ -154,11 +170,12 @@ Task<Result<void>> Replica::ship_from_log(Session* session) {
     } else if (record.payload_blocks > 0) {
       payload = read->payload.slice(header.payload_block * kBlockBytes, record.payload_blocks * kBlockBytes);
     }
-    Buffer head = co_await frames_.acquire(kHeadBytes);
+    Buffer head = co_await frames_.acquire(kHeadsBytes);
     while (!may_ship(*session) && !session->ended && session->epoch == epoch) co_await session->work.wait();
     if (session->ended || session->epoch != epoch || session->next.value != header.lsn) break;
     const std::span<const std::uint64_t> checksums(numbers + header.chunk_count, record.payload_blocks);
-    CO_TRY(co_await ship(session, std::move(head), record, checksums, std::move(payload)));
+    Frame frame = next_append(*session, std::move(head), record, checksums, std::move(payload));
+    CO_TRY(co_await session->link->send(std::move(frame)));
   }
   co_return Result<void>{};
 }

@@ -20,6 +20,7 @@ constexpr std::size_t kStagingBehindPayload = std::size_t{4} << 10;
 static_assert(kStagingBehindPayload >= sizeof(EnvelopeOnWire));
 constexpr std::size_t kHeadMemoryBytes = std::size_t{1} << 20;  // Sixteen of the largest heads, or 256 small ones.
 static_assert(kHeadMemoryBytes >= 2 * kLinkHeadBytesMax);
+constexpr std::size_t kFramesPerWrite = 16;  // Three segments each.
 constexpr DurationNs kMemoryPause = milliseconds(1);
 
 class TcpLink final : public Link {
@@ -29,6 +30,7 @@ class TcpLink final : public Link {
         staging_(std::make_unique_for_overwrite<std::byte[]>(kStagingBytes)) {}
 
   Task<Result<void>> send(Frame frame) override;
+  Task<Result<void>> send_all(std::span<Frame> frames) override;
   Task<Result<Frame>> receive() override;
   void close() override;
 
@@ -85,6 +87,11 @@ void TcpLink::close() {
 // ---- Sending.
 
 Task<Result<void>> TcpLink::send(Frame frame) {
+  auto sent = co_await send_all({&frame, 1});
+  co_return sent;
+}
+
+Task<Result<void>> TcpLink::send_all(std::span<Frame> frames) {
   co_await turn_.acquire();
   struct Turn {  // Those who wait for theirs look at ended_ themselves.
     Semaphore* turn;
@@ -96,17 +103,28 @@ Task<Result<void>> TcpLink::send(Frame frame) {
     end(Errc::io_error);
     co_return ended();
   }
-  EnvelopeBytes envelope = encode_envelope({Envelope::Kind::frame, frame.head.size(), frame.payload.size()});
-  const std::array<iovec, 3> segments{iovec{envelope.data(), envelope.size()}, iovec{frame.head.data(), frame.head.size()},
-                                      iovec{frame.payload.data(), frame.payload.size()}};
-  writing_ = true;
-  auto written = co_await stream_->write_all(std::span(segments).first(frame.payload.empty() ? 2 : 3));
-  if (!written) {
-    // Still `writing_`: what is out of this frame is all there will ever be.
-    stream_broke(written.error());
-    co_return ended();
+  while (!frames.empty()) {
+    std::array<EnvelopeBytes, kFramesPerWrite> envelopes;
+    std::array<iovec, 3 * kFramesPerWrite> segments;
+    const std::size_t together = std::min(frames.size(), kFramesPerWrite);
+    std::size_t used = 0;
+    for (std::size_t i = 0; i < together; ++i) {
+      const Frame& frame = frames[i];
+      envelopes[i] = encode_envelope({Envelope::Kind::frame, frame.head.size(), frame.payload.size()});
+      segments[used++] = {envelopes[i].data(), envelopes[i].size()};
+      segments[used++] = {frame.head.data(), frame.head.size()};
+      if (!frame.payload.empty()) segments[used++] = {frame.payload.data(), frame.payload.size()};
+    }
+    writing_ = true;
+    auto written = co_await stream_->write_all(std::span(segments).first(used));
+    if (!written) {
+      // Still `writing_`: what is out of these frames is all there will ever be.
+      stream_broke(written.error());
+      co_return ended();
+    }
+    writing_ = false;
+    frames = frames.subspan(together);
   }
-  writing_ = false;
   co_return Result<void>{};
 }
 

@@ -140,6 +140,71 @@ TEST(TcpLink, Frames_OfSeveralSendersBothWays_ArriveWholeInOrderAndUnmixed) {
   run_task(*ends.reactor, exchange(&ends, 4, 210));
 }
 
+Task<void> send_together(Link* link, std::span<Frame> frames, unsigned* sent) {
+  const auto done = co_await link->send_all(frames);
+  *sent += done.has_value();
+}
+
+Task<void> receive_planned(Link* link, unsigned frames, unsigned* received) {
+  for (unsigned i = 0; i < frames; ++i) {
+    const auto frame = co_await link->receive();
+    EXPECT_TRUE(frame.has_value());
+    if (!frame) co_return;
+    EXPECT_TRUE(is_filled(frame->head, i));
+    EXPECT_EQ(frame->payload.size(), i % 3 * kBlockBytes);
+    EXPECT_TRUE(frame->payload.empty() || is_filled(frame->payload, i + 1));
+    ++*received;
+  }
+}
+
+// More than one writing takes, and none at all.
+TEST(TcpLink, Frames_SentTogether_ArriveOneByOneInOrder) {
+  Ends ends;
+  constexpr unsigned kFrames = 40;
+  std::vector<Frame> frames;
+  for (unsigned i = 0; i < kFrames; ++i) frames.push_back(make_frame(ends.outgoing, 40 + i, i % 3 * kBlockBytes, i));
+  unsigned sent = 0, received = 0;
+  Scope scope(*ends.reactor);
+  scope.spawn(send_together(ends.a.get(), {}, &sent));
+  scope.spawn(send_together(ends.a.get(), frames, &sent));
+  scope.spawn(receive_planned(ends.b.get(), kFrames, &received));
+  run_task(*ends.reactor, scope.join());
+  EXPECT_EQ(sent, 2u);
+  EXPECT_EQ(received, kFrames);
+}
+
+// Takes everything, and counts how often it is given something.
+class CountingStream final : public Stream {
+ public:
+  explicit CountingStream(unsigned* writes) : writes_(writes) {}
+  Task<Result<std::size_t>> read_some(std::span<const iovec>) override { co_return fail(Errc::closed); }
+  Task<Result<void>> write_all(std::span<const iovec>) override {
+    ++*writes_;
+    co_return Result<void>{};
+  }
+  void close() override {}
+  std::string peer_address() const override { return {}; }
+  std::string local_address() const override { return {}; }
+  std::unique_ptr<Stream> move_to(Executor&) override { return nullptr; }
+
+ private:
+  unsigned* writes_;
+};
+
+// A system call for each would cost more than all else that is done for a record.
+TEST(TcpLink, Frames_SentTogether_AreWrittenTogether) {
+  const auto reactor = make_reactor();
+  LinkMemory memory(*reactor, 1 << 20);
+  BufferPool outgoing(*reactor, 4 << 20);
+  unsigned writes = 0, sent = 0;
+  const auto link = make_tcp_link(memory, std::make_unique<CountingStream>(&writes));
+  std::vector<Frame> frames;
+  for (unsigned i = 0; i < 16; ++i) frames.push_back(make_frame(outgoing, 64, kBlockBytes, i));
+  run_task(*reactor, send_together(link.get(), frames, &sent));
+  EXPECT_EQ(sent, 1u);
+  EXPECT_EQ(writes, 1u);
+}
+
 TEST(TcpLink, Frame_InSingleBytes_ArrivesWhole) {
   HandMade hand;
   const auto bytes = wire_of(make_frame(hand.outgoing, 300, 4096, 5));
