@@ -253,7 +253,7 @@ void bad_pdus(Stage& stage, Lab& lab) {
   ScsiRequest too_long = read_blocks({Lba(0), BlockCount(1)});
   store_be<std::uint32_t>(&too_long.cdb[10], 0xffffffff);
   sense("a read of 16 TiB", too_long, 0x2100);
-  sense("a read of more than a transfer may have", read_blocks({Lba(0), BlockCount(512)}), 0x2400);
+  sense("a read of more than a transfer may have", read_blocks({Lba(0), BlockCount(2'049)}), 0x2400);
   stage.prove("bad PDUs refused", refused);
 }
 
