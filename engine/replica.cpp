@@ -140,7 +140,7 @@ Task<void> Replica::tick_loop() {
 std::string Replica::loss() const {
   const auto lacks = machine_.loss_to_tell();
   if (!lacks) return {};
-  return concat("the end of its log is gone: node ", lacks->copy.node.value, " has applied record ", lacks->what.end.value, " of epoch ", lacks->what.epoch.value,
+  return concat("the end of its log is gone: node ", lacks->copy.node.value, " has applied record ", lacks->what.record.end.value, " of epoch ", lacks->what.record.epoch.value,
                 ", which is not here. It follows whoever has it, and gets it back");
 }
 

@@ -150,9 +150,14 @@ class RoleMachine {
   // It waits to be out, and then for a rebuild.
   bool wants_to_give_up() const { return takes_nothing_; }
   using Content = wal::EpochHistory::Content;
+  struct Committed {
+    Content record;
+    Content content;  // Of a log that ends with it: starts of epochs do not count there.
+    bool operator==(const Committed&) const = default;
+  };
   struct Lacks {
-    Copy copy;       // Has it.
-    Content what;    // One record.
+    Copy copy;        // Has it.
+    Committed what;
     BootNs noticed;
     bool operator==(const Lacks&) const = default;
   };
@@ -267,7 +272,7 @@ class RoleMachine {
   void note_holder(BootNs now, const Peer& p);
   bool is_whole(const Peer& from) const;
   Lsn end_before_epoch() const;
-  bool is_over(const Content& what) const;
+  bool is_over(const Committed& what) const;
   bool is_settled(const Lacks& lacks) const;
   bool has_all_i_lack(const Hello& hello) const;
   bool knows_it_lacks() const { return known_loss().has_value(); }
@@ -358,7 +363,7 @@ class RoleMachine {
   std::uint64_t view_told_ = 0;       // … and the newest that is answered, …
   GroupView told_view_;               // … so.
   std::vector<Lacks> lacks_;          // What is known to have been committed, and lost here; by copy.
-  Content committed_;                 // The newest of that, whoever has it; of epoch zero: there is none.
+  Committed committed_;               // The newest of that, whoever has it; of epoch zero: there is none.
   wal::EpochHistory committed_history_;  // What led to it.
   std::optional<wal::EpochHistory::Content> let_first_;  // What the one has that I let first, or that I had as I was.
 

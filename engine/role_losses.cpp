@@ -7,12 +7,16 @@
 namespace holdfast::engine {
 namespace {
 
-// Where the history does not reach: by what it knows of what it has forgotten.
-bool has_record(const wal::EpochHistory& history, Lsn end, const wal::EpochHistory::Content& record) {
-  if (record.end > end) return false;
-  const Epoch there = history.at(record.end);
-  if (there != Epoch()) return there == record.epoch;
-  return history.forgotten().epoch == Epoch() || history.forgotten() >= record;
+using Committed = RoleMachine::Committed;
+
+Committed record_at(const wal::EpochHistory& history, Lsn lsn) { return {{history.at(lsn), lsn}, history.content(lsn)}; }
+
+// Where the history does not reach: by what it knows of what it has forgotten, which counts no starts of epochs.
+bool has_record(const wal::EpochHistory& history, Lsn end, const Committed& what) {
+  if (what.record.end > end) return false;
+  const Epoch there = history.at(what.record.end);
+  if (there != Epoch()) return there == what.record.epoch;
+  return history.forgotten().epoch == Epoch() || history.forgotten() >= what.content;
 }
 
 }  // namespace
@@ -23,8 +27,8 @@ bool has_record(const wal::EpochHistory& history, Lsn end, const wal::EpochHisto
 void RoleMachine::notice_loss(BootNs now, const Peer& from) {
   if (!from.hello) return;
   const Hello& hello = *from.hello;
-  const Content applied{hello.history.at(hello.applied), hello.applied};
-  if (is_whole(from) && applied > committed_ && !is_settled(Lacks{hello.copy, applied, now})) {
+  const Committed applied = record_at(hello.history, hello.applied);
+  if (is_whole(from) && applied.record > committed_.record && !is_settled(Lacks{hello.copy, applied, now})) {
     committed_ = applied;
     committed_history_ = hello.history;
   }
@@ -45,11 +49,12 @@ bool RoleMachine::is_whole(const Peer& from) const {
 void RoleMachine::note_holder(BootNs now, const Peer& p) {
   if (!p.hello || !is_whole(p)) return;
   const Hello& hello = *p.hello;
-  Content what{hello.history.at(hello.applied), hello.applied};
-  if (committed_.epoch != Epoch() && !p.cut_since) {
-    if (const auto part = wal::common_end(committed_history_, committed_.end, hello.history, hello.end)) what = std::max(what, Content{hello.history.at(*part), *part});
+  Committed what = record_at(hello.history, hello.applied);
+  if (committed_.record.epoch != Epoch() && !p.cut_since) {
+    const auto part = wal::common_end(committed_history_, committed_.record.end, hello.history, hello.end);
+    if (part && Content{hello.history.at(*part), *part} > what.record) what = record_at(hello.history, *part);
   }
-  if (what.epoch == Epoch() || is_settled(Lacks{hello.copy, what, now})) return;
+  if (what.record.epoch == Epoch() || is_settled(Lacks{hello.copy, what, now})) return;
   const auto known = std::ranges::find(lacks_, p.node, [](const Lacks& one) { return one.copy.node; });
   if (known != lacks_.end()) {
     known->copy = hello.copy;
@@ -66,8 +71,8 @@ Lsn RoleMachine::end_before_epoch() const {
 }
 
 // It is here, an operator has accepted its loss, or a later epoch has opened without it, and what that has committed is here.
-bool RoleMachine::is_over(const Content& what) const {
-  return view_.forced_epoch > what.epoch || log_->history.at(commit_) > what.epoch || has_record(log_->history, end_before_epoch(), what);
+bool RoleMachine::is_over(const Committed& what) const {
+  return view_.forced_epoch > what.record.epoch || log_->history.at(commit_) > what.record.epoch || has_record(log_->history, end_before_epoch(), what);
 }
 
 // Or whoever has it does not count any more.

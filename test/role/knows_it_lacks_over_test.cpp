@@ -293,5 +293,37 @@ TEST(KnowsItLacks, RecordIsBehindForgottenStartsOfMine_IsNotHere) {
   }
 }
 
+// Epoch 5 opened, and nothing was written in it: the start of 5 (9) is the last that was committed, and both have it. Then I crashed again and again before my
+// epoch opened: the start of 5 is behind what the history keeps, and `forgotten` counts no starts. Nothing is lost.
+TEST(KnowsItLacks, StartOfAnEpochBehindForgottenStarts_NothingIsLost) {
+  for (const std::uint64_t crashes : {100, 140}) {
+    MachineBench bench;
+    bench.append(4, 8);
+    bench.append(5);
+    bench.log.applied = Lsn(9);
+    for (std::uint64_t i = 0; i < crashes; ++i) {
+      bench.append(6 + i);
+      bench.log.history.keep_newest(128);
+    }
+    bench.lead(6 + crashes);
+    bench.log.history.keep_newest(128);
+    bench.connect();
+    Hello other = MachineBench::hello_of(copy_of(kOther), Bound{bench.machine->bound().epoch, bench.machine->bound().claim, false}, 9, {{Epoch(4), Lsn(1)}, {Epoch(5), Lsn(9)}});
+    other.applied = Lsn(9);
+    bench.receive(other);
+    EXPECT_FALSE(bench.machine->known_loss()) << crashes << " starts";
+    // The other one does not reach the coordinator.
+    for (int i = 0; i < 400; ++i) {
+      bench.pass_ms(50);
+      bench.promise(kOther, kSession, false);
+      if (bench.asked<ReadRegister>()) {
+        bench.forget();
+        bench.read(2, bench.view);
+      }
+    }
+    EXPECT_FALSE(bench.machine->loss_to_tell()) << crashes << " starts";
+  }
+}
+
 }  // namespace
 }  // namespace holdfast::role_test
