@@ -44,6 +44,7 @@ namespace holdfast {
   M(log_epoch_from_kept, "an epoch begins in the room that is kept back for that")                       \
   M(role_gave_way_to_longer, "a claimant lets a copy with a longer log go first")                        \
   M(ship_superseded, "blocks of it were overwritten since")                                           \
+  M(ship_mended, "blocks of it had rotted, and were read as the volume has them")                         \
   M(ship_window_full, "a copy has much to acknowledge")                                               \
   M(ship_fell_behind, "what a copy lacks is not in the log any more")                                 \
   M(receive_barrier, "a record waits for the catalogue's change before it")                           \

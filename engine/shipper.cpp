@@ -9,6 +9,8 @@
 #include "base/text.h"
 #include "engine/group_impl.h"
 #include "engine/replica.h"
+#include "engine/volume_impl.h"
+#include "engine/volume_operation.h"
 #include "wal/log_reader.h"
 
 namespace holdfast::engine {
@@ -48,6 +50,12 @@ wal::RecordOnWire on_wire(const wal::RecordHeader& r) {
   record.kind = r.kind;
   record.payload_blocks = static_cast<std::uint16_t>(r.head_blocks + r.tail_blocks + r.chunk_count * kChunkBlocks);
   return record;
+}
+
+bool are_blocks(Bytes bytes, const std::uint64_t* checksums) {
+  for (std::size_t b = 0; b < bytes.size() / kBlockBytes; ++b)
+    if (xxh3(bytes.subspan(b * kBlockBytes, kBlockBytes)) != checksums[b]) return false;
+  return true;
 }
 
 }  // namespace
@@ -180,27 +188,46 @@ Task<Result<void>> Replica::ship_from_log(Session* session) {
   co_return Result<void>{};
 }
 
-// The record's blocks in order: those of whole chunks lie where they were written. False: some were overwritten since.
+// The record's blocks in order: those of whole chunks lie where they were written. False: some were overwritten since, or nobody has them.
 Task<Result<bool>> Replica::read_chunks(const wal::RecordHeader* header, const std::uint64_t* numbers, Buffer logged, Buffer into) {
-  const std::uint64_t* checksums = numbers + header->chunk_count;
+  const std::uint64_t* checksums = numbers + header->chunk_count + header->head_blocks;
   const std::size_t head_bytes = header->head_blocks * kBlockBytes, tail_bytes = header->tail_blocks * kBlockBytes;
   const std::size_t chunk_bytes = header->chunk_count * kChunkBytes;
   const std::byte* from = logged ? logged.data() + header->payload_block * kBlockBytes : nullptr;
   if (head_bytes > 0) std::memcpy(into.data(), from, head_bytes);
   if (tail_bytes > 0) std::memcpy(into.data() + head_bytes + chunk_bytes, from + head_bytes, tail_bytes);
-  bool readable = true;
+  bool whole = true;
   for (std::size_t i = 0; i < header->chunk_count; ++i) {
     const MutableBytes place = into.bytes().subspan(head_bytes + i * kChunkBytes, kChunkBytes);
     auto read = co_await group_->ports().disk.read(numbers[i] * kChunkBytes, place);
-    if (read) continue;
+    if (read && are_blocks(place, checksums + i * kChunkBlocks)) continue;
+    // Overwritten, or rotten? The volume tells: what it has there now, from another copy perhaps, is the same, or newer.
+    Result<void> current = fail(Errc::not_found);
+    if (header->lsn <= machine_.commit().value) {
+      auto now_there = co_await read_current(header, i, into.slice(head_bytes + i * kChunkBytes, kChunkBytes));
+      current = std::move(now_there);
+    }
+    if (current && are_blocks(place, checksums + i * kChunkBlocks)) {
+      mark(Mark::ship_mended);
+      continue;
+    }
+    whole = false;
+    if (current) continue;
     // Like what was overwritten: the other copy knows that this is not the content, and asks for it when it needs it.
-    std::fill(place.begin(), place.end(), std::byte{0});
-    readable = false;
+    auto again = co_await group_->ports().disk.read(numbers[i] * kChunkBytes, place);
+    if (!again) std::fill(place.begin(), place.end(), std::byte{0});
   }
-  bool whole = readable;
-  for (std::size_t b = header->head_blocks; b < header->head_blocks + header->chunk_count * kChunkBlocks && whole; ++b)
-    whole = xxh3(Bytes(into.data() + b * kBlockBytes, kBlockBytes)) == checksums[b];
   co_return whole;
+}
+
+// Of the record's whole chunks, that one, as the volume has it.
+Task<Result<void>> Replica::read_current(const wal::RecordHeader* header, std::size_t chunk, Buffer into) {
+  VolumeImpl* volume = group_->volume_of(VolumeId(header->volume_id));
+  if (!volume || volume->is_closed()) co_return fail(Errc::not_found);
+  VolumeOperation reading(*volume);
+  const Lba first(header->first_block + header->head_blocks + chunk * kChunkBlocks);
+  auto read = co_await volume->read_local(BlockRange{first, BlockCount(kChunkBlocks)}, std::move(into));
+  co_return read;
 }
 
 }  // namespace holdfast::engine
