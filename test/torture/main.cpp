@@ -1,8 +1,10 @@
 // holdfast-torture: the catalogue of scenarios with real processes on network namespaces. tools/torture calls it.
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
 #include <filesystem>
 #include <iostream>
+#include <string_view>
 
 #include "test/torture/failure.h"
 #include "test/torture/process.h"
@@ -14,13 +16,26 @@ namespace {
 // A folder whose path is short: sockets are in it.
 std::string default_folder() { return (std::filesystem::temp_directory_path() / "holdfast-torture").string(); }
 
+// The row W6: ten rounds of all of W and F, one after the other.
+constexpr std::string_view kRounds = "W6";
+constexpr std::uint64_t kRoundCount = 10;
+
 int list() {
   for (const Scenario& scenario : scenarios()) std::cout << scenario.id << std::string(8 - std::min<std::size_t>(7, scenario.id.size()), ' ') << scenario.title << "\n";
+  std::cout << kRounds << "      ten rounds of all of W and F, one after the other\n";
   return 0;
 }
 
-int run_named(const std::vector<std::string>& names, RunnerOptions options) {
+int run_named(std::vector<std::string> names, RunnerOptions options) {
   std::vector<const Scenario*> which;
+  if (const auto rounds = std::find(names.begin(), names.end(), kRounds); rounds != names.end()) {
+    if (names.size() > 1) {
+      std::cerr << "torture: " << kRounds << " is " << kRoundCount << " rounds of W and F, and runs alone\n";
+      return 2;
+    }
+    names = {"W", "F"};
+    options.times *= kRoundCount;
+  }
   for (const std::string& name : names) {
     const auto found = scenarios_named(name);
     if (found.empty()) {

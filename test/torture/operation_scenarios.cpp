@@ -1,4 +1,6 @@
 // W and O: the log across leaders, and what operators see.
+#include <algorithm>
+
 #include "test/sim/text.h"
 #include "test/torture/clock.h"
 #include "test/torture/failure.h"
@@ -162,6 +164,62 @@ void o5(Stage& stage) {
   load.stop();
 }
 
+// Paths go and come: one that is not used, the one that is used, all of them. A host has one path to each node, so that without the one
+// in use it waits; nothing that it asked for may fail.
+void paths(Stage& stage, unsigned portals) {
+  LabOptions options;
+  options.nodes = portals;
+  Lab lab(stage, options);
+  Load& load = lab.start_loaded();
+  const Cut from_host{CutHow::drop, CutWay::both, {lab.host_machine().address()}, {kIscsiPort}};
+  const auto await_paths = [&](std::size_t up) {
+    const auto count = [&] { return static_cast<std::size_t>(std::ranges::count_if(lab.host().paths(), &PathStatus::up)); };
+    require(eventually(milliseconds(15'000), [&] { return count() == up; }), sim::format("{} paths are up, not {}", count(), up));
+  };
+  // Cuts the nodes off from the host, for as long as it takes the host to notice and `more`; returns when it was healed.
+  const auto lose = [&](const std::vector<unsigned>& numbers, DurationNs more) {
+    std::vector<std::size_t> cuts;
+    for (const unsigned number : numbers) cuts.push_back(lab.node(number).machine().firewall().cut(from_host));
+    await_paths(portals - numbers.size());
+    pause_for(more);
+    std::uint64_t dropped = 0;
+    for (std::size_t i = 0; i < numbers.size(); ++i) {
+      dropped += lab.node(numbers[i]).machine().firewall().hits(cuts[i]);
+      lab.node(numbers[i]).machine().firewall().heal();
+    }
+    const BootNs healed = now();
+    stage.prove(sim::format("packets of {} paths dropped", numbers.size()), dropped);
+    return healed;
+  };
+  const unsigned primary = lab.await_serving(), other = lab.another(primary);
+
+  const BootNs begun = now();
+  lose({other}, milliseconds(1'000));
+  await_paths(portals);
+  stage.bound("pause without an idle path", load.longest_pause(begun, now()).length, kUnfeltPause);
+
+  // The path that came back is one that can be used.
+  lab.await_all_in_sync();
+  lab.switchover(other);
+  load.run_for(100);
+  require(lab.host().path_in_use() == other - 1, "the path that came back is not used");
+
+  const BootNs used = lose({other}, milliseconds(1'000));
+  stage.bound("goes on after the used path is back", load.until_write_after(used), kPathBackPause);
+  await_paths(portals);
+
+  std::vector<unsigned> all;
+  for (unsigned number = 1; number <= portals; ++number) all.push_back(number);
+  const BootNs none = lose(all, milliseconds(5'000));
+  stage.bound("goes on after all paths are back", load.until_write_after(none), kPathBackPause);
+  await_paths(portals);
+  load.run_for(200);
+  lab.await_all_in_sync();
+  lab.verify();
+}
+void o6_two(Stage& stage) { paths(stage, 2); }
+void o6_three(Stage& stage) { paths(stage, 3); }
+
 }  // namespace
 
 std::vector<Scenario> operation_scenarios() {
@@ -174,6 +232,8 @@ std::vector<Scenario> operation_scenarios() {
       {"O2", "lag under load, and none after it", o2},
       {"O3", "what was written on the leader is read on the next one", o3},
       {"O5", "more than 1,000 writes a second", o5},
+      {"O6a", "two portals: a path, then all paths go and come back", o6_two},
+      {"O6b", "three portals: a path, then all paths go and come back", o6_three},
   };
 }
 

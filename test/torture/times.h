@@ -15,6 +15,8 @@ inline constexpr DurationNs kCheckedPause = milliseconds(1'200);
 inline constexpr DurationNs kMemberPause = milliseconds(950);
 // A host notices a silent portal after two NOPs of a second.
 inline constexpr DurationNs kSilentPause = milliseconds(2'500);
+// A host that was cut off tries again once a second, and looks at a path that came back within another one.
+inline constexpr DurationNs kPathBackPause = milliseconds(2'500);
 // No pause at all, on a machine that does other things as well.
 inline constexpr DurationNs kUnfeltPause = milliseconds(300);
 
