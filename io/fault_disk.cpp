@@ -37,10 +37,9 @@ Result<void> parse_word(std::string_view word, FaultRule& rule) {
   const std::string_view value = equals == std::string_view::npos ? "" : word.substr(equals + 1);
   if (key == "op") return parse_name(word, value, kOps, rule.op);
   if (key == "error") return parse_name(word, value, kErrors, rule.error);
-  if (key == "effect") {
-    constexpr std::array<std::pair<std::string_view, bool>, 2> kAnswers{{{"yes", true}, {"no", false}}};
-    return parse_name(word, value, kAnswers, rule.takes_effect);
-  }
+  constexpr std::array<std::pair<std::string_view, bool>, 2> kAnswers{{{"yes", true}, {"no", false}}};
+  if (key == "effect") return parse_name(word, value, kAnswers, rule.takes_effect);
+  if (key == "flip") return parse_name(word, value, kAnswers, rule.flips);
   const auto number = parse_number(word, value);
   if (!number) return fail(number.error());
   if (key == "skip") rule.skip = *number;
@@ -98,6 +97,7 @@ void FaultDisk::submit(DiskRequest& request) {
   if (!rule) return inner_->submit(request);
   ++hits_;
   if (rule->delay.value > 0) return delayed_.spawn(delay(this, &request, *rule));
+  if (rule->flips && request.op == DiskOp::read) return delayed_.spawn(flip(this, &request));
   if (rule->error == 0) return inner_->submit(request);
   if (rule->takes_effect) return delayed_.spawn(spoil(this, &request, *rule));
   request.error = rule->error;
@@ -123,6 +123,14 @@ Task<void> FaultDisk::spoil(FaultDisk* disk, DiskRequest* request, FaultRule rul
   const Result<void> ignored = co_await carried_out;
   (void)ignored;
   request->error = rule.error;
+  disk->executor().post(request->waiter);
+}
+
+Task<void> FaultDisk::flip(FaultDisk* disk, DiskRequest* request) {
+  Awaiter carried_out(disk->inner_.get(), request->op, request->offset, request->length, request->segments, request->durability);
+  const Result<void> done = co_await carried_out;
+  if (done) *static_cast<unsigned char*>(request->segments.front().iov_base) ^= 1;
+  request->error = done ? 0 : EIO;
   disk->executor().post(request->waiter);
 }
 

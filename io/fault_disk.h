@@ -25,9 +25,10 @@ struct FaultRule {
   int error = 0;                                                      // An errno; 0: only delayed.
   DurationNs delay{};
   bool takes_effect = false;                                          // The request is carried out, then reported as failed.
+  bool flips = false;                                                 // Of reads: carried out, and one bit of what comes is another one.
 };
 
-// "op=write error=EIO skip=100 count=1 from=0 to=65536 delay_us=500 effect=yes", several separated by ';'.
+// "op=write error=EIO skip=100 count=1 from=0 to=65536 delay_us=500 effect=yes", "op=read flip=yes", several separated by ';'.
 // Counts may be "forever". Errors name the word.
 Result<std::vector<FaultRule>> parse_fault_rules(std::string_view text);
 
@@ -52,6 +53,7 @@ class FaultDisk final : public Disk {
   FaultRule* matching(const DiskRequest& request);
   static Task<void> delay(FaultDisk* disk, DiskRequest* request, FaultRule rule);
   static Task<void> spoil(FaultDisk* disk, DiskRequest* request, FaultRule rule);
+  static Task<void> flip(FaultDisk* disk, DiskRequest* request);
 
   Clock* clock_;
   std::vector<FaultRule> rules_;

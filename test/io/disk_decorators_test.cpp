@@ -235,6 +235,19 @@ TEST_F(FaultDiskTest, SyncThatTakesEffect_StillReportsItsFailure) {
   EXPECT_EQ(run(DiskOp::sync, 0), 0);
 }
 
+TEST_F(FaultDiskTest, FlippedRead_DiffersInOneBitOnce) {
+  const Buffer buffer = reactor->buffers().try_acquire(kBlockBytes);
+  std::memset(buffer.data(), 0x55, kBlockBytes);
+  ASSERT_EQ(run_task(*reactor, carry_out(disk.get(), DiskOp::write, 1, Durability::cached, buffer)), 0);
+  disk->inject({.op = DiskOp::read, .flips = true});
+  for (const std::byte expected : {std::byte{0x54}, std::byte{0x55}}) {
+    ASSERT_EQ(run_task(*reactor, carry_out(disk.get(), DiskOp::read, 1, Durability::cached, buffer)), 0);
+    EXPECT_EQ(buffer.data()[0], expected);
+    EXPECT_EQ(buffer.data()[1], std::byte{0x55});
+  }
+  EXPECT_EQ(disk->hits(), 1u);
+}
+
 TEST_F(FaultDiskTest, Delay_HoldsTheRequestBack) {
   disk->inject({.op = DiskOp::read, .error = 0, .delay = milliseconds(5)});
   const BootNs begin = reactor->clock().now();
@@ -244,15 +257,16 @@ TEST_F(FaultDiskTest, Delay_HoldsTheRequestBack) {
 }
 
 TEST_F(FaultDiskTest, Rules_AreParsedAndNonsenseIsNamed) {
-  const auto rules = parse_fault_rules("op=write error=ENOSPC skip=3 count=forever from=4096 to=8192; op=sync error=EIO effect=yes delay_us=50;");
+  const auto rules = parse_fault_rules("op=write error=ENOSPC skip=3 count=forever from=4096 to=8192; op=sync error=EIO effect=yes delay_us=50; op=read flip=yes");
   ASSERT_TRUE(rules) << rules.error().text();
-  ASSERT_EQ(rules->size(), 2u);
+  ASSERT_EQ(rules->size(), 3u);
   EXPECT_EQ((*rules)[0].error, ENOSPC);
   EXPECT_EQ((*rules)[0].skip, 3u);
   EXPECT_EQ((*rules)[0].end_byte, 8192u);
   EXPECT_TRUE((*rules)[1].takes_effect);
   EXPECT_EQ((*rules)[1].delay, microseconds(50));
-  for (const char* text : {"op=fly", "error=EWHAT", "skip=many", "skip", "effect=maybe", "delay_us=99999999999"})
+  EXPECT_TRUE((*rules)[2].flips);
+  for (const char* text : {"op=fly", "error=EWHAT", "skip=many", "skip", "effect=maybe", "flip=both", "delay_us=99999999999"})
     EXPECT_FALSE(parse_fault_rules(text)) << text;
 }
 

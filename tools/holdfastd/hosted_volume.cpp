@@ -5,6 +5,7 @@
 
 #include "io/store_file.h"
 #include "io/uring_disk.h"
+#include "tools/holdfastd/faulty_disk.h"
 #include "tools/holdfastd/power_loss_disk.h"
 #include "tools/holdfastd/replication_view.h"
 
@@ -22,7 +23,7 @@ using OpenedDisk = Result<std::unique_ptr<Disk>>;
 
 // After kill -9 the kernel finishes what the dead process had submitted before it lets go of its files. Until then the lock
 // is held, rightly: those writes may still land. No other node can hold it, because the data directory is ours.
-Task<OpenedDisk> open_disk(ReactorThread* thread, std::string path, std::optional<std::uint64_t> power_loss_seed) {
+Task<OpenedDisk> open_disk(ReactorThread* thread, std::string path, std::optional<std::uint64_t> power_loss_seed, std::string faults) {
   Clock& clock = thread->reactor().clock();
   const BootNs deadline = clock.now() + kLockPatience;
   Timer timer(clock);
@@ -34,6 +35,7 @@ Task<OpenedDisk> open_disk(ReactorThread* thread, std::string path, std::optiona
   if (!disk) co_return fail(std::move(disk).error());
   std::unique_ptr<Disk> opened = std::move(*disk);
   if (power_loss_seed) opened = std::make_unique<PowerLossDisk>(std::move(opened), *power_loss_seed);
+  if (!faults.empty()) opened = std::make_unique<FaultyDisk>(clock, std::move(opened), std::move(faults));
   co_return OpenedDisk(std::move(opened));
 }
 
@@ -49,7 +51,7 @@ GroupPorts HostedVolume::ports() {
 }
 
 Task<HostedVolume::Opened> HostedVolume::with_disk(ReactorThread* thread, VolumeSpec spec, HostOptions options) {
-  OpenedDisk disk = co_await open_disk(thread, spec.backing, options.power_loss_seed);
+  OpenedDisk disk = co_await open_disk(thread, spec.backing, options.power_loss_seed, options.disk_faults);
   if (!disk) co_return fail(std::move(disk).error());
   std::unique_ptr<HostedVolume> hosted(new HostedVolume(thread, std::move(spec)));
   hosted->disk_ = std::move(*disk);
@@ -189,7 +191,7 @@ Task<Result<void>> HostedVolume::check_unused(ReactorThread* thread, std::string
 }
 
 Task<Result<void>> HostedVolume::erase(ReactorThread* thread, std::string device) {
-  OpenedDisk disk = co_await open_disk(thread, device, std::nullopt);
+  OpenedDisk disk = co_await open_disk(thread, device, std::nullopt, std::string());
   if (!disk) co_return fail(std::move(disk).error());
   Buffer zeros = co_await thread->reactor().buffers().acquire(kEraseBytes);
   std::ranges::fill(zeros.bytes(), std::byte{0});
@@ -199,7 +201,7 @@ Task<Result<void>> HostedVolume::erase(ReactorThread* thread, std::string device
 
 Task<Result<void>> HostedVolume::remove(ReactorThread* thread, std::string file) {
   {
-    const OpenedDisk disk = co_await open_disk(thread, file, std::nullopt);  // Waits for the lock.
+    const OpenedDisk disk = co_await open_disk(thread, file, std::nullopt, std::string());  // Waits for the lock.
     if (!disk && disk.error().code == Errc::locked) co_return fail(disk.error());
   }
   Result<void> gone = io::remove_store_file(file);

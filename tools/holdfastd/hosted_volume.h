@@ -27,6 +27,7 @@ struct VolumeSpec {
 struct HostOptions {
   GroupOptions group;
   std::optional<std::uint64_t> power_loss_seed;  // Unsynced data dies with the process, as at a power loss (tests).
+  std::string disk_faults;                       // A file of rules by which the disk fails (tests); empty: none.
 };
 
 class HostedVolume {

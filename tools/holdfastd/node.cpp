@@ -21,6 +21,11 @@ std::optional<std::uint64_t> power_loss_seed() {
   return std::strtoull(seed, nullptr, 10);
 }
 
+std::string disk_faults() {
+  const char* file = std::getenv("HOLDFAST_DISK_FAULTS");
+  return file ? file : "";
+}
+
 void add_cluster_options(const ClusterConfig& config, GroupOptions& out) {
   out.node = NodeId(config.node);
   out.timing.lease_ms = config.lease_ms;
@@ -78,6 +83,7 @@ Result<void> Node::start_threads() {
 
 Task<Result<void>> Node::start() {
   if (power_loss_seed()) log_warning("HOLDFAST_POWER_LOSS is set: unsynced data dies with this process. For tests only.");
+  if (!disk_faults().empty()) log_warning("HOLDFAST_DISK_FAULTS is set: disks fail by the rules in " + disk_faults() + ". For tests only.");
   if (config_.cluster) {
     auto cluster = Cluster::create(control_, config_, directory_.path());
     if (!cluster) co_return fail(std::move(cluster).error());
@@ -242,6 +248,7 @@ HostOptions Node::host_options() const {
   out.group.cluster_view = ClusterView{local_group(), {std::move(local)}};
   if (config_.cluster) add_cluster_options(*config_.cluster, out.group);
   out.power_loss_seed = power_loss_seed();
+  out.disk_faults = disk_faults();
   return out;
 }
 
