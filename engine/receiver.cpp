@@ -67,9 +67,20 @@ void Receiver::restart(SessionId session, Lsn end) {
   barrier_ = Lsn();
 }
 
+// A primary that was overtaken may have records under way when the next epoch is bound. One line an epoch.
+void Receiver::tell_if_fenced(const Session& session, Epoch epoch, std::size_t records) {
+  const Epoch bound = replica_->machine().bound().epoch;
+  if (records == 0 || epoch >= bound || bound == fenced_at_) return;
+  fenced_at_ = bound;
+  log_info(concat("records of epoch ", epoch.value, " came from node ", session.node.value, " after epoch ", bound.value, " was bound: fenced, none of them is taken"));
+}
+
 bool Receiver::take(const Session& session, const AppendHead& head, Buffer payload) {
   const Epoch epoch(head.body.epoch);
-  if (!wanted(session.id, epoch)) return true;
+  if (!wanted(session.id, epoch)) {
+    tell_if_fenced(session, epoch, head.records.size());
+    return true;
+  }
   if (head.body.previous_lsn + 1 != next_.value) return false;
   std::size_t at = 0;
   for (const wal::RecordOnWire& record : head.records) {

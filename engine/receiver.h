@@ -61,6 +61,7 @@ class Receiver {
   Task<bool> pause(SessionId session, Epoch epoch);
   void append_ready();
   void refuse(SessionId session, std::string why);
+  void tell_if_fenced(const Session& session, Epoch epoch, std::size_t records);
 
   GroupImpl* group_;
   Replica* replica_;
@@ -69,6 +70,7 @@ class Receiver {
   SessionId session_;
   Lsn next_;                     // What the session must bring next.
   Lsn barrier_;                  // What follows needs this one's effect: the catalogue's changes.
+  Epoch fenced_at_;              // Bound when records of an older one were told of last.
   bool busy_ = false;
   bool stopping_ = false;
   WaitList work_;
