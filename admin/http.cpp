@@ -34,7 +34,9 @@ Result<std::string> percent_decoded(std::string_view text) {
 
 // The names that messages of the node may start with: a colon elsewhere in a message makes no field.
 std::string_view field_of(std::string_view message) {
-  for (const std::string_view field : {"name", "size", "log_size", "device", "force", "volume", "body", "node", "replacement", "replicas", "members", "min_in_sync", "lease_ms", "candidate"}) {
+  for (const std::string_view field :
+       {"name", "size", "log_size", "device", "force", "volume", "body", "node", "replacement", "renew", "replicas", "members", "min_in_sync", "lease_ms", "candidate",
+        "accept_data_loss", "others_fenced", "from", "consumer", "limit", "wait_ms", "payload", "confirmed", "durably"}) {
     if (message.starts_with(field) && message.substr(field.size()).starts_with(": ")) return field;
   }
   return {};

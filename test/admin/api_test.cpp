@@ -246,6 +246,20 @@ TEST_F(ApiTest, Switchover_EachRefusal_HasItsStatus) {
   for (const char* body : {R"({"candidate": 0})", R"({"candidate": "2"})", R"({"candidate": 70000})", R"({"to": 2})", "[]"}) EXPECT_EQ(post(body).status, 400u) << body;
 }
 
+// Who is told that a member of the body is wrong is told which one, also of requests that name no volume's properties.
+TEST_F(ApiTest, BadMember_OfEveryRequest_IsNamed) {
+  const auto field = [this](const char* method, const char* path, const char* body) {
+    const json::object problem = document(call(method, path, body));
+    return problem.contains("field") ? std::string(problem.at("field").as_string()) : std::string("none");
+  };
+  EXPECT_EQ(field("POST", "/v1/volumes/pg/failover", R"({"accept_data_loss": "perhaps"})"), "accept_data_loss");
+  EXPECT_EQ(field("POST", "/v1/volumes/pg/failover", R"({"others_fenced": 1})"), "others_fenced");
+  EXPECT_EQ(field("PUT", "/v1/volumes/pg/members/2", R"({"renew": "yes"})"), "renew");
+  EXPECT_EQ(field("POST", "/v1/volumes/pg/consumers", R"({"name": "backup", "from": "tomorrow"})"), "from");
+  EXPECT_EQ(field("PUT", "/v1/volumes/pg/consumers/backup", R"({"confirmed": "x"})"), "confirmed");
+  EXPECT_EQ(field("PUT", "/v1/volumes/pg/consumers/backup", R"({"confirmed": 1, "durably": 1})"), "durably");
+}
+
 TEST_F(ApiTest, Volume_AMemberWhoseLagNobodyKnows_HasNone) {
   VolumeStatus& pg = node_.volume("pg");
   pg.replication = ReplicationStatus{};
