@@ -53,8 +53,8 @@ Cable::~Cable() {
   carrier_.join();
 }
 
-void Cable::lengthen(const std::string& peer, DurationNs delay, DurationNs jitter) {
-  Rule rule{0, delay, jitter};
+void Cable::lengthen(const std::string& peer, DurationNs delay, DurationNs jitter, CableWay way) {
+  Rule rule{0, delay, jitter, way};
   if (!peer.empty()) require(::inet_pton(AF_INET, peer.c_str(), &rule.peer) == 1, peer + " is no address");
   const std::lock_guard lock(mutex_);
   rules_.push_back(rule);
@@ -71,7 +71,7 @@ DurationNs Cable::delay_of(const Lane& lane, const std::vector<char>& frame) {
   std::uint32_t peer = 0;
   std::memcpy(&peer, frame.data() + lane.peer_at, sizeof peer);
   for (const Rule& rule : rules_) {
-    if (rule.peer != 0 && rule.peer != peer) continue;
+    if ((rule.peer != 0 && rule.peer != peer) || (rule.way == CableWay::outgoing && lane.way != rule.way)) continue;
     dice_ = sim::mix(dice_ + 1);
     const std::int64_t more = rule.jitter.value > 0 ? static_cast<std::int64_t>(dice_ % static_cast<std::uint64_t>(rule.jitter.value)) : 0;
     return DurationNs{rule.delay.value + more};
@@ -113,7 +113,7 @@ void Cable::deliver(Lane& lane) {
 }
 
 void Cable::carry() {
-  Lane lanes[2] = {{inner_.get(), outer_.get(), kIpDestination, {}}, {outer_.get(), inner_.get(), kIpSource, {}}};
+  Lane lanes[2] = {{CableWay::outgoing, inner_.get(), outer_.get(), kIpDestination, {}}, {CableWay::both, outer_.get(), inner_.get(), kIpSource, {}}};
   while (!ending_) {
     timespec patience{3600, 0};
     for (const Lane& lane : lanes) {

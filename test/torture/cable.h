@@ -16,6 +16,8 @@
 
 namespace holdfast::torture {
 
+enum class CableWay : std::uint8_t { both, outgoing };  // As the machine sees it.
+
 class Cable {
  public:
   // Makes the device `inner` in the machine and `outer` at the switch; who calls it gives them addresses and brings them up.
@@ -24,7 +26,7 @@ class Cable {
   Cable(const Cable&) = delete;
 
   // IPv4 between this machine and the peer takes so much longer, each way, and up to `jitter` more. A peer of "": everybody.
-  void lengthen(const std::string& peer, DurationNs delay, DurationNs jitter = {});
+  void lengthen(const std::string& peer, DurationNs delay, DurationNs jitter = {}, CableWay way = CableWay::both);
   void shorten();
   // Frames that were held back since the cable was made.
   std::uint64_t held() const { return held_; }
@@ -33,12 +35,14 @@ class Cable {
   struct Rule {
     std::uint32_t peer = 0;  // Network byte order; zero: everybody.
     DurationNs delay, jitter;
+    CableWay way = CableWay::both;
   };
   struct Frame {
     BootNs due;
     std::vector<char> bytes;
   };
   struct Lane {
+    CableWay way;              // Outgoing, or not.
     int from, to;
     std::uint32_t peer_at;     // Where an IPv4 frame of this direction names the peer.
     std::deque<Frame> waiting;  // Those who are not held back overtake nobody of the same pair: they wait here as well.

@@ -11,6 +11,8 @@ namespace holdfast::torture {
 namespace {
 
 constexpr unsigned kHostMachine = 201;
+// Of the nodes in turn, in parts of a million: two of them are 1 % apart, the most that a lease allows for.
+constexpr std::int64_t kDrift[] = {5'000, -5'000, 0};
 
 }  // namespace
 
@@ -25,7 +27,12 @@ Lab::Lab(Stage& stage, LabOptions options) : stage_(stage), options_(std::move(o
     node.more_store = options_.more_store;
     node.more_cluster = options_.more_cluster;
     node.environment = options_.environment;
+    node.faulty_disk = options_.faulty_disks;
     node.disk_bytes = options_.disk_bytes;
+    if (options_.wrong_clocks) {
+      clocks_.push_back(std::make_unique<WrongClock>(stage_.folder() + "/clock" + std::to_string(number), kDrift[(number - 1) % std::size(kDrift)]));
+      node.environment.merge(clocks_.back()->environment());
+    }
     nodes_.push_back(std::make_unique<Node>(hub_, std::move(node)));
   }
 }

@@ -12,6 +12,7 @@
 #include "test/torture/multipath_host.h"
 #include "test/torture/node.h"
 #include "test/torture/scenario.h"
+#include "test/torture/wrong_clock.h"
 
 namespace holdfast::torture {
 
@@ -21,6 +22,8 @@ struct LabOptions {
   CableKind cables = CableKind::short_one;
   std::string more_store, more_cluster;
   std::map<std::string, std::string> environment;    // Of every daemon.
+  bool faulty_disks = false;                         // Of every node: Node::fail_disk().
+  bool wrong_clocks = false;                         // Of every node: Lab::clock(). They drift from the start on, as far apart as is allowed.
   std::uint64_t disk_bytes = 0;                      // Of every node's own file system; 0: none.
   std::string log_size;                              // Of the volume; empty: the nodes' default.
 };
@@ -47,6 +50,7 @@ class Lab {
   Node& node(unsigned number) { return *nodes_.at(number - 1); }
   unsigned node_count() const { return static_cast<unsigned>(nodes_.size()); }
   Etcd& etcd() { return *etcd_; }
+  WrongClock& clock(unsigned number) { return *clocks_.at(number - 1); }
   const Switch& hub() const { return hub_; }
   Machine& host_machine() { return host_machine_; }
 
@@ -91,6 +95,7 @@ class Lab {
   Switch hub_;
   Machine host_machine_;
   std::unique_ptr<Etcd> etcd_;
+  std::vector<std::unique_ptr<WrongClock>> clocks_;
   std::vector<std::unique_ptr<Node>> nodes_;
   Ledger ledger_;
   std::unique_ptr<MultipathHost> host_;

@@ -16,6 +16,7 @@
 
 #include "test/torture/clock.h"
 #include "test/torture/failure.h"
+#include "test/torture/raw_connection.h"
 
 namespace holdfast::torture {
 namespace {
@@ -82,7 +83,7 @@ void Node::write_config() const {
     for (const std::string& endpoint : options_.etcd) text += (endpoint == options_.etcd.front() ? "\"" : ", \"") + endpoint + "\"";
     text += "]\n";
   }
-  write_file(options_.folder + "/holdfast.toml", text);
+  write_file(config_file(), text);
 }
 
 std::string Node::log() const { return read_file(options_.folder + "/log"); }
@@ -92,6 +93,13 @@ std::uint64_t Node::log_lines(const std::string& text) const {
   std::uint64_t count = 0;
   for (std::string line; std::getline(lines, line);) count += line.find(text) != line.npos ? 1 : 0;
   return count;
+}
+
+void Node::fail_disk(const std::string& rules) {
+  const std::string file = options_.folder + "/faults";
+  require(options_.faulty_disk, "the disk of " + name() + " is none that fails");
+  write_file(file + ".new", rules);
+  std::filesystem::rename(file + ".new", file);  // It is read at any time.
 }
 
 std::uint64_t Node::fill_disk() {
@@ -114,9 +122,10 @@ void Node::spawn() {
   while (::recv(notify_.get(), stale, sizeof stale, MSG_DONTWAIT) > 0) {
   }
   ProcessOptions options;
-  options.words = {HOLDFASTD, "--config", options_.folder + "/holdfast.toml"};
+  options.words = {HOLDFASTD, "--config", config_file()};
   options.environment = options_.environment;
   options.environment["NOTIFY_SOCKET"] = options_.folder + "/notify";
+  if (options_.faulty_disk) options.environment["HOLDFAST_DISK_FAULTS"] = options_.folder + "/faults";
   options.where = &machine_.net();
   options.log = options_.folder + "/log";
   options.listening = {listener_.get()};
@@ -170,27 +179,16 @@ std::string Node::must_post(const std::string& path, const std::string& body) co
 }
 
 Node::Answer Node::request(const std::string& method, const std::string& path, const std::string& body, DurationNs how_long) const {
-  Answer answer;
-  machine_.net().inside([&] {
-    const io::UniqueFd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    const timeval patience{how_long.value / 1'000'000'000, how_long.value / 1'000 % 1'000'000};
-    ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-    ::setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
-    const sockaddr_in there = ipv4("127.0.0.1", kAdminPort);
-    if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&there), sizeof there) != 0) return;
-    std::string asked = method + " " + path + " HTTP/1.1\r\nHost: node\r\nConnection: close\r\n";
-    if (!body.empty()) asked += "Content-Type: application/json\r\nContent-Length: " + std::to_string(body.size()) + "\r\n";
-    asked += "\r\n" + body;
-    if (::send(fd.get(), asked.data(), asked.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(asked.size())) return;
-    std::string text;
-    char piece[8192];
-    for (ssize_t n; (n = ::recv(fd.get(), piece, sizeof piece, 0)) > 0;) text.append(piece, static_cast<std::size_t>(n));
-    const std::size_t end = text.find("\r\n\r\n");
-    if (end == text.npos || text.size() < 12) return;
-    answer.status = std::atoi(text.c_str() + 9);
-    answer.body = text.substr(end + 4);
-  });
-  return answer;
+  std::string asked = method + " " + path + " HTTP/1.1\r\nHost: node\r\nConnection: close\r\n";
+  if (!body.empty()) asked += "Content-Type: application/json\r\nContent-Length: " + std::to_string(body.size()) + "\r\n";
+  return request_as_it_is(asked + "\r\n" + body, how_long);
+}
+
+Node::Answer Node::request_as_it_is(const std::string& text, DurationNs how_long) const {
+  const Heard heard = say(machine_.net(), "127.0.0.1", kAdminPort, text, how_long);
+  const std::size_t end = heard.bytes.find("\r\n\r\n");
+  if (end == heard.bytes.npos || heard.bytes.size() < 12) return {};
+  return {std::atoi(heard.bytes.c_str() + 9), heard.bytes.substr(end + 4)};
 }
 
 std::optional<boost::json::object> Node::volume(const std::string& name) const {

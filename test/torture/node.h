@@ -25,6 +25,7 @@ struct NodeOptions {
   std::string more_store;                          // Further lines of [store].
   std::string more_cluster;                        // Further lines of [cluster].
   std::map<std::string, std::string> environment;  // Of the daemon.
+  bool faulty_disk = false;                        // It fails by rules: fail_disk().
   std::uint64_t disk_bytes = 0;                    // Its data lie on a file system of their own of that size. 0: on the folder's.
 };
 
@@ -39,11 +40,16 @@ class Node {
   const std::string& address() const { return machine_.address(); }
   std::string name() const { return "n" + std::to_string(options_.number); }
   NodeOptions& options() { return options_; }     // For the next start.
+  std::string config_file() const { return options_.folder + "/holdfast.toml"; }
   std::string data_dir() const { return options_.folder + "/data"; }
   std::string store_of(const std::string& volume) const { return data_dir() + "/volumes/" + volume + ".hf"; }
   std::string log() const;                         // Of all its lives.
   // Lines of the log that contain the text.
   std::uint64_t log_lines(const std::string& text) const;
+  // From a moment after this on its disk fails by these rules (io/fault_disk.h), and by no others.
+  void fail_disk(const std::string& rules);
+  // Requests that failed so; of each set of rules no more than the first 20 are counted.
+  std::uint64_t disk_faults(const std::string& op) const { return log_lines("disk fault: " + op); }
   // Takes all the space that its file system has, and gives it back. Returns the bytes taken.
   std::uint64_t fill_disk();
   void empty_disk();
@@ -72,6 +78,8 @@ class Node {
     std::string body;
   };
   Answer request(const std::string& method, const std::string& path, const std::string& body, DurationNs patience) const;
+  // The same with a request of the caller's own making, head and all.
+  Answer request_as_it_is(const std::string& text, DurationNs patience) const;
   Answer get(const std::string& path) const { return request("GET", path, {}, milliseconds(1'000)); }
   // A change that an operator asks for. Throws unless it succeeds.
   std::string must_post(const std::string& path, const std::string& body) const;

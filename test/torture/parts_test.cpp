@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <ctime>
 #include <filesystem>
 
 #include "test/torture/clock.h"
@@ -13,6 +14,7 @@
 #include "test/torture/process.h"
 #include "test/torture/result.h"
 #include "test/torture/scenario.h"
+#include "test/torture/wrong_clock.h"
 
 namespace holdfast::torture {
 namespace {
@@ -76,6 +78,11 @@ TEST_F(Machines, Cable_IsAsLongAsItIsTold) {
   EXPECT_GE(a.cable().held(), 2U);
   a.cable().shorten();
   EXPECT_LT(*round_trip(a, b), milliseconds(100));
+  a.cable().lengthen(b.address(), milliseconds(100), {}, CableWay::outgoing);
+  const auto one_way = round_trip(a, b);
+  ASSERT_TRUE(one_way);
+  EXPECT_GE(*one_way, milliseconds(100));
+  EXPECT_LT(*one_way, milliseconds(200));
 }
 
 TEST_F(Machines, Unplugged_NothingComesThrough) {
@@ -103,6 +110,23 @@ TEST(ProcessTest, Run_TellsStatusAndOutput) {
   const Ran ran = run({"sh", "-c", "echo one; echo two >&2; exit 3"});
   EXPECT_EQ(ran.status, 3);
   EXPECT_EQ(ran.output, "one\ntwo\n");
+}
+
+TEST(WrongClockTest, WallClockOfAProcess_IsMoved) {
+  char folder[] = "/tmp/holdfast-test-XXXXXX";
+  ASSERT_NE(::mkdtemp(folder), nullptr);
+  {
+    WrongClock clock(std::string(folder) + "/clock", 0);
+    const auto told = [&] { return std::stoll(run({"date", "+%s"}, nullptr, milliseconds(10'000), clock.environment()).output); };
+    const std::int64_t right = std::time(nullptr);
+    EXPECT_NEAR(static_cast<double>(told()), static_cast<double>(right), 60);
+    EXPECT_EQ(clock.wrong_wall_answers(), 0U);
+    clock.set_wall(milliseconds(3'600'000));
+    EXPECT_NEAR(static_cast<double>(told()), static_cast<double>(right + 3'600), 60);
+    EXPECT_GT(clock.wrong_wall_answers(), 0U);
+    EXPECT_EQ(clock.wrong_boot_answers(), 0U);
+  }
+  std::filesystem::remove_all(folder);
 }
 
 TEST(StageTest, PauseBeyondItsBound_IsAFailure_AndTheMachinesOwnStallIsTold) {

@@ -34,7 +34,7 @@ void Stage::say(const std::string& line) { std::cout << sim::format("[{} ms] {}"
 const std::vector<Scenario>& scenarios() {
   static const std::vector<Scenario> all = [] {
     std::vector<Scenario> out;
-    for (const auto& group : {single_scenarios(), failure_scenarios(), consistency_scenarios(), node_scenarios(), operation_scenarios()}) out.insert(out.end(), group.begin(), group.end());
+    for (const auto& group : {single_scenarios(), failure_scenarios(), fault_scenarios(), consistency_scenarios(), node_scenarios(), operation_scenarios(), input_scenarios()}) out.insert(out.end(), group.begin(), group.end());
     return out;
   }();
   return all;
