@@ -145,7 +145,8 @@ class Replica {
   Task<Result<void>> ship_from_log(Session* session);
   Frame next_append(Session& session, Buffer head, wal::RecordOnWire record, std::span<const std::uint64_t> checksums, Buffer payload);
   Task<Result<void>> read_current(const wal::RecordHeader* header, std::size_t chunk, Buffer into);
-  Task<Result<bool>> read_chunks(const wal::RecordHeader* header, const std::uint64_t* numbers, Buffer logged, Buffer into);
+  Task<Result<bool>> read_chunks(Session* session, const wal::RecordHeader* header, const std::uint64_t* numbers, Buffer logged, Buffer into, Lsn commit);
+  bool may_mend(const Session& session) const;
 
   GroupImpl* group_;
   Start start_;

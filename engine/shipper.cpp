@@ -20,6 +20,7 @@ namespace {
 constexpr std::size_t kHeadsBytes = BufferPool::kPageBytes;
 // Payload after which nothing more is added. A beat waits for what is sent together.
 constexpr std::size_t kShipmentBytes = std::size_t{64} << 10;
+constexpr DurationNs kMendPause = milliseconds(10'000);
 constexpr std::uint64_t kRecordCostBytes = 512;  // Of the window: records without payload take memory, too.
 
 // Of a frame with one record.
@@ -164,8 +165,14 @@ Task<Result<void>> Replica::ship_from_log(Session* session) {
     Buffer payload;
     if (header.chunk_count > 0) {
       payload = co_await group_->other_copies_memory()->acquire(record.payload_blocks * kBlockBytes);
-      auto whole = co_await read_chunks(&header, numbers, read->payload, payload);
-      if (header.lsn > machine_.commit().value && !(whole && *whole)) {
+      const Lsn commit = machine_.commit();
+      auto whole = co_await read_chunks(session, &header, numbers, read->payload, payload, commit);
+      const bool is_whole = whole && *whole;
+      if (!is_whole && header.lsn > commit.value && header.lsn <= machine_.commit().value) {
+        --i;  // It was committed meanwhile: others have it, and are asked for it.
+        continue;
+      }
+      if (!is_whole && header.lsn > commit.value) {
         // Nobody replaced it: it rotted, or cannot be read. As if the record itself could not be.
         event([&](RoleMachine& m) { m.cannot_read_tail(now(), session->node, session->id); });
         co_return Result<void>{};
@@ -189,7 +196,8 @@ Task<Result<void>> Replica::ship_from_log(Session* session) {
 }
 
 // The record's blocks in order: those of whole chunks lie where they were written. False: some were overwritten since, or nobody has them.
-Task<Result<bool>> Replica::read_chunks(const wal::RecordHeader* header, const std::uint64_t* numbers, Buffer logged, Buffer into) {
+// commit: as it was known before.
+Task<Result<bool>> Replica::read_chunks(Session* session, const wal::RecordHeader* header, const std::uint64_t* numbers, Buffer logged, Buffer into, Lsn commit) {
   const std::uint64_t* checksums = numbers + header->chunk_count + header->head_blocks;
   const std::size_t head_bytes = header->head_blocks * kBlockBytes, tail_bytes = header->tail_blocks * kBlockBytes;
   const std::size_t chunk_bytes = header->chunk_count * kChunkBytes;
@@ -203,9 +211,10 @@ Task<Result<bool>> Replica::read_chunks(const wal::RecordHeader* header, const s
     if (read && are_blocks(place, checksums + i * kChunkBlocks)) continue;
     // Overwritten, or rotten? The volume tells: what it has there now, from another copy perhaps, is the same, or newer.
     Result<void> current = fail(Errc::not_found);
-    if (header->lsn <= machine_.commit().value) {
+    if (header->lsn <= commit.value && may_mend(*session)) {
       auto now_there = co_await read_current(header, i, into.slice(head_bytes + i * kChunkBytes, kChunkBytes));
       current = std::move(now_there);
+      if (!current) session->mend_again = now() + kMendPause;
     }
     if (current && are_blocks(place, checksums + i * kChunkBlocks)) {
       mark(Mark::ship_mended);
@@ -218,6 +227,11 @@ Task<Result<bool>> Replica::read_chunks(const wal::RecordHeader* header, const s
     if (!again) std::fill(place.begin(), place.end(), std::byte{0});
   }
   co_return whole;
+}
+
+// Who cannot give a block may take seconds to say so, and whatever else the session waits for waits for that.
+bool Replica::may_mend(const Session& session) const {
+  return !session.ended && !stopping_ && now() >= session.mend_again && !group_->is_behind_its_maps();
 }
 
 // Of the record's whole chunks, that one, as the volume has it.

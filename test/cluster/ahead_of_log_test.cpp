@@ -1,15 +1,8 @@
 // Maps that are ahead of what the log is known to have committed, tails that cannot be read, and what a deposed primary may tell.
-#include <gtest/gtest.h>
-
-#include <cstring>
-
-#include "engine/group_impl.h"
 #include "engine/operator_changes.h"
 #include "engine/volume_impl.h"
-#include "test/cluster/call.h"
-#include "test/cluster/disk_look.h"
+#include "test/cluster/byte_blocks.h"
 #include "test/cluster/owners.h"
-#include "test/cluster/replica_read.h"
 
 namespace holdfast::cluster {
 namespace {
@@ -34,39 +27,17 @@ struct SlowBlocks final : sim::DiskObserver {
   std::uint32_t long_us;
 };
 
-class AheadOfLog : public testing::Test {
+class AheadOfLog : public ByteBlocks {
  protected:
-  explicit AheadOfLog(unsigned nodes = 3) : cluster(plan(nodes)) {}
+  explicit AheadOfLog(unsigned nodes = 3) : ByteBlocks(plan(nodes)) {}
   static Plan plan(unsigned nodes) {
     Plan p = plain_plan(nodes);
     p.log_bytes = 640 * kBlockBytes;
     p.disk_latency = sim::DiskLatency{};
     p.timing = engine::Timing{};
-    p.clients.volumes = 1;
     p.clients.volume_blocks = 64 * kChunkBlocks;
     return p;
   }
-  void SetUp() override { ASSERT_TRUE(cluster.set_up()); }
-  Volume* volume(NodeId id) { return cluster.node(id).group()->find(Clients::volume_name(0)); }
-  engine::GroupImpl& group(NodeId id) { return *static_cast<engine::GroupImpl*>(cluster.node(id).group()); }
-  bool write(NodeId id, std::uint64_t block, std::size_t blocks, int value) {
-    Buffer bytes = cluster.node(id).process().pool().try_acquire(blocks * kBlockBytes);
-    std::memset(bytes.data(), value, bytes.size());
-    const auto done = call(cluster, id, volume(id)->write(BlockRange{Lba(block), BlockCount(blocks)}, std::move(bytes)));
-    return done && *done;
-  }
-  int value_on(NodeId id, std::uint64_t block) {
-    Buffer bytes = cluster.node(id).process().pool().try_acquire(kBlockBytes);
-    const auto done = call(cluster, id, read_replica(cluster.node(id).group(), Clients::volume_name(0), BlockRange{Lba(block), BlockCount(1)}, bytes));
-    return done && *done ? std::to_integer<int>(bytes.data()[0]) : -1;
-  }
-  ReplicaStatus replica(NodeId id) { return cluster.node(id).is_open() ? cluster.node(id).group()->replica_status() : ReplicaStatus{}; }
-  GroupStatus status(NodeId id) { return cluster.node(id).is_open() ? cluster.node(id).group()->status() : GroupStatus{}; }
-  bool in_sync(NodeId id) { return cluster.truth().has_in_sync(engine::Copy{id, cluster.node(id).incarnation()}); }
-  bool wait_until(const std::function<bool()>& c, std::int64_t ms = 20'000) { return cluster.run_until(c, milliseconds(ms)); }
-  std::string story() { return cluster.violation().value_or("nothing is wrong") + cluster.describe(); }
-
-  Cluster cluster;
 };
 
 // A checkpoint that is ahead of what the log's headers know to be committed; then a delta.

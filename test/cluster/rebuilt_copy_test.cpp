@@ -1,36 +1,21 @@
 // A copy that was rebuilt knows what changed since its rebuild, and of what was emptied before it nothing at all. Who is brought
 // up by such a copy must not keep what was emptied.
-#include <gtest/gtest.h>
-
-#include <cstring>
-
-#include "test/cluster/call.h"
-#include "test/cluster/replica_read.h"
+#include "test/cluster/byte_blocks.h"
 
 namespace holdfast::cluster {
 namespace {
 
 constexpr std::uint64_t kLeafBlocks = snapshot::kLeafChunks * kChunkBlocks;
 
-class RebuiltCopy : public testing::Test {
+class RebuiltCopy : public ByteBlocks {
  protected:
-  RebuiltCopy() : cluster(plan()) {}
+  RebuiltCopy() : ByteBlocks(plan()) {}
 
   static Plan plan() {
     Plan p = plain_plan();
     p.log_bytes = 640 * kBlockBytes;
-    p.clients.volumes = 1;
     p.clients.volume_blocks = 5 * kLeafBlocks;
     return p;
-  }
-  void SetUp() override { ASSERT_TRUE(cluster.set_up()); }
-
-  Volume* volume(NodeId id) { return cluster.node(id).group()->find(Clients::volume_name(0)); }
-  bool write(NodeId id, std::uint64_t block, std::size_t blocks, int value) {
-    Buffer bytes = cluster.node(id).process().pool().try_acquire(blocks * kBlockBytes);
-    std::memset(bytes.data(), value, bytes.size());
-    const auto done = call(cluster, id, volume(id)->write(BlockRange{Lba(block), BlockCount(blocks)}, std::move(bytes)));
-    return done && *done;
   }
   bool unmap(NodeId id, std::uint64_t block, std::uint64_t blocks) {
     const auto done = call(cluster, id, volume(id)->unmap(BlockRange{Lba(block), BlockCount(blocks)}));
@@ -49,17 +34,6 @@ class RebuiltCopy : public testing::Test {
     }
     return cluster.serving() == to;
   }
-  // The first byte that the copy itself has there, whoever leads.
-  int value_on(NodeId id, std::uint64_t block) {
-    Buffer bytes = cluster.node(id).process().pool().try_acquire(kBlockBytes);
-    const auto done = call(cluster, id, read_replica(cluster.node(id).group(), Clients::volume_name(0), BlockRange{Lba(block), BlockCount(1)}, bytes));
-    return done && *done ? std::to_integer<int>(bytes.data()[0]) : -1;
-  }
-  bool in_sync(NodeId id) const { return cluster.truth().find_in_sync(id) != nullptr; }
-  bool wait_until(const std::function<bool()>& condition) { return cluster.run_until(condition, milliseconds(20'000)); }
-  std::string story() const { return cluster.violation().value_or("nothing is wrong"); }
-
-  Cluster cluster;
 };
 
 TEST_F(RebuiltCopy, LeadsAfterwards_WhoIsBehindItsImage_LosesWhatWasEmptied) {

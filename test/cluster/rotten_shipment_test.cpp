@@ -1,50 +1,20 @@
 // A copy catches up by the log of a primary whose data has rotted meanwhile.
-#include <gtest/gtest.h>
-
 #include <algorithm>
-#include <cstring>
 
-#include "engine/group_impl.h"
-#include "test/cluster/call.h"
-#include "test/cluster/disk_look.h"
+#include "test/cluster/byte_blocks.h"
 
 namespace holdfast::cluster {
 namespace {
 
-class RottenShipment : public testing::Test {
+class RottenShipment : public ByteBlocks {
  protected:
-  RottenShipment() : cluster(plan()) {}
+  RottenShipment() : ByteBlocks(plan()) {}
   static Plan plan() {
     Plan p = plain_plan();
     p.log_bytes = 8ULL << 20;
-    p.clients.volumes = 1;
     p.clients.volume_blocks = 64 * kChunkBlocks;
     return p;
   }
-  void SetUp() override { ASSERT_TRUE(cluster.set_up()); }
-  Task<Result<void>> writing(NodeId id, std::uint64_t block, std::size_t blocks, int value) {
-    Buffer bytes = cluster.node(id).process().pool().try_acquire(blocks * kBlockBytes);
-    std::memset(bytes.data(), value, bytes.size());
-    return cluster.node(id).group()->find(Clients::volume_name(0))->write(BlockRange{Lba(block), BlockCount(blocks)}, std::move(bytes));
-  }
-  bool write(NodeId id, std::uint64_t block, std::size_t blocks, int value) {
-    const auto done = call(cluster, id, writing(id, block, blocks, value));
-    return done && *done;
-  }
-  // Blocks of data, on the disk, which hold that value.
-  std::vector<std::uint64_t> blocks_of(NodeId id, int value) {
-    sim::SimDisk& disk = cluster.node(id).disk();
-    std::vector<std::uint64_t> found;
-    for (const std::uint64_t block : data_blocks(disk)) {
-      const auto bytes = disk.peek(block * kBlockBytes, kBlockBytes);
-      if (std::to_integer<int>(bytes[100]) == value && std::to_integer<int>(bytes[4000]) == value) found.push_back(block);
-    }
-    return found;
-  }
-  bool wait_until(const std::function<bool()>& c) { return cluster.run_until(c, milliseconds(20'000)); }
-  std::string story() { return cluster.violation().value_or("nothing is wrong") + cluster.describe(); }
-
-  Cluster cluster;
 };
 
 // The third copy has the data. Whoever joins without it would leave that one the only one that does.

@@ -1,45 +1,21 @@
 // A record that only the primary has, and that nobody was told of, refers to a whole chunk; what lies there rots, or cannot be read.
-#include <gtest/gtest.h>
-
-#include <cstring>
-
-#include "engine/group_impl.h"
-#include "test/cluster/call.h"
-#include "test/cluster/disk_look.h"
-#include "test/cluster/replica_read.h"
+#include "test/cluster/byte_blocks.h"
 
 namespace holdfast::cluster {
 namespace {
 
 enum class How { rots, unreadable, control };
 
-class TailChunk : public testing::TestWithParam<How> {
+class TailChunk : public ByteBlocks, public testing::WithParamInterface<How> {
  protected:
-  TailChunk() : cluster(plan()) {}
+  TailChunk() : ByteBlocks(plan()) {}
   static Plan plan() {
     Plan p = plain_plan(2);
     p.log_bytes = 640 * kBlockBytes;
     p.disk_latency = sim::DiskLatency{};
     p.timing = engine::Timing{};
-    p.clients.volumes = 1;
     p.clients.volume_blocks = 64 * kChunkBlocks;
     return p;
-  }
-  void SetUp() override { ASSERT_TRUE(cluster.set_up()); }
-  Volume* volume(NodeId id) { return cluster.node(id).group()->find(Clients::volume_name(0)); }
-  Task<Result<void>> writing(NodeId id, std::uint64_t block, std::size_t blocks, int value) {
-    Buffer bytes = cluster.node(id).process().pool().try_acquire(blocks * kBlockBytes);
-    std::memset(bytes.data(), value, bytes.size());
-    return volume(id)->write(BlockRange{Lba(block), BlockCount(blocks)}, std::move(bytes));
-  }
-  bool write(NodeId id, std::uint64_t block, std::size_t blocks, int value) {
-    const auto done = call(cluster, id, writing(id, block, blocks, value));
-    return done && *done;
-  }
-  int value_on(NodeId id, std::uint64_t block) {
-    Buffer bytes = cluster.node(id).process().pool().try_acquire(kBlockBytes);
-    const auto done = call(cluster, id, read_replica(cluster.node(id).group(), Clients::volume_name(0), BlockRange{Lba(block), BlockCount(1)}, bytes));
-    return done && *done ? std::to_integer<int>(bytes.data()[0]) : -1;
   }
   int host_reads(std::uint64_t block) {
     const NodeId id = *cluster.serving();
@@ -47,21 +23,6 @@ class TailChunk : public testing::TestWithParam<How> {
     const auto done = call(cluster, id, volume(id)->read(BlockRange{Lba(block), BlockCount(1)}, bytes));
     return done && *done ? std::to_integer<int>(bytes.data()[0]) : -1;
   }
-  ReplicaStatus replica(NodeId id) { return cluster.node(id).is_open() ? cluster.node(id).group()->replica_status() : ReplicaStatus{}; }
-  bool wait_until(const std::function<bool()>& c, std::int64_t ms = 20'000) { return cluster.run_until(c, milliseconds(ms)); }
-  std::string story() { return cluster.violation().value_or("nothing is wrong") + cluster.describe(); }
-  // Of what holds that value.
-  std::vector<std::uint64_t> blocks_of(NodeId id, int value) {
-    sim::SimDisk& disk = cluster.node(id).disk();
-    std::vector<std::uint64_t> found;
-    for (const std::uint64_t block : data_blocks(disk)) {
-      const auto bytes = disk.peek(block * kBlockBytes, kBlockBytes);
-      if (std::to_integer<int>(bytes[100]) == value && std::to_integer<int>(bytes[4000]) == value) found.push_back(block);
-    }
-    return found;
-  }
-
-  Cluster cluster;
 };
 
 TEST_P(TailChunk, ChunkOfTheUncommittedTailIsLost_WhatWasAcknowledgedThereIsStillRead) {
