@@ -2,6 +2,7 @@
 // the volume's thread, also the destructor.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -27,9 +28,10 @@ struct VolumeSpec {
 struct HostOptions {
   GroupOptions group;
   std::optional<std::uint64_t> power_loss_seed;  // Unsynced data dies with the process, as at a power loss (tests).
+  std::function<void(const std::string& volume)> begins_to_serve;  // Called on the volume's thread, with a door; may be empty.
 };
 
-class HostedVolume {
+class HostedVolume final : private VolumeObserver {
  public:
   using Opened = Result<std::unique_ptr<HostedVolume>>;
   // Formats an empty store and puts the volume into it. The file exists; a device must not hold a store already.
@@ -62,6 +64,7 @@ class HostedVolume {
   std::size_t sessions() const { return door_ ? door_->sessions() : 0; }
   // Ends the sessions, then the group after a last checkpoint. Destroy it afterwards, and never without.
   Task<Result<void>> stop(DoorClosing closing, DurationNs patience);
+  ~HostedVolume();
 
  private:
   HostedVolume(ReactorThread* thread, VolumeSpec spec) : thread_(thread), spec_(std::move(spec)) {}
@@ -69,10 +72,13 @@ class HostedVolume {
   GroupPorts ports();
   Task<Result<void>> open_group(HostOptions options);
   Result<void> find_volume();
+  void volume_event(VolumeEvent event) override;
+  void close_door();
 
   ReactorThread* thread_;
   VolumeSpec spec_;
   NodeId node_;
+  std::function<void(const std::string& volume)> begins_to_serve_;
   std::unique_ptr<Disk> disk_;
   std::unique_ptr<Group> group_;
   Volume* volume_ = nullptr;  // The group's.

@@ -77,6 +77,10 @@ Result<void> Node::start_threads() {
 }
 
 Task<Result<void>> Node::start() {
+  if (config_.iscsi.takeover != TakeoverMode::off) {
+    const Result<void> may = check_may_write_frames();
+    if (!may) co_return fail(may.error().code, "iscsi.takeover: " + may.error().message);
+  }
   if (power_loss_seed()) log_warning("HOLDFAST_POWER_LOSS is set: unsynced data dies with this process. For tests only.");
   if (config_.cluster) {
     auto cluster = Cluster::create(control_, config_, directory_.path());
@@ -187,6 +191,7 @@ Task<void> Node::stop() {
   stopping_ = true;
   cluster_pause_.cancel();
   if (portals_) co_await portals_->close();
+  if (takeover_) co_await takeover_->stop();
   if (keeper_) co_await keeper_->stop();
   co_await scope_.join();
   Scope closing(control_);
@@ -242,6 +247,12 @@ HostOptions Node::host_options() const {
   out.group.cluster_view = ClusterView{local_group(), {std::move(local)}};
   if (config_.cluster) add_cluster_options(*config_.cluster, out.group);
   out.power_loss_seed = power_loss_seed();
+  if (config_.iscsi.takeover == TakeoverMode::off) return out;
+  out.begins_to_serve = [this](const std::string& volume) {
+    control_.post_remote([this, volume] {
+      if (takeover_ && !stopping_) takeover_->begins_to_serve(volume);
+    });
+  };
   return out;
 }
 
