@@ -24,6 +24,7 @@ Lab::Lab(Stage& stage, LabOptions options) : stage_(stage), options_(std::move(o
     if (etcd_) node.etcd = etcd_->endpoints();
     node.more_store = options_.more_store;
     node.more_cluster = options_.more_cluster;
+    node.more_iscsi = options_.more_iscsi;
     node.environment = options_.environment;
     node.disk_bytes = options_.disk_bytes;
     nodes_.push_back(std::make_unique<Node>(hub_, std::move(node)));

@@ -19,7 +19,7 @@ struct LabOptions {
   unsigned nodes = 3;
   unsigned etcd_members = 1;                         // 0: nodes by themselves.
   CableKind cables = CableKind::short_one;
-  std::string more_store, more_cluster;
+  std::string more_store, more_cluster, more_iscsi;
   std::map<std::string, std::string> environment;    // Of every daemon.
   std::uint64_t disk_bytes = 0;                      // Of every node's own file system; 0: none.
   std::string log_size;                              // Of the volume; empty: the nodes' default.

@@ -23,6 +23,7 @@ struct NodeOptions {
   CableKind cable = CableKind::short_one;
   std::vector<std::string> etcd;                   // Endpoints; empty: a node by itself.
   std::string more_store;                          // Further lines of [store].
+  std::string more_iscsi;                          // Further lines of [iscsi].
   std::string more_cluster;                        // Further lines of [cluster].
   std::map<std::string, std::string> environment;  // Of the daemon.
   std::uint64_t disk_bytes = 0;                    // Its data lie on a file system of their own of that size. 0: on the folder's.

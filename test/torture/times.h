@@ -15,6 +15,8 @@ inline constexpr DurationNs kCheckedPause = milliseconds(1'200);
 inline constexpr DurationNs kMemberPause = milliseconds(950);
 // A host notices a silent portal after two NOPs of a second.
 inline constexpr DurationNs kSilentPause = milliseconds(2'500);
+// A host that is told that a portal is silent (iscsi.takeover): the lease, and what a busy machine adds.
+inline constexpr DurationNs kToldPause = milliseconds(1'200);
 // No pause at all, on a machine that does other things as well.
 inline constexpr DurationNs kUnfeltPause = milliseconds(300);
 

@@ -28,7 +28,7 @@ namespace {
 
 constexpr std::chrono::milliseconds kRound{50};
 constexpr std::size_t kTableBytesMax = 16 << 20;
-constexpr std::size_t kFrameBytesMax = 2048;
+constexpr std::size_t kFrameBytesMax = 256;  // The headers.
 constexpr std::size_t kFilteredAddressesMax = 64;
 constexpr unsigned kEstablished = 1;  // TCP_ESTABLISHED, as /proc/net/tcp has it.
 

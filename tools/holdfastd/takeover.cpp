@@ -42,8 +42,9 @@ Task<void> Takeover::exchange() {
       auto records = co_await coord::list_sessions(&directory_);
       if (records) {
         known_.clear();
-        for (coord::SessionRecord& record : *records)
-          if (record.node != self_) known_[record.node] = std::move(record);
+        for (coord::SessionRecord& record : *records) known_[record.node] = std::move(record);
+        const auto own = known_.find(self_);
+        if (own == known_.end() || own->second != published_) published_.reset();  // Somebody has removed it.
       } else {
         done = fail(records.error());
       }
