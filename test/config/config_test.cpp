@@ -98,6 +98,8 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{"PortalAny", with("[iscsi]\nportals = [\"0.0.0.0:3260\"]\n"), 4, "iscsi.portals", {"could reach"}},
         Mistake{"PortalZero", with("[iscsi]\nportals = [\"192.0.2.1:0\"]\n"), 4, "iscsi.portals", {"port 0"}},
         Mistake{"Sessions", with("[iscsi]\nmax_sessions = 0\n"), 4, "iscsi.max_sessions", {"1 to 65536"}},
+        Mistake{"Takeover", with("[iscsi]\ntakeover = \"arp\"\n"), 4, "iscsi.takeover", {"off", "tickle"}},
+        Mistake{"TakeoverAlone", with("[iscsi]\ntakeover = \"tickle\"\n"), 4, "iscsi.takeover", {"no [cluster]"}},
         Mistake{"AdminOpen", with("[admin]\nlisten = \"0.0.0.0:9440\"\n"), 4, "admin.listen", {"token_file"}},
         Mistake{"AdminAddress", with("[admin]\nlisten = \"9440\"\n"), 4, "admin.listen", {"has no port"}},
         Mistake{"TokenAbsent", with("[admin]\ntoken_file = \"/nonexistent\"\n"), 4, "admin.token_file", {"cannot open"}}),
@@ -210,6 +212,15 @@ format = "json"
   EXPECT_EQ(c.store.consumer_retention_bytes, 512ULL << 20);
   EXPECT_EQ(c.store.rebuild_bytes_per_second, 100ULL << 20);
   EXPECT_EQ(c.log.format, LogFormat::json);
+}
+
+TEST(Config, Takeover_InACluster_IsRead) {
+  const std::string cluster = "[cluster]\nname = \"prod\"\nnode = 1\nlisten = [\"127.0.0.1:9441\"]\ndirectory = \"/var/lib/coordinator\"\n";
+  const auto on = parse_config(with("[iscsi]\nlisten = [\"127.0.0.1:3260\"]\ntakeover = \"tickle\"\n" + cluster), "h.toml"), without = parse_config(with("[iscsi]\nlisten = [\"127.0.0.1:3260\"]\n" + cluster), "h.toml");
+  ASSERT_TRUE(on.has_value()) << on.error()[0].text();
+  ASSERT_TRUE(without.has_value()) << without.error()[0].text();
+  EXPECT_EQ(on->config.iscsi.takeover, TakeoverMode::tickle);
+  EXPECT_EQ(without->config.iscsi.takeover, TakeoverMode::off);
 }
 
 // A login compares names in lower case (RFC 7143 §4.2.7.2).

@@ -2,6 +2,7 @@
 #include <functional>
 
 #include "coord/node_record.h"
+#include "coord/session_record.h"
 #include "io/directory_coordinator.h"
 #include "test/coord/support.h"
 
@@ -216,6 +217,24 @@ TEST_P(CoordinatorContract, FlowThatEndsFirst_IsNotResumed) {
   EXPECT_EQ(b->swap("group-1", 0, "one").status, CasStatus::applied);
   EXPECT_EQ(a->get("group-1").value, "one");
   EXPECT_FALSE(woken);
+}
+
+TEST_P(CoordinatorContract, Sessions_AreToldAndListed) {
+  const SessionRecord none{NodeId(10), {}, {}};
+  SessionRecord some{NodeId(2), {{"192.0.2.2", "02:42:c0:00:02:02"}}, {{"192.0.2.2:3260", "192.0.2.11:51234"}}};
+  EXPECT_TRUE(io::run_task(*a->reactor, publish_sessions(a->coordinator, none)));
+  EXPECT_TRUE(io::run_task(*b->reactor, publish_sessions(b->coordinator, some)));
+  b->swap("sessions/nobody", 0, encode_session_record(some));
+  const auto listed = io::run_task(*a->reactor, list_sessions(a->directory));
+  ASSERT_TRUE(listed) << listed.error().text();
+  EXPECT_EQ(*listed, (std::vector<SessionRecord>{some, none}));
+  // The same again changes nothing.
+  const std::uint64_t revision = a->get("sessions/2").revision;
+  EXPECT_TRUE(io::run_task(*b->reactor, publish_sessions(b->coordinator, some)));
+  EXPECT_EQ(a->get("sessions/2").revision, revision);
+  some.connections.clear();
+  EXPECT_TRUE(io::run_task(*b->reactor, publish_sessions(b->coordinator, some)));
+  EXPECT_GT(a->get("sessions/2").revision, revision);
 }
 
 TEST_P(CoordinatorContract, Nodes_AnnounceThemselvesAndAreListed) {

@@ -26,6 +26,7 @@ Lab::Lab(Stage& stage, LabOptions options) : stage_(stage), options_(std::move(o
     if (etcd_) node.etcd = etcd_->endpoints();
     node.more_store = options_.more_store;
     node.more_cluster = options_.more_cluster;
+    node.more_iscsi = options_.more_iscsi;
     node.environment = options_.environment;
     node.faulty_disk = options_.faulty_disks;
     node.disk_bytes = options_.disk_bytes;

@@ -20,7 +20,7 @@ struct LabOptions {
   unsigned nodes = 3;
   unsigned etcd_members = 1;                         // 0: nodes by themselves.
   CableKind cables = CableKind::short_one;
-  std::string more_store, more_cluster;
+  std::string more_store, more_cluster, more_iscsi;
   std::map<std::string, std::string> environment;    // Of every daemon.
   bool faulty_disks = false;                         // Of every node: Node::fail_disk().
   bool wrong_clocks = false;                         // Of every node: Lab::clock(). They drift from the start on, as far apart as is allowed.

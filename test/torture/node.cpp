@@ -71,7 +71,7 @@ void Node::listen() {
 
 void Node::write_config() const {
   std::string text = "[node]\nname = \"" + name() + "\"\nreactors = 1\nmemory = \"64MiB\"\ndata_dir = \"" + data_dir() + "\"\n";
-  text += "[iscsi]\nlisten = [\"" + address() + ":" + std::to_string(kIscsiPort) + "\"]\n";
+  text += "[iscsi]\nlisten = [\"" + address() + ":" + std::to_string(kIscsiPort) + "\"]\n" + options_.more_iscsi + "\n";
   text += "[admin]\nlisten = \"127.0.0.1:" + std::to_string(kAdminPort) + "\"\n";
   text += "[store]\nlog_size = \"16MiB\"\n" + options_.more_store + "\n";
   if (!options_.etcd.empty()) {

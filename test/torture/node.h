@@ -23,6 +23,7 @@ struct NodeOptions {
   CableKind cable = CableKind::short_one;
   std::vector<std::string> etcd;                   // Endpoints; empty: a node by itself.
   std::string more_store;                          // Further lines of [store].
+  std::string more_iscsi;                          // Further lines of [iscsi].
   std::string more_cluster;                        // Further lines of [cluster].
   std::map<std::string, std::string> environment;  // Of the daemon.
   bool faulty_disk = false;                        // It fails by rules: fail_disk().

@@ -129,10 +129,13 @@ void hs9(Stage& stage) {
   lab.verify_everywhere();
 }
 
-// Something happens to the primary: another node serves within `most`, as the host sees it. Then it comes back.
-void primary(Stage& stage, DurationNs most, void (*happens)(Stage&, Lab&, unsigned), void (*ends)(Stage&, Lab&, unsigned)) {
-  Lab lab(stage, {});
+using Happening = void (*)(Stage&, Lab&, unsigned);
+constexpr DurationNs kSessionsKnown = milliseconds(2'500);  // Nodes tell of their sessions once a second, and read of the others' as often.
+
+// Something happens to the primary after a while: another node serves within `most`, as the host sees it. Then it comes back.
+void primary_in(Lab& lab, Stage& stage, DurationNs calm, DurationNs most, Happening happens, Happening ends) {
   Load& load = lab.start_loaded();
+  pause_for(calm);
   const unsigned who = lab.await_serving();
   const BootNs begun = now();
   happens(stage, lab, who);
@@ -143,6 +146,22 @@ void primary(Stage& stage, DurationNs most, void (*happens)(Stage&, Lab&, unsign
   lab.await_all_in_sync(milliseconds(20'000));
   require(lab.copy(who).fetched_bytes == 0, "the old primary was rebuilt");
   lab.verify_everywhere();
+}
+
+void primary(Stage& stage, DurationNs most, Happening happens, Happening ends) {
+  Lab lab(stage, {});
+  primary_in(lab, stage, {}, most, happens, ends);
+}
+
+// The same where nodes end hosts' connections to one that is silent. Returns how often they did.
+std::uint64_t told_primary(Stage& stage, DurationNs most, Happening happens, Happening ends) {
+  LabOptions options;
+  options.more_iscsi = "takeover = \"tickle\"";
+  Lab lab(stage, options);
+  primary_in(lab, stage, kSessionsKnown, most, happens, ends);
+  std::uint64_t told = 0;
+  for (unsigned number = 1; number <= lab.node_count(); ++number) told += lab.node(number).log_lines("of 1 connections that initiators had to it, 1 are ended");
+  return told;
 }
 
 void hp1(Stage& stage) {
@@ -259,6 +278,41 @@ void hp9(Stage& stage) {
       [](Stage&, Lab& lab, unsigned who) { lab.node(who).process().thaw(); });
 }
 
+// Its process is gone, and its kernel tells the host: nobody else has to.
+void hp1_told(Stage& stage) {
+  const std::uint64_t told = told_primary(
+      stage, kKilledPause,
+      [](Stage& s, Lab& lab, unsigned who) {
+        lab.node(who).kill();
+        s.prove("process killed", 1);
+      },
+      [](Stage&, Lab& lab, unsigned who) { lab.node(who).start(); });
+  require(told == 0, "a host was told of a process that was killed");
+}
+void hp3_told(Stage& stage) {
+  const std::uint64_t told = told_primary(
+      stage, kToldPause,
+      [](Stage& s, Lab& lab, unsigned who) {
+        lab.node(who).die_silently();
+        s.prove("machine dead", 1);
+      },
+      [](Stage&, Lab& lab, unsigned who) {
+        lab.node(who).boot();
+        lab.node(who).start();
+      });
+  stage.prove("hosts told", told);
+}
+void hp9_told(Stage& stage) {
+  const std::uint64_t told = told_primary(
+      stage, kToldPause,
+      [](Stage& s, Lab& lab, unsigned who) {
+        lab.node(who).process().freeze();
+        s.prove("process frozen", 1);
+      },
+      [](Stage&, Lab& lab, unsigned who) { lab.node(who).process().thaw(); });
+  stage.prove("hosts told", told);
+}
+
 void hp10(Stage& stage) {
   Lab lab(stage, {});
   Load& load = lab.start_loaded();
@@ -298,6 +352,9 @@ std::vector<Scenario> node_scenarios() {
       {"HP7", "primary: control port DROP, then killed", hp7},
       {"HP8", "primary: control port REJECT, then killed", hp8},
       {"HP9", "primary: frozen, then continued", hp9},
+      {"HP1t", "primary: killed, with iscsi.takeover", hp1_told},
+      {"HP3t", "primary: its machine dies silently, with iscsi.takeover", hp3_told},
+      {"HP9t", "primary: frozen, with iscsi.takeover", hp9_told},
       {"HP10", "three switchovers in a row", hp10},
   };
 }

@@ -17,6 +17,8 @@ inline constexpr DurationNs kMemberPause = milliseconds(950);
 inline constexpr DurationNs kSilentPause = milliseconds(2'500);
 // A host that was cut off tries again once a second, and looks at a path that came back within another one.
 inline constexpr DurationNs kPathBackPause = milliseconds(2'500);
+// A host that is told that a portal is silent (iscsi.takeover): the lease, and what a busy machine adds.
+inline constexpr DurationNs kToldPause = milliseconds(1'200);
 // No pause at all, on a machine that does other things as well.
 inline constexpr DurationNs kUnfeltPause = milliseconds(300);
 

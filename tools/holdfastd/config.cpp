@@ -141,6 +141,8 @@ void read_iscsi(TomlSection section, IscsiConfig& out) {
   section.duration("nop_interval", out.nop_interval_ms, {0, 600'000});
   section.duration("nop_timeout", out.nop_timeout_ms, {100, 600'000});
   section.count("max_sessions", out.sessions_max, {1, 65'536});
+  constexpr std::array<std::string_view, 2> kTakeovers{"off", "tickle"};
+  section.choice("takeover", kTakeovers, [&](std::size_t i) { out.takeover = static_cast<TakeoverMode>(i); });
   section.finish();
 }
 
@@ -193,6 +195,8 @@ void read_root(TomlSection root, Config& out) {
   read_store(root.section("store"), out.store);
   read_log(root.section("log"), out.log);
   read_cluster(root.section("cluster"), out.node, out.iscsi, out.cluster);
+  if (out.iscsi.takeover != TakeoverMode::off && !root.has("cluster"))
+    root.section("iscsi").error("takeover", "is of use in a cluster only, and there is no [cluster]");
   root.finish();
 }
 

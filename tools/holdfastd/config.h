@@ -14,6 +14,8 @@ namespace holdfast::daemon {
 
 enum class ChapAlgorithm : std::uint8_t { sha3_256, sha256, sha1, md5 };
 enum class LogFormat : std::uint8_t { text, json };
+// What becomes of initiators' connections to a node that is silent, once this one serves in its place.
+enum class TakeoverMode : std::uint8_t { off, tickle };
 enum class LogThreshold : std::uint8_t { debug, info, warning, error };
 
 // "192.0.2.1:3260", "[2001:db8::1]:3260". Port 0 means any free one.
@@ -52,6 +54,7 @@ struct IscsiConfig {
   std::int64_t nop_interval_ms = 5'000;
   std::int64_t nop_timeout_ms = 5'000;
   unsigned sessions_max = 256;
+  TakeoverMode takeover = TakeoverMode::off;
 };
 
 struct AdminConfig {

@@ -151,6 +151,7 @@ bool HostedVolume::has_volume() const {
 
 Task<Result<void>> HostedVolume::open_group(HostOptions options) {
   node_ = options.group.node;
+  begins_to_serve_ = options.begins_to_serve;
   auto group = co_await Group::open(ports(), std::move(options.group));
   if (!group) co_return fail(std::move(group).error());
   group_ = std::move(*group);
@@ -177,8 +178,21 @@ Task<Result<void>> HostedVolume::open_door(DoorOptions options) {
   if (spec_.replica && !has_volume()) co_return fail(Errc::not_found, "the volume has not come yet");
   CO_TRY(find_volume());
   door_ = std::make_unique<Door>(*thread_, *volume_, std::move(options));
+  volume_->add_observer(*this);
   co_return Result<void>();
 }
+
+void HostedVolume::volume_event(VolumeEvent event) {
+  if (event == VolumeEvent::begins_to_serve && begins_to_serve_) begins_to_serve_(spec_.name);
+}
+
+void HostedVolume::close_door() {
+  if (!door_) return;
+  volume_->remove_observer(*this);
+  door_.reset();
+}
+
+HostedVolume::~HostedVolume() { close_door(); }
 
 Task<Result<void>> HostedVolume::check_unused(ReactorThread* thread, std::string device) {
   VolumeSpec spec;
@@ -270,7 +284,7 @@ Task<Result<void>> HostedVolume::stop(DoorClosing closing, DurationNs patience) 
   if (group_) stopped = co_await group_->stop();
   // Only now: what its hosts asked for may have waited in the group.
   if (door_) co_await door_->settle();
-  door_.reset();
+  close_door();
   volume_ = nullptr;
   group_.reset();
   disk_.reset();

@@ -2,6 +2,7 @@
 // the volume's thread, also the destructor.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -28,9 +29,10 @@ struct HostOptions {
   GroupOptions group;
   std::optional<std::uint64_t> power_loss_seed;  // Unsynced data dies with the process, as at a power loss (tests).
   std::string disk_faults;                       // A file of rules by which the disk fails (tests); empty: none.
+  std::function<void(const std::string& volume)> begins_to_serve;  // Called on the volume's thread, with a door; may be empty.
 };
 
-class HostedVolume {
+class HostedVolume final : private VolumeObserver {
  public:
   using Opened = Result<std::unique_ptr<HostedVolume>>;
   // Formats an empty store and puts the volume into it. The file exists; a device must not hold a store already.
@@ -63,6 +65,7 @@ class HostedVolume {
   std::size_t sessions() const { return door_ ? door_->sessions() : 0; }
   // Ends the sessions, then the group after a last checkpoint. Destroy it afterwards, and never without.
   Task<Result<void>> stop(DoorClosing closing, DurationNs patience);
+  ~HostedVolume();
 
  private:
   HostedVolume(ReactorThread* thread, VolumeSpec spec) : thread_(thread), spec_(std::move(spec)) {}
@@ -70,10 +73,13 @@ class HostedVolume {
   GroupPorts ports();
   Task<Result<void>> open_group(HostOptions options);
   Result<void> find_volume();
+  void volume_event(VolumeEvent event) override;
+  void close_door();
 
   ReactorThread* thread_;
   VolumeSpec spec_;
   NodeId node_;
+  std::function<void(const std::string& volume)> begins_to_serve_;
   std::unique_ptr<Disk> disk_;
   std::unique_ptr<Group> group_;
   Volume* volume_ = nullptr;  // The group's.

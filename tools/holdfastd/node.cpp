@@ -82,6 +82,10 @@ Result<void> Node::start_threads() {
 }
 
 Task<Result<void>> Node::start() {
+  if (config_.iscsi.takeover != TakeoverMode::off) {
+    const Result<void> may = check_may_write_frames();
+    if (!may) co_return fail(may.error().code, "iscsi.takeover: " + may.error().message);
+  }
   if (power_loss_seed()) log_warning("HOLDFAST_POWER_LOSS is set: unsynced data dies with this process. For tests only.");
   if (!disk_faults().empty()) log_warning("HOLDFAST_DISK_FAULTS is set: disks fail by the rules in " + disk_faults() + ". For tests only.");
   if (config_.cluster) {
@@ -193,6 +197,7 @@ Task<void> Node::stop() {
   stopping_ = true;
   cluster_pause_.cancel();
   if (portals_) co_await portals_->close();
+  if (takeover_) co_await takeover_->stop();
   if (keeper_) co_await keeper_->stop();
   co_await scope_.join();
   Scope closing(control_);
@@ -249,6 +254,12 @@ HostOptions Node::host_options() const {
   if (config_.cluster) add_cluster_options(*config_.cluster, out.group);
   out.power_loss_seed = power_loss_seed();
   out.disk_faults = disk_faults();
+  if (config_.iscsi.takeover == TakeoverMode::off) return out;
+  out.begins_to_serve = [this](const std::string& volume) {
+    control_.post_remote([this, volume] {
+      if (takeover_ && !stopping_) takeover_->begins_to_serve(volume);
+    });
+  };
   return out;
 }
 

@@ -20,13 +20,14 @@
 #include "tools/holdfastd/keeper.h"
 #include "tools/holdfastd/reactor_thread.h"
 #include "tools/holdfastd/registry.h"
+#include "tools/holdfastd/takeover.h"
 
 namespace holdfast::daemon {
 
 class Portals;
 class TargetBoard;
 
-class Node final : public NodeControl, public KeeperHost {
+class Node final : public NodeControl, public KeeperHost, public TakeoverHost {
  public:
   // control: the reactor of the thread that calls this and then runs it.
   Node(io::Reactor& control, Config config, DataDirectory directory, Registry registry);
@@ -116,6 +117,11 @@ class Node final : public NodeControl, public KeeperHost {
   Task<Result<void>> discard(std::string name) override;
   std::vector<scsi::PortalAddress> portals_of(const coord::VolumeDefinition& definition) const;
   coord::NodeRecord own_record() const;
+  // node_takeover.cpp: the take-over's host.
+  Task<std::optional<engine::Register>> view_of(std::string volume) override;
+  Task<Errc> knock(std::string volume, NodeId node) override;
+  std::vector<coord::VolumeDefinition> known_definitions() const override;
+  void start_takeover();
   Task<void> know_each_other();
   void show_portals();
   // node_cluster.cpp: what operators do in a cluster.
@@ -158,6 +164,7 @@ class Node final : public NodeControl, public KeeperHost {
   BootNs started_;
   std::unique_ptr<Cluster> cluster_;     // Null: a node by itself. With it comes the keeper.
   std::unique_ptr<Keeper> keeper_;
+  std::unique_ptr<Takeover> takeover_;   // Null: not asked for.
   std::string cluster_trouble_;          // Why this node's record or the others' are not known; empty: they are.
   Timer cluster_pause_;
   std::uint16_t admin_port_ = 0;

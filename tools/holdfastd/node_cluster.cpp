@@ -37,6 +37,7 @@ void Node::start_cluster() {
   cluster_->serve();
   keeper_->start();
   scope_.spawn(know_each_other());
+  if (config_.iscsi.takeover != TakeoverMode::off) start_takeover();
 }
 
 Result<VolumeDefinition> Node::definition_for(const CreateVolume& request) {

@@ -48,8 +48,8 @@ class Etcd:
 
 
 class ClusterNode(HoldfastNode):
-    def __init__(self, lab, number, etcd, build):
-        super().__init__(lab, name=f"n{number}", build=build, admin_token=ADMIN_TOKEN)
+    def __init__(self, lab, number, etcd, build, takeover):
+        super().__init__(lab, name=f"n{number}", build=build, admin_token=ADMIN_TOKEN, takeover=takeover)
         self.number = number
         secret = self.dir / "secret"
         secret.write_text(SECRET)
@@ -96,10 +96,10 @@ endpoints = ["{etcd.url}"]
 
 
 class Cluster:
-    def __init__(self, lab, build=TREE / "build", nodes=3):
+    def __init__(self, lab, build=TREE / "build", nodes=3, takeover="off"):
         self.lab = lab
         self.etcd = Etcd(lab)
-        self.nodes = [ClusterNode(lab, number, self.etcd, build) for number in range(1, nodes + 1)]
+        self.nodes = [ClusterNode(lab, number, self.etcd, build, takeover) for number in range(1, nodes + 1)]
 
     def start(self):
         self.etcd.start()

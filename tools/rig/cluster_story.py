@@ -38,7 +38,7 @@ class ClusterStory:
     def __init__(self, lab, options):
         self.lab = lab
         self.options = options
-        self.cluster = Cluster(lab, build=options.build)
+        self.cluster = Cluster(lab, build=options.build, takeover=options.takeover)
         self.host = PostgresHost(lab)
         self.pauses = {}  # Name of what was done: seconds without an acknowledged transaction, one a time.
 

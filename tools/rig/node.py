@@ -17,7 +17,7 @@ POLL_S = 0.01
 
 
 class HoldfastNode:
-    def __init__(self, lab, name="n1", build=TREE / "build", portals=1, admin_token=None):
+    def __init__(self, lab, name="n1", build=TREE / "build", portals=1, admin_token=None, takeover="off"):
         """With a token operators reach the node from other namespaces, too; else only from its own."""
         self.lab = lab
         self.name = name
@@ -48,6 +48,7 @@ data_dir = "{self.dir}/data"
 [iscsi]
 listen = ["{"0.0.0.0" if portals > 1 else self.address}:{PORT}"]
 portals = [{", ".join(f'"{address}:{PORT}"' for address in self.addresses)}]
+takeover = "{takeover}"
 
 [admin]
 listen = "{self.admin}"
