@@ -15,7 +15,7 @@ namespace {
 constexpr std::uint64_t kEraseBytes = 2 * kChunkBytes;  // Both superblocks of a store.
 
 constexpr DurationNs kStepPatience = milliseconds(2'000);
-constexpr DurationNs kStepPause = milliseconds(20);
+constexpr DurationNs kLookPause = milliseconds(20);
 constexpr DurationNs kLockPatience = milliseconds(10'000);
 constexpr DurationNs kLockRetry = milliseconds(10);
 
@@ -139,7 +139,7 @@ Task<Result<void>> HostedVolume::hand_over(NodeId wanted) {
     auto handed = co_await group_->switchover(candidate);
     done = std::move(handed);
     if (done || done.error().code != Errc::invalid_argument || clock.now() >= until) break;
-    co_await pause.after(kStepPause);
+    co_await pause.after(kLookPause);
   }
   co_return done;
 }
