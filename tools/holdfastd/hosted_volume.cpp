@@ -197,7 +197,8 @@ HostedVolume::~HostedVolume() { close_door(); }
 Task<Result<void>> HostedVolume::check_unused(ReactorThread* thread, std::string device) {
   VolumeSpec spec;
   spec.backing = device;
-  Opened hosted = co_await with_disk(thread, std::move(spec), {});
+  const HostOptions plain{};  // Named: GCC 12 destroys such a temporary twice.
+  Opened hosted = co_await with_disk(thread, std::move(spec), plain);
   if (!hosted) co_return fail(std::move(hosted).error());
   auto identity = co_await Group::identify((*hosted)->ports());
   if (!identity && identity.error().code == Errc::foreign) co_return Result<void>();
@@ -205,7 +206,8 @@ Task<Result<void>> HostedVolume::check_unused(ReactorThread* thread, std::string
 }
 
 Task<Result<void>> HostedVolume::erase(ReactorThread* thread, std::string device) {
-  OpenedDisk disk = co_await open_disk(thread, device, std::nullopt, std::string());
+  const std::string no_faults;  // Named, as above.
+  OpenedDisk disk = co_await open_disk(thread, device, std::nullopt, no_faults);
   if (!disk) co_return fail(std::move(disk).error());
   Buffer zeros = co_await thread->reactor().buffers().acquire(kEraseBytes);
   std::ranges::fill(zeros.bytes(), std::byte{0});
@@ -215,7 +217,8 @@ Task<Result<void>> HostedVolume::erase(ReactorThread* thread, std::string device
 
 Task<Result<void>> HostedVolume::remove(ReactorThread* thread, std::string file) {
   {
-    const OpenedDisk disk = co_await open_disk(thread, file, std::nullopt, std::string());  // Waits for the lock.
+    const std::string no_faults;
+    const OpenedDisk disk = co_await open_disk(thread, file, std::nullopt, no_faults);  // Waits for the lock.
     if (!disk && disk.error().code == Errc::locked) co_return fail(disk.error());
   }
   Result<void> gone = io::remove_store_file(file);
