@@ -10,7 +10,6 @@ namespace {
 TEST(KnowsItLacks, ProofComesWithAHelloOfTheEpochBefore_WhoCannotBindIsTakenOut) {
   for (const bool silent : {false, true}) {
     MachineBench bench;
-    std::uint64_t revision = 10;
     bench.append(4, 8);
     bench.lead(5);
     bench.connect();
@@ -29,7 +28,6 @@ TEST(KnowsItLacks, ProofComesWithAHelloOfTheEpochBefore_WhoCannotBindIsTakenOut)
       if (!silent) bench.receive(sign);
       if (const SwapRegister* swap = bench.asked<SwapRegister>()) out = !swap->value.find_in_sync(kOther);
     }
-    (void)revision;
     EXPECT_FALSE(out) << "the only copy with ten, of which I was told; it was silent: " << silent;
   }
 }
@@ -42,15 +40,7 @@ TEST(KnowsItLacks, ClaimOfUnknownOutcomeIsSentAgainThoughALossIsProven) {
   bench.append(4, 8);
   bench.boot(Bound{Epoch(4), 7, false});
   const Register view = MachineBench::register_of(4, kOther, 7);
-  const SwapRegister* swap = nullptr;
-  for (int i = 0; i < 100 && !swap; ++i) {
-    bench.pass_ms(50);
-    if (bench.asked<ReadRegister>()) {
-      bench.forget();
-      bench.read(1, view);
-    }
-    swap = bench.asked<SwapRegister>();
-  }
+  const SwapRegister* swap = await_swap(bench, 1, view, 5'000);
   ASSERT_NE(swap, nullptr);
   bench.forget();
   bench.machine->swap_done(bench.now, RoleMachine::SwapResult::unknown, 0, Register{});  // It was not applied.
@@ -89,7 +79,6 @@ TEST(KnowsItLacks, RemovalOfUnknownOutcomeIsSentAgainThoughALossIsProven) {
 // reads it, and has all ten: a proof. The coordinator is back for both. It could lead, and is never released.
 TEST(KnowsItLacks, HolderHadToBeRebuiltInAnEarlierConnection_NobodyServesForEver) {
   MachineBench bench;
-  std::uint64_t revision = 10;
   bench.append(4, 8);
   bench.lead(5);
   bench.connect();
@@ -104,7 +93,6 @@ TEST(KnowsItLacks, HolderHadToBeRebuiltInAnEarlierConnection_NobodyServesForEver
     bench.pass_ms(50);
     bench.promise(kOther, SessionId(20), true);
     if (const SwapRegister* swap = bench.asked<SwapRegister>()) out = !swap->value.find_in_sync(kOther);
-    (void)revision;
   }
   EXPECT_TRUE(bench.machine->role() == Role::follower || out) << "a minute";
   EXPECT_NE(bench.sent<Release>(), nullptr) << "it has everything, reaches the coordinator and could lead";

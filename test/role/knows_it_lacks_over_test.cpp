@@ -94,15 +94,7 @@ TEST(KnowsItLacks, WhoWasCutByANewPrimary_HoldsNothingAnyMore) {
     bench.machine->disconnected(bench.now, kOther, kSession, RoleMachine::LinkEnd::closed);
     bench.machine->disconnected(bench.now, kThird, SessionId(20), RoleMachine::LinkEnd::closed);
     bench.forget();
-    bool claims = false;
-    for (int i = 0; i < 1200 && !claims; ++i) {
-      bench.pass_ms(50);
-      if (bench.asked<ReadRegister>()) {
-        bench.forget();
-        bench.read(2, view);
-      }
-      claims = bench.asked<SwapRegister>() != nullptr;
-    }
+    const bool claims = await_swap(bench, 2, view, 60'000) != nullptr;
     EXPECT_TRUE(claims) << "a minute; proof: " << proof;
   }
 }
@@ -133,10 +125,7 @@ TEST(KnowsItLacks, HelloOfOneWhoseJoinIReadLater_ProvesNothing) {
       sign.claim = 7;
       sign.sent = sign.echo = bench.now;
       bench.receive(sign);
-      if (bench.asked<ReadRegister>()) {
-        bench.forget();
-        bench.read(2, after);
-      }
+      answer_read(bench, 2, after);
       claims = bench.asked<SwapRegister>() != nullptr;
     }
     EXPECT_FALSE(claims) << "I lack two; the join was read first: " << read_first;
@@ -185,15 +174,7 @@ TEST(KnowsItLacks, HolderIsOutByMyClaimUnderWay_ThirdThatHasItIsCut) {
     bench.append(4, 8);
     bench.boot(Bound{Epoch(4), 7, false});
     const Register view = MachineBench::register_of(4, kOther, 7, {kMe, kOther, kThird});
-    const SwapRegister* swap = nullptr;
-    for (int i = 0; i < 100 && !swap; ++i) {
-      bench.pass_ms(50);
-      if (bench.asked<ReadRegister>()) {
-        bench.forget();
-        bench.read(1, view);
-      }
-      swap = bench.asked<SwapRegister>();
-    }
+    const SwapRegister* swap = await_swap(bench, 1, view, 5'000);
     ASSERT_NE(swap, nullptr);
     const Register after = swap->value;
     ASSERT_EQ(after.find_in_sync(kOther), nullptr);
@@ -316,10 +297,7 @@ TEST(KnowsItLacks, StartOfAnEpochBehindForgottenStarts_NothingIsLost) {
     for (int i = 0; i < 400; ++i) {
       bench.pass_ms(50);
       bench.promise(kOther, kSession, false);
-      if (bench.asked<ReadRegister>()) {
-        bench.forget();
-        bench.read(2, bench.view);
-      }
+      answer_read(bench, 2, bench.view);
     }
     EXPECT_FALSE(bench.machine->loss_to_tell()) << crashes << " starts";
   }

@@ -202,16 +202,7 @@ TEST(KnowsItLacks, ProofOutlivesTheHistoryThatItWasOf) {
   bench.machine->disconnected(bench.now, kOther, SessionId(20), RoleMachine::LinkEnd::closed);
   bench.machine->disconnected(bench.now, kThird, kThirdSession, RoleMachine::LinkEnd::closed);
   bench.forget();
-  bool claims = false;
-  for (int i = 0; i < 200 && !claims; ++i) {
-    bench.pass_ms(50);
-    if (bench.asked<ReadRegister>()) {
-      bench.forget();
-      view.seq = 201;
-      bench.read(3, view);
-    }
-    claims = bench.asked<SwapRegister>() != nullptr;
-  }
+  const bool claims = await_swap(bench, 3, view, 10'000) != nullptr;
   EXPECT_TRUE(claims) << "ten seconds: I have all that there is";
 }
 

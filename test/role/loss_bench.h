@@ -22,4 +22,22 @@ inline bool takes_out(MachineBench& bench, NodeId node, std::uint64_t& revision)
   return !wanted.find_in_sync(node);
 }
 
+// Whoever asks for the register gets it.
+inline void answer_read(MachineBench& bench, std::uint64_t revision, const Register& view) {
+  if (!bench.asked<ReadRegister>()) return;
+  bench.forget();
+  bench.read(revision, view);
+}
+
+// Time passes, and the register stays as it is, until a CAS is asked for. Nothing: none was.
+inline const SwapRegister* await_swap(MachineBench& bench, std::uint64_t revision, const Register& view, int ms = 60'000) {
+  const SwapRegister* swap = nullptr;
+  for (int passed = 0; passed < ms && !swap; passed += 50) {
+    bench.pass_ms(50);
+    answer_read(bench, revision, view);
+    swap = bench.asked<SwapRegister>();
+  }
+  return swap;
+}
+
 }  // namespace holdfast::role_test
