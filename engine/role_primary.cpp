@@ -530,7 +530,7 @@ bool RoleMachine::fit_to_join(const Peer& learner, BootNs now) const {
 bool RoleMachine::only_lacks_records(NodeId node, BootNs now) const {
   const Peer* p = find_peer(node);
   if (!is_open() || pending_ || handing_over_ || !p || !p->hello || !p->matched || p->rebuild_asked || p->leaving) return false;
-  return view_.is_member(node) && !view_.find_in_sync(node) && p->fit && fit_to_join(*p, now);
+  return view_.is_member(node) && !view_.find_in_sync(node) && fit_to_join(*p, now);
 }
 
 void RoleMachine::consider_joins(BootNs now) {
