@@ -39,7 +39,11 @@ Cluster::Cluster(Plan plan)
     const auto x = engine::decode_register(a), y = engine::decode_register(b);
     return x && y && x->epoch == y->epoch && x->primary == y->primary && x->in_sync == y->in_sync;
   };
-  invariants_.linked = [this](NodeId a, NodeId b) { return !network_.path(a, b).cut && !network_.path(b, a).cut; };
+  invariants_.way = [this](NodeId a, NodeId b) -> std::optional<DurationNs> {
+    const sim::NetworkPath &there = network_.path(a, b), &back = network_.path(b, a);
+    if (there.cut || back.cut) return std::nullopt;
+    return DurationNs{std::max(there.delay.value + there.jitter.value, back.delay.value + back.jitter.value)};
+  };
   invariants_.on_role = [this](NodeId id, const ReplicaStatus& replica, Epoch epoch) { role_changed(id, replica, epoch); };
 }
 

@@ -34,11 +34,15 @@ void Invariants::check() {
       serving = node->id();
       last_served_[node->id()] = world_->now();
     }
-    if (replica.commit > committed_) committed_ = replica.commit;
+    if (replica.commit > committed_) {
+      committed_ = replica.commit;
+      committed_content_ = std::max(committed_content_, static_cast<engine::GroupImpl*>(node->group())->facts().history.content(committed_).end);
+    }
     check_node(*node, status, replica);
     open[count++] = {node.get(), std::move(replica)};
   }
   serving_ = serving;
+  if (rotten) look_who_is_heard();
   for (std::size_t i = 0; i < count; ++i) check_in_sync(*open[i].first, open[i].second);
 }
 
@@ -69,10 +73,27 @@ void Invariants::check_rotten(const ReplicaStatus& replica, Lsn lost) {
   if (lacks_ != Lsn() && !dropped_living_ && std::none_of(truth_.in_sync.begin(), truth_.in_sync.end(), has_it)) rotten_tail = true;
 }
 
-// Up, within reach of the copy on the bad disk, fit, and with all that this one lacks.
+// Nobody can know of a copy before its hello is there: a connection is tried for again every 50 ms, and takes three ways, with the hello.
+void Invariants::look_who_is_heard() {
+  ClusterNode& bad = *(*nodes_)[rotten->node.value - 1];
+  for (const auto& node : *nodes_) {
+    const auto takes = way(rotten->node, node->id());
+    if (!bad.is_open() || !node->is_open() || bad.host().paused() || node->host().paused() || !takes) {
+      heard_.erase(node->id());
+      continue;
+    }
+    Heard& heard = heard_[node->id()];
+    const bool same = heard.life == node->lives() && heard.bad_life == bad.lives();
+    if (!same || (heard.way != *takes && world_->now() < heard.by)) heard = Heard{node->lives(), bad.lives(), *takes, world_->now() + milliseconds(60) + DurationNs{3 * takes->value}};
+  }
+}
+
+// Up, heard by the copy on the bad disk, fit, and with all that this one lacks.
 bool Invariants::is_there(const engine::Copy& copy) const {
   const ClusterNode& node = *(*nodes_)[copy.node.value - 1];
-  if (!node.is_open() || node.incarnation() != copy.incarnation || node.group()->status().failed || !linked(rotten->node, copy.node)) return false;
+  if (!node.is_open() || node.incarnation() != copy.incarnation || node.group()->status().failed) return false;
+  const auto heard = heard_.find(copy.node);
+  if (heard == heard_.end() || world_->now() < heard->second.by) return false;
   const ReplicaStatus replica = node.group()->replica_status();
   return replica.promotable && replica.durable >= lacks_;
 }
@@ -85,7 +106,8 @@ void Invariants::check_in_sync(const ClusterNode& node, const ReplicaStatus& rep
   if (node.group()->status().failed) return;
   if (in_sync_is_fit && !replica.promotable) fail_(sim::format("node {} is in sync and may not lead: {}", node.id().value, replica.unfit_because));
   if (!replica.unfit_because.empty()) return;  // It has lost some of it by damage, knows that, and leads nobody.
-  if (replica.durable < committed_)
+  // Who leads and has lost the bare start of an epoch without a trace, with nothing behind it, has that cut elsewhere, too: no client was told of it.
+  if (replica.durable < (rotten ? committed_content_ : committed_))
     fail_(sim::format("node {} is in sync and has {} durable; {} is committed", node.id().value, replica.durable.value, committed_.value));
 }
 

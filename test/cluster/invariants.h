@@ -42,7 +42,8 @@ class Invariants {
   // The copy on the bad disk came back with less than it had made durable, nothing on it had said that there was more, and it was the
   // last one in sync then. That is no excuse where another one was there that had it, and was taken out.
   bool rotten_tail = false;
-  std::function<bool(NodeId, NodeId)> linked = [](NodeId, NodeId) { return true; };
+  // How long a frame between the two takes, in the slower direction; nothing: it does not arrive.
+  std::function<std::optional<DurationNs>(NodeId, NodeId)> way = [](NodeId, NodeId) { return DurationNs(); };
   bool in_sync_is_fit = true;          // No disk is damaged but the one that rots.
   std::optional<engine::Copy> rotten;  // Whose disk rots.
   // Told what a node's role has become, for the story.
@@ -59,6 +60,7 @@ class Invariants {
   };
   void check_node(const ClusterNode& node, const GroupStatus& status, const ReplicaStatus& replica);
   void check_rotten(const ReplicaStatus& replica, Lsn lost);
+  void look_who_is_heard();
   bool is_there(const engine::Copy& copy) const;
   void check_in_sync(const ClusterNode& node, const ReplicaStatus& replica);
 
@@ -69,10 +71,17 @@ class Invariants {
   engine::Register truth_;
   std::optional<NodeId> serving_;
   std::map<NodeId, BootNs> last_served_;
+  struct Heard {
+    std::uint64_t life = 0, bad_life = 0;  // Of the copy, and of the one on the bad disk.
+    DurationNs way{};
+    BootNs by;                             // From then on it must have heard the other one.
+  };
+  std::map<NodeId, Heard> heard_;          // By the copy on the bad disk, who is up and linked to it.
   Lsn lacks_;                   // Of the copy on the bad disk: up to there it had more, in an earlier life.
   bool dropped_living_ = false; // While it lacked that, a copy that had it was taken out although it was there.
   bool forced_ = false;         // An operator accepted that data is lost.
-  Lsn committed_;               // The highest that any node knew to be committed.
+  Lsn committed_;               // The highest that any node knew to be committed …
+  Lsn committed_content_;       // … and the same without the starts of epochs at its end.
   Epoch acknowledged_epoch_;    // The highest in which a node has acknowledged.
   NodeId acknowledged_by_;
   std::uint64_t checks_ = 0;

@@ -47,6 +47,26 @@ class LongerLog : public testing::Test {
     cluster.disk_is_bad(rotten);
     disk.flip_bit(*last * kBlockBytes + 100, 3);
   }
+  // Two copies are left: `whole` leads.
+  void lose_the_third() {
+    whole = *cluster.serving();
+    third = NodeId(6 - whole.value - rotten.value);
+    cluster.die(third, Death::killed);
+    ASSERT_TRUE(cluster.run_until([&] { return cluster.truth().in_sync.size() == 2; }, milliseconds(5'000))) << story();
+    cluster.run_for(milliseconds(15));
+    ASSERT_EQ(cluster.serving(), whole);
+  }
+  // All that is there is committed and acknowledged; and power is gone before that pause is noted.
+  Lsn lose_power_and_the_end_once_all_is_acknowledged() {
+    cluster.clients().stop();
+    EXPECT_TRUE(cluster.run_until([&] {
+      const ReplicaStatus a = cluster.node(whole).group()->replica_status(), b = cluster.node(rotten).group()->replica_status();
+      return a.commit == a.end && a.durable == a.end && b.durable == a.end && b.end == a.end;
+    }, milliseconds(1'000))) << story();
+    const Lsn acknowledged = cluster.node(whole).group()->replica_status().commit;
+    lose_power_and_the_end();
+    return acknowledged;
+  }
   void expect_all_well() {
     ASSERT_TRUE(cluster.run_until_well(milliseconds(20'000))) << story();
     ASSERT_TRUE(cluster.read_everything()) << story();
@@ -55,7 +75,7 @@ class LongerLog : public testing::Test {
   std::string story() const { return cluster.violation().value_or("nothing is wrong"); }
 
   Cluster cluster;
-  NodeId rotten;
+  NodeId rotten, whole, third;
 };
 
 // In the middle of the load. Its node is the first one to be back.
@@ -91,20 +111,8 @@ TEST_F(LongerLog, EndOfOneLogRots_ItClaimsAloneAndIsRestarted_WhoStillHasItLeads
 
 // Whoever has everything restarts more often than its history has room for epochs, before any of them opens.
 TEST_F(LongerLog, ManyEpochsThatNeverOpened_WhoStillHasItLeads) {
-  const NodeId whole = *cluster.serving();
-  const NodeId third(6 - whole.value - rotten.value);
-  cluster.die(third, Death::killed);
-  ASSERT_TRUE(cluster.run_until([&] { return cluster.truth().in_sync.size() == 2; }, milliseconds(5'000))) << story();
-  cluster.run_for(milliseconds(15));
-  ASSERT_EQ(cluster.serving(), whole);
-  // All that is there is committed and acknowledged; and power is gone before that pause is noted.
-  cluster.clients().stop();
-  ASSERT_TRUE(cluster.run_until([&] {
-    const ReplicaStatus a = cluster.node(whole).group()->replica_status(), b = cluster.node(rotten).group()->replica_status();
-    return a.commit == a.end && a.durable == a.end && b.durable == a.end && b.end == a.end;
-  }, milliseconds(1'000))) << story();
-  const Lsn acknowledged = cluster.node(whole).group()->replica_status().commit;
-  lose_power_and_the_end();
+  lose_the_third();
+  const Lsn acknowledged = lose_power_and_the_end_once_all_is_acknowledged();
   for (int i = 0; i < 135; ++i) {
     const Epoch before = cluster.truth().epoch;
     cluster.start(whole);
@@ -130,6 +138,43 @@ TEST_F(LongerLog, ManyEpochsThatNeverOpened_WhoStillHasItLeads) {
   cluster.start(third);
   rest();
   expect_all_well();
+}
+
+// Its epoch's start is committed, with nothing behind it, and gone from its log: it leads again, and has that cut elsewhere.
+TEST_F(LongerLog, BareStartOfAnEpochIsGone_NothingIsLost) {
+  rest();
+  for (const auto& each : cluster.nodes()) cluster.die(each->id(), Death::power_loss);
+  rotten = NodeId(1);  // The first one that claims.
+  const auto start_all = [this] {
+    for (const auto& each : cluster.nodes()) cluster.start(each->id());
+    ASSERT_TRUE(cluster.run_until([this] { return cluster.serving() == rotten; }, milliseconds(5'000))) << story() << cluster.describe();
+  };
+  start_all();
+  const Lsn committed = cluster.node(rotten).group()->replica_status().end;
+  cluster.invariants().check();
+  ASSERT_EQ(cluster.invariants().committed(), committed);
+  lose_power_and_the_end();
+  start_all();
+  EXPECT_EQ(cluster.node(rotten).group()->replica_status().end, committed) << "the start of the next epoch is in the place of that one";
+  expect_all_well();
+}
+
+// Nothing said that there was more, and the only one that has it is up, but so far away that its hello is not there yet.
+TEST_F(LongerLog, WhoStillHasItIsNotHeardYet_IsTheLimitOfWhatCanBeKnown) {
+  lose_the_third();
+  lose_power_and_the_end_once_all_is_acknowledged();
+  for (const auto& [from, to] : {std::pair(whole, rotten), std::pair(rotten, whole)}) cluster.network().set_path(from, to, {.delay = milliseconds(200)});
+  const Epoch before = cluster.truth().epoch;
+  cluster.start(rotten);
+  cluster.run_for(milliseconds(300));
+  ASSERT_EQ(cluster.truth().epoch, before) << "it waits for others";
+  cluster.start(whole);
+  ASSERT_TRUE(cluster.run_until([&] { return cluster.truth().epoch > before; }, milliseconds(5'000))) << story();
+  ASSERT_TRUE(cluster.node(whole).is_open());
+  ASSERT_EQ(cluster.truth().primary, rotten);
+  ASSERT_EQ(cluster.truth().in_sync.size(), 1u);
+  cluster.run_for(milliseconds(10));
+  EXPECT_TRUE(cluster.invariants().rotten_tail);
 }
 
 // Writes had paused before, so that the superblock knows where the log ends: what is left leads nobody, however long it is alone.
