@@ -244,6 +244,25 @@ TEST_F(Operators, TwoCopiesAreGone_FailOver_ServesWithWhatIsLeft) {
   host.expect_ledger();
 }
 
+TEST_F(Operators, FailOver_ToWhoServesAlready_IsAnsweredOnceItServesAgain) {
+  create();
+  Host host(all_portals(), "pg");
+  write_some(host);
+  const int leader = cluster_.await_primary("pg");
+  cluster_.must(leader, {"volume", "set", "pg", "--min-in-sync", "1"});
+  for (int node = 1; node <= 3; ++node)
+    if (node != leader) cluster_.kill(node);
+  write_some(host);  // It serves alone: a copy that serves nobody gives way to the others instead.
+  ASSERT_EQ(cluster_.in_sync("pg"), std::vector<int>{leader});
+  // Without the command, which takes longer than what is looked at.
+  const auto epoch = [&] { return json::parse(cluster_.http_body(leader, "/v1/volumes/pg")).at("epoch").to_number<std::uint64_t>(); };
+  const std::uint64_t before = epoch();
+  EXPECT_EQ(cluster_.http_post(leader, "/v1/volumes/pg/failover", R"({"accept_data_loss":true,"others_fenced":true})"), 204u);
+  EXPECT_EQ(epoch(), before + 2) << "the forced one, and its own claim after that";
+  EXPECT_EQ(cluster_.primary("pg"), leader);
+  host.expect_ledger();
+}
+
 // A host takes "no such target" for the last word. So there is a door at each member by the time the creation is answered.
 TEST_F(Operators, Create_IsAnswered_WhenEveryMembersDoorIsOpen) {
   for (int round = 1; round <= 6; ++round) {

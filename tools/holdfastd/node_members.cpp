@@ -252,7 +252,8 @@ Task<Result<void>> Node::lead_here(ForcedFailOver order) {
   Timer pause(control_.clock());
   while (!stopping_ && control_.clock().now() < until) {
     auto now = co_await this->look(order.volume);
-    if (now.replica.primary) co_return Result<void>{};
+    // It may have led before: then it serves for a moment longer, in an epoch that is over.
+    if (now.replica.primary && now.view && now.view->epoch > done->epoch) co_return Result<void>{};
     co_await pause.after(kSwitchPause);
   }
   co_return fail(Errc::timed_out, "this copy is to lead, and does not serve yet: see holdfast status");
