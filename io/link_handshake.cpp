@@ -102,6 +102,7 @@ LinkAnswer judge(const LinkHello& hello, const std::vector<LinkIdentity>& names,
   const LinkIdentity claimed{hello.cluster, hello.from};
   if (credentials.proof() == LinkProof::certificate && !proves(names, claimed))
     return {Verdict::not_proven, concat("your certificate names ", node_uris(names), ", not ", node_uri(claimed))};
+  if (hello.group == Uuid{}) return {Verdict::unknown_group, concat("node ", self.node.value, " answers; no group was asked for")};
   if (!door.has_group(hello.group)) return {Verdict::unknown_group, concat("node ", self.node.value, " has no copy of that group")};
   return {};
 }

@@ -29,7 +29,11 @@ Errc errc_of(int error_number) {
     case EAFNOSUPPORT: return Errc::invalid_argument;
     case EOPNOTSUPP:
     case ENOSYS: return Errc::unsupported;
-    case ETIMEDOUT: return Errc::timed_out;
+    // Of the network: nobody answers. The kernel names what it heard last of the way, if it heard anything.
+    case ETIMEDOUT:
+    case EHOSTUNREACH:
+    case EHOSTDOWN:
+    case ENETUNREACH: return Errc::timed_out;
     case EPIPE:
     case ECONNRESET:
     case ENOTCONN: return Errc::closed;

@@ -43,12 +43,8 @@ SocketAddress address_of(int fd, int (*get)(int, sockaddr*, socklen_t*)) {
   return address;
 }
 
-// Every broken connection is the same to its owner: gone. Only a time-out says something more. The kernel names what it heard last
-// of the way (unreachable) instead, if it heard anything.
-Errc connection_errc(int error_number) {
-  const bool silence = error_number == ETIMEDOUT || error_number == EHOSTUNREACH || error_number == ENETUNREACH;
-  return silence ? Errc::timed_out : Errc::closed;
-}
+// Every broken connection is the same to its owner: gone. Only a time-out says something more.
+Errc connection_errc(int error_number) { return errc_of(error_number) == Errc::timed_out ? Errc::timed_out : Errc::closed; }
 
 std::size_t bytes_of(std::span<const iovec> segments) {
   std::size_t bytes = 0;

@@ -43,6 +43,14 @@ TEST(LinkListener, UnknownGroup_IsRefusedAndNamed) {
   EXPECT_TRUE(says(error.message, lab.listener->local_endpoint().text())) << error.text();
 }
 
+// Somebody looks whether the node answers: what is logged of it is no trouble with a volume.
+TEST(LinkListener, NoGroup_IsAnsweredAsSuch) {
+  LinkLab lab(plain_node(1), plain_node(2));
+  const Error error = expect_refusal(lab, 1, Uuid{});
+  EXPECT_EQ(error.code, Errc::not_found);
+  EXPECT_TRUE(says(error.message, "node 1 answers; no group was asked for")) << error.text();
+}
+
 TEST(LinkListener, AnotherCluster_IsRefusedAndBothAreNamed) {
   LinkLab lab(plain_node(1, "prod"), plain_node(2, "test"));
   const Error error = expect_refusal(lab);

@@ -6,11 +6,13 @@
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <future>
 #include <vector>
 
 #include "base/scope.h"
 #include "io/reactor_pool.h"
+#include "io/system_error.h"
 #include "io/unique_fd.h"
 #include "test/io/support.h"
 
@@ -81,6 +83,12 @@ Task<void> transfer(Reactor* reactor, std::uint64_t total, std::uint64_t* wrong)
   scope.spawn(send_all(pair.client.get(), total));
   scope.spawn(receive_all(pair.server.get(), total, wrong));
   co_await scope.join();
+}
+
+// A router, or the own kernel after three seconds without an answer to ARP, says so in another way; nobody has answered.
+TEST(Tcp, HostThatIsNotThere_IsSilence_HoweverTheKernelSaysSo) {
+  for (const int silence : {ETIMEDOUT, EHOSTUNREACH, EHOSTDOWN, ENETUNREACH}) EXPECT_EQ(errc_of(silence), Errc::timed_out) << silence;
+  EXPECT_NE(errc_of(ECONNREFUSED), Errc::timed_out) << "its kernel has answered";
 }
 
 TEST(Tcp, Transfer_Of64MiBInOddPieces_ArrivesWhole) {
