@@ -11,6 +11,7 @@ from rig.progress import detail, say, step
 VOLUME = "pg"
 LEDGER_CLIENTS = 2
 WARM_TRANSACTIONS = 20
+WARM_UP_S = 8    # Until both kinds of clients are at work.
 PROGRESS_TIMEOUT_S = 60
 FAULT_S = 4      # How long a node stays away.
 CALM_S = 2       # Of load, before and after each fault.
@@ -64,12 +65,15 @@ class ClusterStory:
         self.ledger = Ledger(self.host.guest, self.lab.dir / "ledger.txt", LEDGER_CLIENTS)
 
     def load(self, seconds):
+        """Both kinds of clients are at work when it returns, for that many seconds."""
+        self.bench = Pgbench(self.host.guest, scale=self.options.scale)
+        self.bench.start(seconds + WARM_UP_S)
+        # Before the ledger's clients: it begins with queries that take seconds beside them, while everything has to come from the volume.
+        self._await(lambda: self.bench.tps_now > 0, "pgbench does not begin")
         if not self.ledger.is_running:
             before = self.ledger.acked_count
             self.ledger.start(self.host.guest)
             self._await(lambda: self.ledger.acked_count >= before + WARM_TRANSACTIONS, "the load does not start")
-        self.bench = Pgbench(self.host.guest, scale=self.options.scale)
-        self.bench.start(seconds)
 
     def fault(self, name):
         """Does it to the primary, undoes it, and returns the longest pause that the ledger's clients saw, in seconds."""

@@ -54,7 +54,10 @@ class Pgbench:
         failed = FAILED.search(text)
         if status != 0 or not failed or int(failed[1]) != 0:
             raise RigError(f"pgbench had failures (status {status}):\n{text[-3000:]}")
-        self.tps_average = float(AVERAGE.search(text)[1])
+        average = AVERAGE.search(text)
+        if not average:
+            raise RigError(f"pgbench made no transaction:\n{text[-3000:]}")
+        self.tps_average = float(average[1])
 
     def abandon(self):
         kill_group(self._process)
