@@ -242,6 +242,7 @@ class RoleMachine {
   // role_follower.cpp
   void consider_claim(BootNs now);
   bool has_reason_to_claim(BootNs now) const;
+  bool lost_all_others() const;
   bool may_claim(BootNs now) const;
   bool reaches_floor() const;
   bool lets_a_longer_log_go_first(BootNs now);

@@ -183,9 +183,23 @@ bool RoleMachine::has_reason_to_claim(BootNs now) const {
   if (view_.primary == self().node || view_.epoch == Epoch()) return true;
   if (released_ != Epoch() && released_ == bound_.epoch && released_ == view_.epoch) return true;
   const Peer* leader = find_peer(view_.primary);
-  if (leader && leader->was_reset && leader->session == SessionId()) return true;
+  // A reset hints at a dead process. Whose connections to all others are gone, too, is rather the one whose port refuses, and could serve nobody:
+  // whoever leads drops it first.
+  if (leader && leader->was_reset && leader->session == SessionId() && !lost_all_others()) return true;
   const BootNs heard = leader && leader->node == leader_ ? std::max(leader->led, quiet_since_) : quiet_since_;
   return now - heard > milliseconds(start_.timing.takeover_patience_ms);
+}
+
+// Of those in sync beside me and who leads there are some, and none is connected.
+bool RoleMachine::lost_all_others() const {
+  bool others = false;
+  for (const Copy& copy : view_.in_sync) {
+    if (copy.node == self().node || copy.node == view_.primary) continue;
+    const Peer* p = find_peer(copy.node);
+    if (p && p->session != SessionId()) return false;
+    others = true;
+  }
+  return others;
 }
 
 // Is the very record there that the floor names? What is in its place or beyond it may be no more than the start of an epoch of mine.

@@ -45,9 +45,9 @@ TEST(Follower, LeaseWasLongerBefore_Start_WaitsForTheLonger) {
 }
 
 struct Following : MachineBench {
-  Following() : MachineBench(kFollowing) {
+  explicit Following(int copies = 2) : MachineBench(kFollowing) {
     append(4, 3);
-    reg = register_of(4, kOther, 9);
+    reg = copies == 2 ? register_of(4, kOther, 9) : register_of(4, kOther, 9, {kMe, kOther, kThird});
     read(1, reg);
     connect();
     receive(beat_of(4, 9));
@@ -162,6 +162,29 @@ TEST(Follower, ResetLink_IsClaimedAsSoonAsThePromiseRanOut) {
   bench.read(1, bench.reg);
   EXPECT_EQ(bench.asked<SwapRegister>(), nullptr);
   bench.pass_ms(10);
+  bench.read(1, bench.reg);
+  EXPECT_NE(bench.asked<SwapRegister>(), nullptr);
+}
+
+// Its own port refuses, towards everybody: whoever leads sees no reset, perhaps, and needs its time-out to drop it.
+TEST(Follower, ResetLinksToAll_IsClaimedAfterPatienceOnly) {
+  Following bench(3);
+  bench.connect(kThird, kThirdSession);
+  bench.machine->disconnected(bench.now, kOther, kSession, RoleMachine::LinkEnd::reset);
+  bench.machine->disconnected(bench.now, kThird, kThirdSession, RoleMachine::LinkEnd::reset);
+  bench.pass_ms(740);
+  bench.read(1, bench.reg);
+  EXPECT_EQ(bench.asked<SwapRegister>(), nullptr);
+  bench.pass_ms(20);
+  bench.read(1, bench.reg);
+  EXPECT_NE(bench.asked<SwapRegister>(), nullptr);
+}
+
+TEST(Follower, ResetLinkOfOneOfTwo_IsClaimedAsSoonAsThePromiseRanOut) {
+  Following bench(3);
+  bench.connect(kThird, kThirdSession);
+  bench.machine->disconnected(bench.now, kOther, kSession, RoleMachine::LinkEnd::reset);
+  bench.pass_ms(610);
   bench.read(1, bench.reg);
   EXPECT_NE(bench.asked<SwapRegister>(), nullptr);
 }

@@ -31,7 +31,8 @@ std::size_t Firewall::cut(const Cut& cut) {
   const auto add = [&](const std::string& chain, const std::string& match) {
     const std::string counter = "c" + std::to_string(cuts_.size()) + "_" + std::to_string(rules.size());
     rules.push_back({counter, 0});
-    const std::string verdict = cut.how == CutHow::drop ? "drop" : "meta l4proto tcp counter name " + counter + " reject with tcp reset";
+    // But not the resets themselves: they pass the same rules on their way out.
+    const std::string verdict = cut.how == CutHow::drop ? "drop" : "meta l4proto tcp tcp flags & rst == 0 counter name " + counter + " reject with tcp reset";
     script += "add counter inet torture " + counter + "\n";
     script += "add rule inet torture " + chain + " " + match + (cut.how == CutHow::drop ? "counter name " + counter + " drop" : verdict) + "\n";
   };

@@ -81,8 +81,8 @@ void hs4(Stage& stage) {
 }
 
 std::size_t cut_number = 0;
-void cut_data(Lab& lab, unsigned who, CutHow how) {
-  cut_number = lab.node(who).machine().firewall().cut({how, CutWay::both, {}, kDataPorts});
+void cut_data(Lab& lab, unsigned who, CutHow how, CutWay way = CutWay::both) {
+  cut_number = lab.node(who).machine().firewall().cut({how, way, {}, kDataPorts});
   lab.await_out_of_sync(who);
 }
 void cut_control(Lab& lab, unsigned who, CutHow how) {
@@ -99,6 +99,10 @@ void hs5(Stage& stage) {
 }
 void hs6(Stage& stage) {
   standby(stage, kMemberPause, [](Stage&, Lab& lab, unsigned who) { cut_data(lab, who, CutHow::reject); }, heal);
+}
+// It sees its connections reset, and nobody else does: it is not to take the lead from a primary that is well.
+void hs6_outgoing(Stage& stage) {
+  standby(stage, kMemberPause, [](Stage&, Lab& lab, unsigned who) { cut_data(lab, who, CutHow::reject, CutWay::outgoing); }, heal);
 }
 void hs7(Stage& stage) {
   standby(stage, kUnfeltPause, [](Stage&, Lab& lab, unsigned who) { cut_control(lab, who, CutHow::drop); }, heal);
@@ -339,6 +343,7 @@ std::vector<Scenario> node_scenarios() {
       {"HS4", "standby: its service is stopped, and stays out until it is started", hs4},
       {"HS5", "standby: data port DROP", hs5},
       {"HS6", "standby: data port REJECT", hs6},
+      {"HS6o", "standby: its own firewall refuses what it says itself", hs6_outgoing},
       {"HS7", "standby: control port DROP", hs7},
       {"HS8", "standby: control port REJECT", hs8},
       {"HS9", "switchover to an isolated node is refused, to a healthy one it works (and HS10)", hs9},
