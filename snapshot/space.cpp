@@ -203,8 +203,9 @@ void Space::give_chunk(std::uint64_t chunk, Lsn by, Given how) {
 
 void Space::release_until(Lsn applied, std::vector<std::uint64_t>& to_punch) {
   std::size_t kept = 0;
-  for (const Quarantined& q : quarantine_) {
-    if (q.by > applied) {
+  for (std::size_t i = 0; i < quarantine_.size(); ++i) {
+    const Quarantined q = quarantine_[i];
+    if (q.by > applied || i >= frozen_quarantine_) {
       quarantine_[kept++] = q;
       continue;
     }
@@ -217,6 +218,7 @@ void Space::release_until(Lsn applied, std::vector<std::uint64_t>& to_punch) {
     }
   }
   quarantine_.resize(kept);
+  frozen_quarantine_ = 0;
   keep_backed_ = false;
   // Empty page chunks beyond what the next checkpoints can need go back too.
   const std::uint64_t needed = 2 * pages_planned_ + 4 * kPagesPerChunk;

@@ -63,15 +63,17 @@ class Space {
   // Frees what is in use by the books and named by no tree (`named`: as of a checkpoint, after which nothing was taken): how many
   // chunks and pages. pages: that are named.
   std::uint64_t free_unnamed(const std::vector<std::uint16_t>& named, std::uint64_t pages, Lsn applied);
-  // Makes room for as many again, so that noting them does not allocate.
+  // At the instant of which a checkpoint is. Makes room for as many again, so that noting them does not allocate.
   std::vector<SpaceOp> take_ops() {
+    frozen_quarantine_ = quarantine_.size();
     std::vector<SpaceOp> taken;
     taken.reserve(ops_.capacity());
     taken.swap(ops_);
     return taken;
   }
 
-  // A checkpoint at `applied` is durable. Appends the chunks to punch.
+  // A checkpoint at `applied` is durable. Frees what was given before its freeze, and by then: the maps on the disk still name what was
+  // given after it, also where that was done without a record, as in a rebuild. Appends the chunks to punch.
   void release_until(Lsn applied, std::vector<std::uint64_t>& to_punch);
   void punched(std::uint64_t chunk) { unbacked_.set(chunk); ++unbacked_count_; }
 
@@ -138,6 +140,7 @@ class Space {
   std::uint64_t page_chunk_ = 0;          // The one being filled, or zero.
 
   std::vector<Quarantined> quarantine_;
+  std::size_t frozen_quarantine_ = 0;     // So many were there when the newest checkpoint froze the maps.
   bool keep_backed_ = false;
   std::vector<SpaceOp> ops_;
   bool searching_ = false;

@@ -1,6 +1,10 @@
 // Space: reserved before it is promised, given back when it is unmapped, and full is not broken.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <vector>
+
+#include "snapshot/space.h"
 #include "snapshot/store_format.h"
 #include "test/engine/one_node.h"
 
@@ -17,6 +21,28 @@ TEST(Space, UnmapOfWholeChunks_GivesBackingSpaceBack) {
   ASSERT_TRUE(node.run(node.group->checkpoint()));
   ASSERT_TRUE(node.run(node.group->stop()));  // The punches are done.
   EXPECT_LE(node.disk.backed_bytes() + 15 * kMiB, before);
+}
+
+// A rebuild changes maps without a record: what it replaces is given at the LSN at which everything stands still, and a checkpoint may be under
+// way. The maps that that one writes still name what was replaced after its freeze.
+TEST(Space, GivenAfterTheFreezeOfACheckpoint_WaitsForTheNextOne) {
+  constexpr std::uint64_t kFirst = 4, kBefore = kFirst, kAfter = kFirst + 1;
+  OneNode node;
+  snapshot::Space space(node.disk);
+  std::vector<std::uint16_t> masks(64, 0);
+  std::fill_n(masks.begin(), kAfter + 1, std::uint16_t{0xffff});
+  space.attach(masks.size(), kFirst, masks, 0);
+  std::vector<std::uint64_t> to_punch;
+  space.give_chunk(kBefore, Lsn(7), snapshot::Given::discarded);
+  (void)space.take_ops();
+  space.give_chunk(kAfter, Lsn(7), snapshot::Given::discarded);
+  space.release_until(Lsn(7), to_punch);
+  EXPECT_EQ(to_punch, std::vector<std::uint64_t>{kBefore});
+  EXPECT_EQ(space.quarantined(), 1u);
+  (void)space.take_ops();
+  space.release_until(Lsn(7), to_punch);
+  EXPECT_EQ(to_punch, (std::vector<std::uint64_t>{kBefore, kAfter}));
+  EXPECT_EQ(space.quarantined(), 0u);
 }
 
 TEST(Space, UnmappedBlocks_ReadAsZeros_AcrossPowerLoss) {
