@@ -31,18 +31,18 @@ def precondition(contestants, client, place, size_bytes, cpus, random_bytes=None
     """Writes every volume once, so that nobody allocates or converts extents under measurement; then at random, so much or for a second."""
     for contestant in contestants:
         scratch.say(f"writing {size_bytes >> 20} MiB once: {contestant.name}")
-        _undisturbed(contestant, "writing all of it", lambda to=contestant.target: fio.run(
+        undisturbed(contestant, "writing all of it", lambda to=contestant.target: fio.run(
             client, to, {"rw": "write", "bs": "1m", "depth": 4}, place, cpus, size_bytes=size_bytes))
         amount = {"size_bytes": size_bytes, "io_bytes": random_bytes} if random_bytes else {"runtime_s": 1}
-        _undisturbed(contestant, "writing at random", lambda to=contestant.target: fio.run(
+        undisturbed(contestant, "writing at random", lambda to=contestant.target: fio.run(
             client, to, {"rw": "randwrite", "bs": "4k", "depth": 32}, place, cpus, **amount))
 
 
 def measure_once(contestant, load, client, place, cpus, runtime_s, seed):
-    return _undisturbed(contestant, load["name"], lambda: _measure(contestant, load, client, place, cpus, runtime_s, seed))
+    return undisturbed(contestant, load["name"], lambda: _measure(contestant, load, client, place, cpus, runtime_s, seed))
 
 
-def _undisturbed(contestant, what, measure):
+def undisturbed(contestant, what, measure):
     for _ in range(ATTEMPTS):
         before = contestant.state()
         try:

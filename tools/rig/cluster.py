@@ -60,6 +60,11 @@ class Etcd:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
+    def revisions(self):
+        """Of each key: another one after each change."""
+        listed = run(["etcdctl", "--endpoints", self.url, "get", "--prefix", "/holdfast/", "--write-out", "json"], netns=self.netns).stdout
+        return {entry["key"]: entry["mod_revision"] for entry in json.loads(listed)["kvs"]}
+
 
 class ClusterNode(HoldfastNode):
     def __init__(self, lab, number, etcd, build, takeover):
@@ -153,6 +158,11 @@ class Cluster:
 
     def await_in_sync(self, volume, copies=None):
         self._until(lambda: len(self.in_sync(volume)) == (copies or len(self.nodes)), f"not all copies of volume {volume} are in sync")
+
+    def standing(self, volume, copies=None):
+        """Once so many copies are in sync: what stays the same as long as the same node serves and no copy leaves, not even for a moment."""
+        self.await_in_sync(volume, copies)
+        return self.await_primary(volume).name, self.etcd.revisions()
 
     def rebuilt_bytes(self, node, volume):
         """What the node has fetched in rebuilds since its process began: catching up from the log counts as none."""
