@@ -31,18 +31,18 @@ def precondition(contestants, client, place, size_bytes, cpus, random_bytes=None
     """Writes every volume once, so that nobody allocates or converts extents under measurement; then at random, so much or for a second."""
     for contestant in contestants:
         scratch.say(f"writing {size_bytes >> 20} MiB once: {contestant.name}")
-        _undisturbed(contestant, "writing all of it", lambda to=contestant.target: fio.run(
+        undisturbed(contestant, "writing all of it", lambda to=contestant.target: fio.run(
             client, to, {"rw": "write", "bs": "1m", "depth": 4}, place, cpus, size_bytes=size_bytes))
         amount = {"size_bytes": size_bytes, "io_bytes": random_bytes} if random_bytes else {"runtime_s": 1}
-        _undisturbed(contestant, "writing at random", lambda to=contestant.target: fio.run(
+        undisturbed(contestant, "writing at random", lambda to=contestant.target: fio.run(
             client, to, {"rw": "randwrite", "bs": "4k", "depth": 32}, place, cpus, **amount))
 
 
 def measure_once(contestant, load, client, place, cpus, runtime_s, seed):
-    return _undisturbed(contestant, load["name"], lambda: _measure(contestant, load, client, place, cpus, runtime_s, seed))
+    return undisturbed(contestant, load["name"], lambda: _measure(contestant, load, client, place, cpus, runtime_s, seed))
 
 
-def _undisturbed(contestant, what, measure):
+def undisturbed(contestant, what, measure):
     for _ in range(ATTEMPTS):
         before = contestant.state()
         try:
@@ -71,7 +71,13 @@ def _measure(contestant, load, client, place, cpus, runtime_s, seed):
 
 
 def run(contestants, loads, client, place, cpus, runtime_s, rounds, pause_s=0.3, before_round=lambda: None):
-    """{load: {contestant: {metric: median, "rounds": [...]}}}"""
+    """take_turns() with fio as the client, on this machine."""
+    return take_turns(contestants, loads, rounds, lambda contestant, load, turn: measure_once(contestant, load, client, place, cpus, runtime_s, seed=turn + 1),
+                      pause_s=pause_s, before_round=before_round)
+
+
+def take_turns(contestants, loads, rounds, measure, metrics=METRICS, pause_s=0.3, before_round=lambda: None):
+    """{load: {contestant: {metric: median, "rounds": [...]}}}; the first of the metrics is the one that is shown meanwhile."""
     taken = {load["name"]: {c.name: [] for c in contestants if c.meets(load)} for load in loads}
     for turn in range(rounds):
         before_round()
@@ -79,17 +85,16 @@ def run(contestants, loads, client, place, cpus, runtime_s, rounds, pause_s=0.3,
             # Who begins changes, so that nobody always runs after the same neighbour.
             order = [c for c in contestants[turn % len(contestants):] + contestants[:turn % len(contestants)] if c.meets(load)]
             for contestant in order:
-                figures = measure_once(contestant, load, client, place, cpus, runtime_s, seed=turn + 1)
-                taken[load["name"]][contestant.name].append(figures)
+                taken[load["name"]][contestant.name].append(measure(contestant, load, turn))
                 time.sleep(pause_s)   # Let the device and the servers' background work settle.
-            shown = ", ".join(f"{who} {table.number(runs[-1]['iops'])}/s" for who, runs in taken[load["name"]].items())
+            shown = ", ".join(f"{who} {table.number(runs[-1][metrics[0]])}/s" for who, runs in taken[load["name"]].items())
             scratch.say(f"[round {turn + 1}/{rounds}] {load['name']}: {shown}")
-    return {name: {who: _medians(runs) for who, runs in by.items()} for name, by in taken.items()}
+    return {name: {who: _medians(runs, metrics) for who, runs in by.items()} for name, by in taken.items()}
 
 
-def _medians(runs):
+def _medians(runs, metrics):
     result = {}
-    for metric in METRICS:
+    for metric in metrics:
         values = [run[metric] for run in runs if run[metric] is not None]
         result[metric] = table.median(values) if values else None
     result["rounds"] = runs

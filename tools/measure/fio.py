@@ -114,27 +114,35 @@ class Target:
         return [word for number, name in enumerate(names) for word in (f"--name=bench-{number}", f"--filename={name}")]
 
 
+def arguments(target, load, runtime_s=None, size_bytes=None, io_bytes=None, seed=1):
+    """fio's, with a report in JSON. runtime_s: for that long; else once over size_bytes."""
+    words = ["--name=global", *target.options("write" in load["rw"]), f"--rw={load['rw']}", f"--bs={load['bs']}", f"--iodepth={load['depth']}",
+             f"--randseed={seed}", "--norandommap", "--thread", "--group_reporting", "--refill_buffers=0",
+             "--lat_percentiles=1", "--clat_percentiles=0", "--percentile_list=50:99:99.9", "--output-format=json"]
+    words += ["--time_based", f"--runtime={runtime_s}"] if runtime_s else []
+    words += [f"--size={size_bytes}"] if size_bytes else []
+    words += [f"--io_size={io_bytes}"] if io_bytes else []
+    return words + target.jobs()
+
+
 def run(binary, target, load, place, cpus=None, runtime_s=None, size_bytes=None, io_bytes=None, seed=1):
     """One fio run; the figures of all its jobs together. runtime_s: for that long; else once over size_bytes."""
-    writes = "write" in load["rw"]
     report = place.path / "fio.json"
     report.unlink(missing_ok=True)
-    argv = [binary, "--name=global", *target.options(writes), f"--rw={load['rw']}", f"--bs={load['bs']}", f"--iodepth={load['depth']}",
-            f"--randseed={seed}", "--norandommap", "--thread", "--group_reporting", "--refill_buffers=0",
-            "--lat_percentiles=1", "--clat_percentiles=0", "--percentile_list=50:99:99.9", "--output-format=json", f"--output={report}"]
-    argv += ["--time_based", f"--runtime={runtime_s}"] if runtime_s else []
-    argv += [f"--size={size_bytes}"] if size_bytes else []
-    argv += [f"--io_size={io_bytes}"] if io_bytes else []
-    argv += target.jobs()
+    argv = [binary, f"--output={report}", *arguments(target, load, runtime_s, size_bytes, io_bytes, seed)]
     done = subprocess.run(argv, cwd=place.path, stdin=subprocess.DEVNULL, capture_output=True, text=True,
                           timeout=(runtime_s or 0) + 300, preexec_fn=scratch._pin(cpus))
-    text = report.read_text() if report.exists() else ""
-    if done.returncode != 0 or "{" not in text:
-        raise scratch.Failed(f"fio {load['rw']} {load['bs']} on {target.name}: {done.stderr.strip()[-500:] or text[:500]}")
+    return figures(target, load, done.returncode, report.read_text() if report.exists() else "", done.stderr)
+
+
+def figures(target, load, status, text, complaint):
+    """Of a run that ended with that status and wrote that report; Failed when it met an error."""
+    if status != 0 or "{" not in text:
+        raise scratch.Failed(f"fio {load['rw']} {load['bs']} on {target.name}: {complaint.strip()[-500:] or text[:500]}")
     job = json.loads(text[text.index("{"):])["jobs"][0]
     if job["error"]:
-        raise scratch.Failed(f"fio {load['rw']} {load['bs']} on {target.name} met error {job['error']}: {done.stderr.strip()[-500:]}")
-    side = job["write" if writes else "read"]
+        raise scratch.Failed(f"fio {load['rw']} {load['bs']} on {target.name} met error {job['error']}: {complaint.strip()[-500:]}")
+    side = job["write" if "write" in load["rw"] else "read"]
     percentile = side["lat_ns"].get("percentile", {})
     return {"iops": side["iops"], "mb_s": side["bw_bytes"] / 1e6, "ios": side["total_ios"], "bytes": side["io_bytes"],
             "mean_us": side["lat_ns"]["mean"] / 1e3, "max_us": side["lat_ns"]["max"] / 1e3,

@@ -22,6 +22,20 @@ def target_name(volume):
     return f"iqn.2026-11.io.holdfast:{volume}"
 
 
+def cluster_settings(number, address, secret_file, etcd):
+    """What a member's configuration has beyond that of a node that is alone."""
+    return f"""
+[cluster]
+name = "lab"
+node = {number}
+listen = ["{address}:{LINK_PORT}"]
+secret_file = "{secret_file}"
+
+[cluster.etcd]
+endpoints = ["{etcd.url}"]
+"""
+
+
 class Etcd:
     def __init__(self, lab):
         self.netns = lab.netns_of("etcd")
@@ -46,6 +60,11 @@ class Etcd:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
+    def revisions(self):
+        """Of each key: another one after each change."""
+        listed = run(["etcdctl", "--endpoints", self.url, "get", "--prefix", "/holdfast/", "--write-out", "json"], netns=self.netns).stdout
+        return {entry["key"]: entry["mod_revision"] for entry in json.loads(listed)["kvs"]}
+
 
 class ClusterNode(HoldfastNode):
     def __init__(self, lab, number, etcd, build, takeover):
@@ -55,16 +74,7 @@ class ClusterNode(HoldfastNode):
         secret.write_text(SECRET)
         secret.chmod(0o600)
         with open(self.config, "a") as config:
-            config.write(f"""
-[cluster]
-name = "lab"
-node = {number}
-listen = ["{self.address}:{LINK_PORT}"]
-secret_file = "{secret}"
-
-[cluster.etcd]
-endpoints = ["{etcd.url}"]
-""")
+            config.write(cluster_settings(number, self.address, secret, etcd))
         self.frozen = False
 
     def freeze(self):
@@ -96,10 +106,12 @@ endpoints = ["{etcd.url}"]
 
 
 class Cluster:
-    def __init__(self, lab, build=TREE / "build", nodes=3, takeover="off"):
+    def __init__(self, lab, build=TREE / "build", nodes=3, takeover="off", make_node=None):
+        """make_node(number, etcd): a stand-in for ClusterNode, as guest_node.py's."""
         self.lab = lab
         self.etcd = Etcd(lab)
-        self.nodes = [ClusterNode(lab, number, self.etcd, build, takeover) for number in range(1, nodes + 1)]
+        make_node = make_node or (lambda number, etcd: ClusterNode(lab, number, etcd, build, takeover))
+        self.nodes = [make_node(number, self.etcd) for number in range(1, nodes + 1)]
 
     def start(self):
         self.etcd.start()
@@ -112,10 +124,12 @@ class Cluster:
         answers = [node.holdfast("--json", "node", "list", check=False) for node in self.nodes]
         return all(a.returncode == 0 and len(json.loads(a.stdout)["nodes"]) == len(self.nodes) for a in answers)
 
-    def create_volume(self, name, size):
-        """Returns the volume's target name, with all copies in sync."""
-        self.nodes[0].holdfast("volume", "create", name, "--size", size, "--replicas", str(len(self.nodes)), timeout_s=120)
-        self.await_in_sync(name)
+    def create_volume(self, name, size, copies=None, device=None):
+        """On the first so many nodes, by default all; device: each node's block device of that name. Returns the volume's target name, with all copies in sync."""
+        members = [str(node.number) for node in self.nodes[:copies]]
+        self.nodes[0].holdfast("volume", "create", name, "--size", size, "--members", ",".join(members),
+                               *(["--device", device] if device else []), timeout_s=120)
+        self.await_in_sync(name, len(members))
         return target_name(name)
 
     def replication(self, node, volume):
@@ -142,8 +156,13 @@ class Cluster:
         seen = self.replication(leader, volume) if leader else None
         return [m["node"] for m in seen["members"] if m["in_sync"]] if seen else []
 
-    def await_in_sync(self, volume):
-        self._until(lambda: len(self.in_sync(volume)) == len(self.nodes), f"not all copies of volume {volume} are in sync")
+    def await_in_sync(self, volume, copies=None):
+        self._until(lambda: len(self.in_sync(volume)) == (copies or len(self.nodes)), f"not all copies of volume {volume} are in sync")
+
+    def standing(self, volume, copies=None):
+        """Once so many copies are in sync: what stays the same as long as the same node serves and no copy leaves, not even for a moment."""
+        self.await_in_sync(volume, copies)
+        return self.await_primary(volume).name, self.etcd.revisions()
 
     def rebuilt_bytes(self, node, volume):
         """What the node has fetched in rebuilds since its process began: catching up from the log counts as none."""

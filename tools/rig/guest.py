@@ -3,6 +3,7 @@ import os
 import shlex
 import shutil
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 from rig import kernel, rootfs
@@ -39,8 +40,9 @@ class Guest:
         except FileNotFoundError:
             return False
 
-    def start(self, *, memory_mib=1024):
-        """Boots to the point where commands can be run; returns the seconds it took."""
+    def start(self, *, memory_mib=1024, disks=()):
+        """Boots to the point where commands can be run; returns the seconds it took. Further disks are files that GUEST_UID may write: /dev/ubdb, /dev/ubdc, ...
+        Their cache is this machine's page cache; a flush of the guest is an fdatasync here."""
         if self.is_running():
             raise RigError(f"guest {self.name} is running already")
         linux, root = kernel.path(), rootfs.path()
@@ -48,24 +50,26 @@ class Guest:
         self.index, self.address = self.lab.add_guest(self.name)
         shutil.rmtree(self.dir, ignore_errors=True)
         self.dir.mkdir()
-        self._start_kernel(linux, root, memory_mib)
+        self._start_kernel(linux, root, memory_mib, disks)
         self._start_ssh_master(root)
         self._upload_programs()
         return time.monotonic() - began
 
-    def _start_kernel(self, linux, root, memory_mib):
-        """Kernel and image come as open files: whoever runs as nobody may not be able to walk to them (~/.cache)."""
+    def _start_kernel(self, linux, root, memory_mib, disks):
+        """Kernel, image and disks come as open files: whoever runs as nobody may not be able to walk to them (~/.cache)."""
         os.chown(self.dir, GUEST_UID, GUEST_UID)
-        with open(linux, "rb") as program, open(root / "root.img", "rb") as image, open(self.dir / "console.log", "wb") as console:
+        with open(linux, "rb") as program, open(root / "root.img", "rb") as image, open(self.dir / "console.log", "wb") as console, ExitStack() as stack:
+            more = [stack.enter_context(open(disk, "r+b")) for disk in disks]
             arguments = [
                 f"/proc/self/fd/{program.fileno()}", f"mem={memory_mib}M", f"umid={self.name}", f"uml_dir={self.dir}/",
                 f"ubd0={self.dir}/cow,/proc/self/fd/{image.fileno()}", "root=/dev/ubda", "rw", "init=/sbin/holdfast-init",
                 "con=null", "con0=null,fd:1", "quiet", f"hf_name={self.name}", f"hf_address={self.address}/{PREFIX_LENGTH}",
                 f"vec0:transport=tap,ifname=tap{self.index},depth=128,gro=1,mac=52:54:00:77:00:{self.index:02x}",
+                *(f"ubd{number}=/proc/self/fd/{disk.fileno()}" for number, disk in enumerate(more, 1)),
             ]
             # The kernel goes back to where it was started after a look at its image: not to where only root may be (/root, say).
             self.process = spawn([*_with_tun_device(), *self._without_privilege(), *arguments], netns=self.lab.lan, cwd=self.dir, stdout=console, stderr=console,
-                                 pass_fds=(program.fileno(), image.fileno()), env={"TMPDIR": _memory_dir(memory_mib), "HOME": str(self.dir)})
+                                 pass_fds=[file.fileno() for file in (program, image, *more)], env={"TMPDIR": _memory_dir(memory_mib), "HOME": str(self.dir)})
         (self.dir / "process").write_text(identity(self.process.pid))
         self._await(lambda: READY_MARK in (self.dir / "console.log").read_bytes(), "boot")
 

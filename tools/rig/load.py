@@ -9,10 +9,11 @@ from rig.processes import kill_group
 PROGRESS = re.compile(r"progress: ([\d.]+) s, ([\d.]+) tps.*?, (\d+) failed")
 FAILED = re.compile(r"number of failed transactions: (\d+)")
 AVERAGE = re.compile(r"tps = ([\d.]+)")
+LATENCY = re.compile(r"latency average = ([\d.]+) ms")
 
 
 class Pgbench:
-    """Valid after finish(): tps_average. Written by the reader thread: tps_now, failed, output."""
+    """Valid after finish(): tps_average, latency_ms. Written by the reader thread: tps_now, failed, output."""
 
     def __init__(self, guest, *, scale):
         self.guest = guest
@@ -21,6 +22,7 @@ class Pgbench:
         self.failed = 0
         self.output = []
         self.tps_average = None
+        self.latency_ms = None
 
     def fill(self):
         self.guest.run("echo 'CREATE DATABASE bench' | sql", timeout_s=60)
@@ -58,6 +60,7 @@ class Pgbench:
         if not average:
             raise RigError(f"pgbench made no transaction:\n{text[-3000:]}")
         self.tps_average = float(average[1])
+        self.latency_ms = float(LATENCY.search(text)[1])
 
     def abandon(self):
         kill_group(self._process)

@@ -16,6 +16,24 @@ ANSWERS = (0, 4)  # Of `holdfast status`: 4 tells of a volume that nobody serves
 POLL_S = 0.01
 
 
+def settings(name, data_dir, listen, portals, admin, token_file=None, takeover="off"):
+    """The configuration of a node, without its cluster."""
+    return f"""[node]
+name = "{name}"
+reactors = 1
+data_dir = "{data_dir}"
+
+[iscsi]
+listen = ["{listen}"]
+portals = [{", ".join(f'"{portal}"' for portal in portals)}]
+takeover = "{takeover}"
+
+[admin]
+listen = "{admin}"
+{f'token_file = "{token_file}"' if token_file else ""}
+"""
+
+
 class HoldfastNode:
     def __init__(self, lab, name="n1", build=TREE / "build", portals=1, admin_token=None, takeover="off"):
         """With a token operators reach the node from other namespaces, too; else only from its own."""
@@ -40,20 +58,8 @@ class HoldfastNode:
         if self.token_file:
             self.token_file.touch(mode=0o600)
             self.token_file.write_text(admin_token)
-        self.config.write_text(f"""[node]
-name = "{name}"
-reactors = 1
-data_dir = "{self.dir}/data"
-
-[iscsi]
-listen = ["{"0.0.0.0" if portals > 1 else self.address}:{PORT}"]
-portals = [{", ".join(f'"{address}:{PORT}"' for address in self.addresses)}]
-takeover = "{takeover}"
-
-[admin]
-listen = "{self.admin}"
-{f'token_file = "{self.token_file}"' if self.token_file else ""}
-""")
+        self.config.write_text(settings(name, f"{self.dir}/data", f"{'0.0.0.0' if portals > 1 else self.address}:{PORT}",
+                                        [f"{address}:{PORT}" for address in self.addresses], self.admin, self.token_file, takeover))
 
     def require_login(self, user, secret, mutual_user, mutual_secret):
         """Before the start: hosts must prove who they are, and so does the node."""

@@ -11,8 +11,9 @@ IQN_PREFIX = "iqn.2026-11.io.holdfast:"
 
 
 class TgtNode:
-    def __init__(self, lab, name="n1"):
+    def __init__(self, lab, name="n1", preallocated=False):
         self.lab = lab
+        self.preallocated = preallocated
         self.name = name
         self.netns = lab.netns_of(name)
         [self.address] = lab.add_node(name)
@@ -55,7 +56,7 @@ class TgtNode:
 
     def create_volume(self, name, size):
         self.volume = name
-        run(["truncate", "-s", size.replace("iB", ""), self.dir / f"{name}.img"])
+        run(["fallocate" if self.preallocated else "truncate", "-l" if self.preallocated else "-s", size.replace("iB", ""), self.dir / f"{name}.img"])
         self._export()
         return IQN_PREFIX + name
 
