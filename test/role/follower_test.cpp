@@ -53,6 +53,15 @@ struct Following : MachineBench {
     receive(beat_of(4, 9));
     forget();
   }
+  // The register is looked at in time, and again a little later.
+  void expect_no_claim_until_ms(std::int64_t ms) {
+    pass_ms(ms - 10);
+    read(1, reg);
+    EXPECT_EQ(asked<SwapRegister>(), nullptr);
+    pass_ms(20);
+    read(1, reg);
+    EXPECT_NE(asked<SwapRegister>(), nullptr);
+  }
   Register reg;
 };
 
@@ -158,12 +167,7 @@ TEST(Follower, SilentPrimary_IsClaimedFromAfterPatience_WithoutIt) {
 TEST(Follower, ResetLink_IsClaimedAsSoonAsThePromiseRanOut) {
   Following bench;
   bench.machine->disconnected(bench.now, kOther, kSession, RoleMachine::LinkEnd::reset);
-  bench.pass_ms(600);
-  bench.read(1, bench.reg);
-  EXPECT_EQ(bench.asked<SwapRegister>(), nullptr);
-  bench.pass_ms(10);
-  bench.read(1, bench.reg);
-  EXPECT_NE(bench.asked<SwapRegister>(), nullptr);
+  bench.expect_no_claim_until_ms(606);
 }
 
 // Its own port refuses, towards everybody: whoever leads sees no reset, perhaps, and needs its time-out to drop it.
@@ -172,21 +176,14 @@ TEST(Follower, ResetLinksToAll_IsClaimedAfterPatienceOnly) {
   bench.connect(kThird, kThirdSession);
   bench.machine->disconnected(bench.now, kOther, kSession, RoleMachine::LinkEnd::reset);
   bench.machine->disconnected(bench.now, kThird, kThirdSession, RoleMachine::LinkEnd::reset);
-  bench.pass_ms(740);
-  bench.read(1, bench.reg);
-  EXPECT_EQ(bench.asked<SwapRegister>(), nullptr);
-  bench.pass_ms(20);
-  bench.read(1, bench.reg);
-  EXPECT_NE(bench.asked<SwapRegister>(), nullptr);
+  bench.expect_no_claim_until_ms(750);
 }
 
 TEST(Follower, ResetLinkOfOneOfTwo_IsClaimedAsSoonAsThePromiseRanOut) {
   Following bench(3);
   bench.connect(kThird, kThirdSession);
   bench.machine->disconnected(bench.now, kOther, kSession, RoleMachine::LinkEnd::reset);
-  bench.pass_ms(610);
-  bench.read(1, bench.reg);
-  EXPECT_NE(bench.asked<SwapRegister>(), nullptr);
+  bench.expect_no_claim_until_ms(606);
 }
 
 // What is not echoed was not heard: beats that come in are no sign that mine arrive.

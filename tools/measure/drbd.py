@@ -23,8 +23,7 @@ NOTE = ("All in guests of one core: two with a disk each, and the host, which is
 
 
 def add_arguments(parser):
-    guests.add_arguments(parser)
-    parser.add_argument("--only", action="append", choices=NAMES, help="only this contestant; may be repeated")
+    guests.add_arguments(parser, NAMES)
 
 
 def run(options):

@@ -19,8 +19,7 @@ NOTE = ("holdfast-N: N copies, each by a process of its own on this machine; wha
 
 
 def add_arguments(parser):
-    guests.add_arguments(parser)
-    parser.add_argument("--only", action="append", choices=NAMES, help="only this contestant; may be repeated")
+    guests.add_arguments(parser, NAMES)
 
 
 def run(options):

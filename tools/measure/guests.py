@@ -35,13 +35,15 @@ def laboratory():
         raise KeyboardInterrupt(str(signal)) from signal
 
 
-def add_arguments(parser):
+def add_arguments(parser, names):
+    """names: of the contestants."""
     parser.add_argument("--quick", action="store_true", help="2 rounds of short measurements on small volumes")
     parser.add_argument("--runtime", type=int, metavar="S", help="seconds of a pgbench run (default 20)")
     parser.add_argument("--rounds", type=int, help="rounds; medians count (default 5)")
     parser.add_argument("--size", type=int, metavar="MIB", help="size of the volumes, 512 or more (default 1024)")
     parser.add_argument("--scale", type=int, help="pgbench scale, about 15 MiB each (default 10)")
     parser.add_argument("--strict", action="store_true", help="exit status 1 when a goal is missed")
+    parser.add_argument("--only", action="append", choices=names, help="only this contestant; may be repeated")
 
 
 def complete(options):
