@@ -10,6 +10,11 @@ struct Failure : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+// A pause that the machine itself explains: it stood still for at least as long as the pause was too long. Says nothing about Holdfast.
+struct StoodStill : Failure {
+  using Failure::Failure;
+};
+
 inline void require(bool holds, const std::string& otherwise) {
   if (!holds) throw Failure(otherwise);
 }

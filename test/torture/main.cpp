@@ -68,6 +68,7 @@ int torture(int count, char** words) {
     command->add_option("--junit", options.junit, "Writes JUnit's XML to this file");
     command->add_option("--results", options.results, "A line of JSON for each run is appended to this file; what it has passed is not run again");
     command->add_option("--seed", options.seed, "Of the first run of each scenario (default 1)");
+    command->add_option("--jobs", options.jobs, "So many side by side (default 1); pauses are those of a busier machine then")->check(CLI::Range(1, 16));
     command->add_option("--folder", options.folder, "Where the runs have their folders; decides the disk (default: the system's place for temporary files)");
     command->add_flag("--keep", options.keep_folders, "Keep the folders of runs that passed, too");
   }

@@ -151,7 +151,7 @@ TEST(StageTest, FaultThatDidNotHappen_IsAFailure) {
 }
 
 TEST(ResultTest, Line_ComesBackAsItWas) {
-  RunResult result{"F1", "a <title>", 7, false, "two\nlines", 1.5, {{"packets", 3}}, {{"pause", 2.5}}};
+  RunResult result{"F1", "a <title>", 7, false, false, "two\nlines", 1.5, {{"packets", 3}}, {{"pause", 2.5}}};
   const auto back = results_in("cut off\n" + to_json(result) + "\n{\"id\": ");
   ASSERT_EQ(back.size(), 1U);
   EXPECT_EQ(back[0].failure, result.failure);
@@ -159,6 +159,16 @@ TEST(ResultTest, Line_ComesBackAsItWas) {
   EXPECT_EQ(back[0].figures, result.figures);
   EXPECT_NE(junit_of(back).find("a &lt;title&gt;"), std::string::npos);
   EXPECT_NE(table_of(back).find("0/1"), std::string::npos);
+}
+
+TEST(ResultTest, RunThatWasNoMeasure_IsCountedApart) {
+  RunResult passed{"F1", "title", 7, true, false, "", 1.5, {}, {}}, stood_still{"F1", "title", 7, false, true, "900 ms", 1.5, {}, {}};
+  const auto back = results_in(to_json(stood_still) + "\n" + to_json(passed) + "\n");
+  ASSERT_EQ(back.size(), 2U);
+  EXPECT_TRUE(back[0].no_measure);
+  EXPECT_NE(table_of(back).find("1/1"), std::string::npos);
+  EXPECT_NE(table_of(back).find("1 more during which"), std::string::npos);
+  EXPECT_NE(junit_of(back).find("failures=\"0\""), std::string::npos);
 }
 
 TEST(ScenarioTest, Names_AreIdsRowsAndGroups) {

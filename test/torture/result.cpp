@@ -17,6 +17,7 @@ std::string to_json(const RunResult& result) {
                                       {"title", result.title},
                                       {"seed", result.seed},
                                       {"passed", result.passed},
+                                      {"no_measure", result.no_measure},
                                       {"failure", result.failure},
                                       {"seconds", result.seconds},
                                       {"proofs", std::move(proofs)},
@@ -35,6 +36,7 @@ std::vector<RunResult> results_in(const std::string& text) {
     result.title = value.at("title").as_string();
     result.seed = value.at("seed").to_number<std::uint64_t>();
     result.passed = value.at("passed").as_bool();
+    result.no_measure = value.as_object().contains("no_measure") && value.at("no_measure").as_bool();
     result.failure = value.at("failure").as_string();
     result.seconds = value.at("seconds").to_number<double>();
     for (const auto& proof : value.at("proofs").as_object()) result.proofs.emplace_back(proof.key(), proof.value().to_number<std::uint64_t>());
@@ -48,7 +50,7 @@ namespace {
 
 struct Summary {
   std::string title;
-  std::size_t runs = 0, passed = 0;
+  std::size_t runs = 0, passed = 0, no_measure = 0;
   std::string failure;  // The first.
   std::vector<std::string> names;
   std::map<std::string, std::vector<double>> figures;
@@ -59,8 +61,12 @@ std::vector<std::pair<std::string, Summary>> summed_up(const std::vector<RunResu
   std::vector<std::pair<std::string, Summary>> out;
   for (const RunResult& result : results) {
     auto at = std::find_if(out.begin(), out.end(), [&](const auto& entry) { return entry.first == result.id; });
-    if (at == out.end()) at = out.insert(out.end(), {result.id, Summary{result.title, 0, 0, {}, {}, {}}});
+    if (at == out.end()) at = out.insert(out.end(), {result.id, Summary{result.title, 0, 0, 0, {}, {}, {}}});
     Summary& summary = at->second;
+    if (result.no_measure) {
+      ++summary.no_measure;
+      continue;
+    }
     ++summary.runs;
     summary.passed += result.passed ? 1 : 0;
     if (!result.passed && summary.failure.empty()) summary.failure = result.failure;
@@ -101,6 +107,7 @@ std::string table_of(const std::vector<RunResult>& results) {
       if (values.size() > 1) out << " (at most " << values.back() << ")";
     }
     out << "\n";
+    if (summary.no_measure > 0) out << "        " << summary.no_measure << " more during which the machine itself stood still for too long\n";
     if (!summary.failure.empty()) out << "        " << summary.failure.substr(0, summary.failure.find('\n')) << "\n";
   }
   out << passed << " of " << runs << " passed\n";
@@ -109,7 +116,7 @@ std::string table_of(const std::vector<RunResult>& results) {
 
 std::string junit_of(const std::vector<RunResult>& results) {
   std::ostringstream out;
-  const auto failures = std::count_if(results.begin(), results.end(), [](const RunResult& r) { return !r.passed; });
+  const auto failures = std::count_if(results.begin(), results.end(), [](const RunResult& r) { return !r.passed && !r.no_measure; });
   double seconds = 0;
   for (const RunResult& result : results) seconds += result.seconds;
   out << "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"torture\" tests=\"" << results.size() << "\" failures=\"" << failures << "\" time=\"" << seconds
@@ -118,7 +125,8 @@ std::string junit_of(const std::vector<RunResult>& results) {
     const auto dot = result.id.find_first_of("0123456789");
     out << "  <testcase classname=\"torture." << escaped(result.id.substr(0, dot)) << "\" name=\"" << escaped(result.id) << ": " << escaped(result.title) << "\" time=\""
         << result.seconds << "\">\n";
-    if (!result.passed) out << "    <failure message=\"" << escaped(result.failure.substr(0, result.failure.find('\n'))) << "\">" << escaped(result.failure) << "</failure>\n";
+    if (result.no_measure) out << "    <skipped message=\"" << escaped(result.failure.substr(0, result.failure.find('\n'))) << "\"/>\n";
+    else if (!result.passed) out << "    <failure message=\"" << escaped(result.failure.substr(0, result.failure.find('\n'))) << "\">" << escaped(result.failure) << "</failure>\n";
     out << "    <system-out>seed " << result.seed;
     for (const auto& [what, count] : result.proofs) out << "; " << count << " " << escaped(what);
     for (const auto& [name, value] : result.figures) out << "; " << escaped(name) << " " << value;

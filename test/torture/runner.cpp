@@ -9,6 +9,8 @@
 #include <filesystem>
 #include <fstream>
 #include <iostream>
+#include <mutex>
+#include <thread>
 
 #include "test/sim/random.h"
 #include "test/sim/text.h"
@@ -62,38 +64,90 @@ RunResult run_once(const Scenario& scenario, const RunnerOptions& options, std::
 }
 
 void tell(const RunResult& result) {
-  std::cout << sim::format("{} {} (seed {}, {} s): {}", result.passed ? "passed" : "FAILED", result.id, result.seed, result.seconds, result.title);
+  std::cout << sim::format("{} {} (seed {}, {} s): {}", result.passed ? "passed" : result.no_measure ? "no measure" : "FAILED", result.id, result.seed, result.seconds, result.title);
   for (const auto& [name, value] : result.figures) std::cout << sim::format("; {} {}", name, value);
   std::cout << "\n";
   if (!result.passed) std::cout << "  " << result.failure << "\n";
   std::cout << std::flush;
 }
 
-bool has(const std::vector<RunResult>& results, const std::string& id, std::uint64_t seed) {
-  return std::any_of(results.begin(), results.end(), [&](const RunResult& r) { return r.id == id && r.seed == seed && r.passed; });
-}
+// What is to be played, and what became of it. Workers share it.
+class Plan {
+ public:
+  Plan(const std::vector<const Scenario*>& which, const RunnerOptions& options)
+      : which_(which), options_(options), results_(options.results.empty() ? std::vector<RunResult>{} : results_in(read_file(options.results))),
+        deadline_(now() + milliseconds(options.minutes * 60'000)), random_(options.seed) {}
+
+  // Until nothing is left, or it is over.
+  void work() {
+    while (const auto next = take()) {
+      for (unsigned attempt = 1; attempt <= kAttempts && !is_ended(); ++attempt) {
+        RunResult result = run_once(*next->scenario, options_, next->seed);
+        // A measure that is never to be had is a failure.
+        if (attempt == kAttempts) result.no_measure = false;
+        if (!add(std::move(result))) break;
+      }
+    }
+  }
+  const std::vector<RunResult>& results() const { return results_; }
+
+ private:
+  static constexpr unsigned kAttempts = 3;
+  struct Turn {
+    const Scenario* scenario;
+    std::uint64_t seed;
+  };
+
+  bool is_ended() const { return interrupted || (options_.minutes > 0 && is_over(deadline_)); }
+
+  std::optional<Turn> take() {
+    const std::lock_guard lock(mutex_);
+    while (!is_ended() && taken_ < options_.times * which_.size()) {
+      const std::uint64_t at = taken_++;
+      const Turn turn{which_[options_.shuffled ? random_.below(which_.size()) : at % which_.size()], options_.seed + at / which_.size()};
+      if (!has_passed(turn)) return turn;
+    }
+    return std::nullopt;
+  }
+
+  bool has_passed(const Turn& turn) const {
+    return std::any_of(results_.begin(), results_.end(), [&](const RunResult& r) { return r.id == turn.scenario->id && r.seed == turn.seed && r.passed; });
+  }
+
+  // True: it is to be played once more.
+  bool add(RunResult result) {
+    const std::lock_guard lock(mutex_);
+    tell(result);
+    if (!options_.results.empty() && !interrupted) std::ofstream(options_.results, std::ios::app) << to_json(result) << "\n";
+    const bool again = result.no_measure;
+    results_.push_back(std::move(result));
+    return again;
+  }
+
+  const std::vector<const Scenario*>& which_;
+  const RunnerOptions& options_;
+  std::mutex mutex_;
+  std::vector<RunResult> results_;
+  const BootNs deadline_;
+  sim::SimRandom random_;
+  std::uint64_t taken_ = 0;
+};
 
 }  // namespace
 
 bool run_scenarios(const std::vector<const Scenario*>& which, const RunnerOptions& options) {
   require(::geteuid() == 0, "this needs root: network namespaces, loop devices");
   watch_signals();
-  std::vector<RunResult> results = options.results.empty() ? std::vector<RunResult>{} : results_in(read_file(options.results));
-  const BootNs deadline = now() + milliseconds(options.minutes * 60'000);
-  sim::SimRandom random(options.seed);
-  const auto one = [&](const Scenario& scenario, std::uint64_t seed) {
-    if (has(results, scenario.id, seed)) return;
-    RunResult result = run_once(scenario, options, seed);
-    tell(result);
-    if (!options.results.empty() && !interrupted) std::ofstream(options.results, std::ios::app) << to_json(result) << "\n";
-    results.push_back(std::move(result));
-  };
-  const auto over = [&] { return interrupted || (options.minutes > 0 && is_over(deadline)); };
-  for (std::uint64_t round = 0; round < options.times && !over(); ++round)
-    for (std::size_t i = 0; i < which.size() && !over(); ++i) one(*which[options.shuffled ? random.below(which.size()) : i], options.seed + round);
+  Plan plan(which, options);
+  {
+    // The runs' processes end with the thread that began them: it lives as long as they do.
+    std::vector<std::jthread> workers;
+    for (unsigned i = 0; i < options.jobs; ++i) workers.emplace_back([&] { plan.work(); });
+  }
+  const std::vector<RunResult>& results = plan.results();
   std::cout << table_of(results);
   if (!options.junit.empty()) write_file(options.junit, junit_of(results));
-  return !interrupted && std::all_of(results.begin(), results.end(), [](const RunResult& r) { return r.passed; });
+  return !interrupted && std::all_of(results.begin(), results.end(), [](const RunResult& r) { return r.passed || r.no_measure; });
 }
 
 int play_scenario(const Scenario& scenario, const std::string& folder, std::uint64_t seed, const std::string& file) {
@@ -107,6 +161,10 @@ int play_scenario(const Scenario& scenario, const std::string& folder, std::uint
     require_call(::unshare(CLONE_NEWNS) == 0 && ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0, "no mount namespace (this needs root)");
     scenario.play(stage);
     result.passed = true;
+  } catch (const StoodStill& failure) {
+    result.no_measure = true;
+    result.failure = failure.what();
+    std::cout << "no measure: " << result.failure << std::endl;
   } catch (const std::exception& failure) {
     result.failure = failure.what();
     std::cout << "FAILED: " << result.failure << std::endl;

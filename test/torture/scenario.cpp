@@ -26,7 +26,9 @@ void Stage::bound(const std::string& name, DurationNs value, DurationNs most) {
   if (value <= most) return;
   const DurationNs stall = metronome_ ? metronome_->longest_stall() : DurationNs{};
   figure("the machine stood still", to_ms(stall));
-  throw Failure(sim::format("{} is {} ms, more than {} ms (the machine itself stood still for up to {} ms)", name, to_ms(value), to_ms(most), to_ms(stall)));
+  const std::string what = sim::format("{} is {} ms, more than {} ms (the machine itself stood still for up to {} ms)", name, to_ms(value), to_ms(most), to_ms(stall));
+  if (stall.value >= value.value - most.value) throw StoodStill(what);
+  throw Failure(what);
 }
 
 void Stage::say(const std::string& line) { std::cout << sim::format("[{} ms] {}", now().value / 1'000'000, line) << std::endl; }
