@@ -96,6 +96,7 @@ namespace holdfast {
   M(rebuild_interrupted, "a rebuild is interrupted")                                                  \
   M(rebuild_base_too_old, "the other copy's maps do not tell what changed since")                     \
   M(rebuild_same_content, "a chunk is the same by another way")                                       \
+  M(rebuild_disk_differs, "a copy's disk has not what its maps say: it is fetched")                   \
   M(rebuild_hole, "pages are emptied by a rebuild")                                                   \
   M(rebuild_volume_made, "a rebuild makes a volume")                                                  \
   M(rebuild_volume_dropped, "a rebuild drops a volume")                                               \

@@ -146,7 +146,9 @@ class Replica {
   Frame next_append(Session& session, Buffer head, wal::RecordOnWire record, std::span<const std::uint64_t> checksums, Buffer payload);
   Task<Result<void>> read_current(const wal::RecordHeader* header, std::size_t chunk, Buffer into);
   Task<Result<bool>> read_chunks(Session* session, const wal::RecordHeader* header, const std::uint64_t* numbers, Buffer logged, Buffer into, Lsn commit);
+  Task<Result<void>> read_patiently(Session* session, const wal::RecordHeader* header, std::size_t chunk, Buffer into);
   bool may_mend(const Session& session) const;
+  bool is_one_missing(const Session& session) const;
 
   GroupImpl* group_;
   Start start_;

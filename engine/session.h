@@ -36,7 +36,7 @@ struct Session {
   };
   std::deque<InFlight> in_flight;  // Sent and not acknowledged.
   std::uint64_t in_flight_bytes = 0;
-  BootNs mend_again{};              // Nobody could give a block: what is rotten is shipped as it is until then.
+  DurationNs mended_in_vain{};      // Time that went into blocks that nobody could give.
   std::vector<Frame> shipment;      // Of ship_from_memory(): its memory is kept, what is in it goes with each sending.
 
   // Rebuild: what was asked, until it is answered.

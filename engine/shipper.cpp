@@ -1,5 +1,6 @@
 // Leading: records on their way to another copy. What is not committed yet goes out from memory; what is older, and what was
 // recovered, is read back from the log.
+#include <algorithm>
 #include <cstring>
 
 #include "base/checksum.h"
@@ -20,7 +21,9 @@ namespace {
 constexpr std::size_t kHeadsBytes = BufferPool::kPageBytes;
 // Payload after which nothing more is added. A beat waits for what is sent together.
 constexpr std::size_t kShipmentBytes = std::size_t{64} << 10;
-constexpr DurationNs kMendPause = milliseconds(10'000);
+// Of a session: then what is rotten is shipped as it is.
+constexpr DurationNs kMendPatience = milliseconds(20'000);
+constexpr std::int64_t kMendPauseMs = 50;
 constexpr std::uint64_t kRecordCostBytes = 512;  // Of the window: records without payload take memory, too.
 
 // Of a frame with one record.
@@ -211,10 +214,9 @@ Task<Result<bool>> Replica::read_chunks(Session* session, const wal::RecordHeade
     if (read && are_blocks(place, checksums + i * kChunkBlocks)) continue;
     // Overwritten, or rotten? The volume tells: what it has there now, from another copy perhaps, is the same, or newer.
     Result<void> current = fail(Errc::not_found);
-    if (header->lsn <= commit.value && may_mend(*session)) {
-      auto now_there = co_await read_current(header, i, into.slice(head_bytes + i * kChunkBytes, kChunkBytes));
+    if (header->lsn <= commit.value) {
+      auto now_there = co_await read_patiently(session, header, i, into.slice(head_bytes + i * kChunkBytes, kChunkBytes));
       current = std::move(now_there);
-      if (!current) session->mend_again = now() + kMendPause;
     }
     if (current && are_blocks(place, checksums + i * kChunkBlocks)) {
       mark(Mark::ship_mended);
@@ -231,7 +233,29 @@ Task<Result<bool>> Replica::read_chunks(Session* session, const wal::RecordHeade
 
 // Who cannot give a block may take seconds to say so, and whatever else the session waits for waits for that.
 bool Replica::may_mend(const Session& session) const {
-  return !session.ended && !stopping_ && now() >= session.mend_again && !group_->is_behind_its_maps();
+  return !session.ended && !stopping_ && session.mended_in_vain < kMendPatience && !group_->is_behind_its_maps();
+}
+
+// Somebody who may have it is not there just now.
+bool Replica::is_one_missing(const Session& session) const {
+  const std::vector<NodeId> there = connected();
+  return std::ranges::any_of(machine_.view().members, [&](NodeId node) {
+    return node != start_.self.node && node != session.node && std::ranges::find(there, node) == there.end();
+  });
+}
+
+Task<Result<void>> Replica::read_patiently(Session* session, const wal::RecordHeader* header, std::size_t chunk, Buffer into) {
+  Timer pause(group_->ports().clock);
+  while (may_mend(*session)) {
+    const BootNs began = now();
+    auto read = co_await read_current(header, chunk, into);
+    if (read) co_return read;
+    const bool again = is_one_missing(*session);
+    if (again) co_await pause.after(milliseconds(kMendPauseMs));
+    session->mended_in_vain.value += (now() - began).value;
+    if (!again) break;
+  }
+  co_return fail(Errc::not_found);
 }
 
 // Of the record's whole chunks, that one, as the volume has it.

@@ -154,18 +154,14 @@ Task<Result<void>> Target::match_leaf(StoredVolume* volume, std::uint64_t index,
     std::memcpy(&their, theirs.data() + i * sizeof their, sizeof their);
     if (frame) mine = snapshot::entry_of(frame, chunk);
     ++progress_->chunks_compared;
-    if (chunk < volume->chunk_count() && !same_content(their, mine)) {
-      co_await window_.acquire();
-      if (error_) {
-        window_.release();
-        break;
-      }
-      fetches.spawn(fetch(volume, chunk));
-    } else if (frame && mine.modified_lsn != their.modified_lsn) {
-      // The same content by another way: records that follow are held against their LSN, not this copy's.
-      mark(Mark::rebuild_same_content);
-      mine.modified_lsn = their.modified_lsn;
-      set_entry(volume, frame, chunk, mine);
+    const bool there = chunk < volume->chunk_count(), same = same_content(their, mine), changed = mine.modified_lsn != their.modified_lsn;
+    const bool doubted = there && same && mine.valid_mask != 0 && (changed || !delta_);
+    if (there && (!same || doubted)) {
+      const bool has_turn = co_await take_turn();
+      if (!has_turn) break;
+      fetches.spawn(same ? confirm(volume, frame, chunk, their.modified_lsn) : fetch(volume, chunk));
+    } else if (frame && changed) {
+      note_same(volume, frame, chunk, their.modified_lsn);
     }
   }
   co_await fetches.join();
@@ -176,6 +172,46 @@ Task<Result<void>> Target::match_leaf(StoredVolume* volume, std::uint64_t index,
     CO_TRY(co_await owner_->keep());
   }
   co_return Result<void>{};
+}
+
+// False: a fetch failed.
+Task<bool> Target::take_turn() {
+  co_await window_.acquire();
+  if (!error_) co_return true;
+  window_.release();
+  co_return false;
+}
+
+// The same content by another way: records that follow are held against their LSN, not this copy's.
+void Target::note_same(StoredVolume* volume, Frame* leaf, std::uint64_t chunk, std::uint64_t modified_lsn) {
+  MapEntry entry = snapshot::entry_of(leaf, chunk);
+  if (entry.modified_lsn == modified_lsn) return;
+  mark(Mark::rebuild_same_content);
+  entry.modified_lsn = modified_lsn;
+  set_entry(volume, leaf, chunk, entry);
+}
+
+// The maps agree. What was applied in place shortly before a crash is not in this one: when the log that told of it is gone, the disk has
+// that, and the other copy may have again what the map says.
+Task<void> Target::confirm(StoredVolume* volume, Frame* leaf, std::uint64_t chunk, std::uint64_t modified_lsn) {
+  const MapEntry entry = snapshot::entry_of(leaf, chunk);
+  const bool found = co_await is_on_disk(entry);
+  if (found && snapshot::entry_of(leaf, chunk).location == entry.location) {
+    note_same(volume, leaf, chunk, modified_lsn);
+    window_.release();
+    co_return;
+  }
+  mark(Mark::rebuild_disk_differs);
+  co_await fetch(volume, chunk);
+}
+
+Task<bool> Target::is_on_disk(MapEntry entry) {
+  Buffer content = co_await store_->buffers().acquire(kChunkBytes);
+  auto read = co_await store_->disk().read(entry.location * kChunkBytes, content.bytes());
+  if (!read) co_return false;
+  for (std::size_t i = 0; i < kChunkBlocks; ++i)
+    if ((entry.valid_mask >> i & 1) && xxh3(content.bytes().subspan(i * kBlockBytes, kBlockBytes)) != entry.checksums[i]) co_return false;
+  co_return true;
 }
 
 Task<Result<void>> Target::empty_leaves(StoredVolume* volume, std::uint64_t from, std::uint64_t end) {

@@ -68,7 +68,11 @@ class Target {
   Task<Result<void>> match_volume(snapshot::StoredVolume* volume, const snapshot::CatalogueEntry& theirs);
   Task<Result<void>> match_leaf(snapshot::StoredVolume* volume, std::uint64_t index, Buffer theirs);
   Task<Result<void>> empty_leaves(snapshot::StoredVolume* volume, std::uint64_t from, std::uint64_t end);
+  Task<void> confirm(snapshot::StoredVolume* volume, snapshot::Frame* leaf, std::uint64_t chunk, std::uint64_t modified_lsn);
+  void note_same(snapshot::StoredVolume* volume, snapshot::Frame* leaf, std::uint64_t chunk, std::uint64_t modified_lsn);
+  Task<bool> is_on_disk(snapshot::MapEntry entry);
   Task<void> fetch(snapshot::StoredVolume* volume, std::uint64_t chunk);
+  Task<bool> take_turn();
   Task<Result<void>> fetch_chunk(snapshot::StoredVolume* volume, std::uint64_t chunk);
   Task<Result<void>> install(snapshot::StoredVolume* volume, std::uint64_t chunk, Answer* content);
   Task<Result<snapshot::Frame*>> leaf_to_change(snapshot::StoredVolume* volume, std::uint64_t index);

@@ -2,8 +2,10 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -121,6 +123,26 @@ TEST_F(DaemonTest, IscsiPort_InUse_SaysSo) {
   EXPECT_EQ(second.code, 1);
   EXPECT_THAT(second.err, HasSubstr("iscsi.listen"));
   EXPECT_THAT(second.err, HasSubstr("another process uses this port"));
+}
+
+// As the kernel does with the ports of a process that was killed.
+TEST_F(DaemonTest, IscsiPort_InUseAndThenFree_IsTaken) {
+  const int held = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t length = sizeof address;
+  ASSERT_EQ(::bind(held, reinterpret_cast<const sockaddr*>(&address), length), 0);
+  ASSERT_EQ(::listen(held, 1), 0);
+  ASSERT_EQ(::getsockname(held, reinterpret_cast<sockaddr*>(&address), &length), 0);
+  DaemonOptions options;
+  options.iscsi_listen = "127.0.0.1:" + std::to_string(ntohs(address.sin_port));
+  Daemon daemon(folder_, options);
+  while (!daemon.program().ended_within(10) && daemon.program().err().find("waiting for it") == std::string::npos) {
+  }
+  ::close(held);
+  EXPECT_TRUE(daemon.ready()) << daemon.program().err();
+  EXPECT_EQ(daemon.stop().code, 0);
 }
 
 TEST_F(DaemonTest, Configuration_Wrong_NamesEveryMistakeAndChangesNothing) {

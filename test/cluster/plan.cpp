@@ -123,9 +123,12 @@ GroupOptions draw_group_options(const Plan& plan, NodeId node, SimRandom& random
   o.ship_window_bytes = 2 << 20;
   o.rebuild_keep_chunks = plan.rebuild_keep_chunks;
   o.rebuild_bytes_per_second = plan.rebuild_bytes_per_second;
+  if (plan.applies_at_once) o.apply_backlog_bytes = kBlockBytes;
   if (!plan.shrink_tunables) return o;
   o.map_cache_bytes = 65536ULL << random.below(5);
   o.apply_backlog_bytes = 65536ULL << random.between(4, 6);
+  // Some apply at once. Without a draw more: the other seeds stay what they are.
+  if (o.apply_backlog_bytes == 65536ULL << 4 && o.map_cache_bytes < 65536ULL << 2) o.apply_backlog_bytes = kBlockBytes;
   o.log_batches_in_flight = static_cast<std::uint32_t>(random.between(1, 8));
   o.log_batch_bytes_max = 1u << random.between(12, 20);
   o.checkpoint_interval_ms = random.one_in(3) ? static_cast<std::int64_t>(random.between(20, 300)) : 30'000;

@@ -19,6 +19,7 @@ struct Plan {
   std::uint64_t log_bytes = 4ULL << 20;
   std::vector<std::uint64_t> more_log_blocks;  // By node: its log is larger by so much; empty: by nothing.
   bool shrink_tunables = false;              // Caches, windows and intervals are drawn anew for every process.
+  bool applies_at_once = false;              // What is committed goes to its place at once, not when memory fills or a tick later.
   sim::NetworkOptions network;
   sim::CoordinatorOptions coordinator;
   sim::DiskLatency disk_latency;

@@ -1,6 +1,7 @@
 // A copy that was rebuilt knows what changed since its rebuild, and of what was emptied before it nothing at all. Who is brought
-// up by such a copy must not keep what was emptied.
+// up by such a copy must not keep what was emptied. And a copy whose rebuild was cut off may be brought up by the log instead.
 #include "test/cluster/byte_blocks.h"
+#include "test/cluster/owners.h"
 
 namespace holdfast::cluster {
 namespace {
@@ -9,7 +10,7 @@ constexpr std::uint64_t kLeafBlocks = snapshot::kLeafChunks * kChunkBlocks;
 
 class RebuiltCopy : public ByteBlocks {
  protected:
-  RebuiltCopy() : ByteBlocks(plan()) {}
+  explicit RebuiltCopy(Plan p = plan()) : ByteBlocks(std::move(p)) {}
 
   static Plan plan() {
     Plan p = plain_plan();
@@ -73,6 +74,51 @@ TEST_F(RebuiltCopy, WriteAndUnmapReplayedAtOnce_WhoMissedTheUnmap_LosesTheWrite)
   cluster.start(away);
   ASSERT_TRUE(cluster.run_until_well(milliseconds(30'000))) << story();
   for (const auto& each : cluster.nodes()) EXPECT_EQ(value_on(each->id(), 3 * kLeafBlocks), 0) << each->id().value;
+}
+
+class CutOffRebuild : public RebuiltCopy {
+ protected:
+  static constexpr std::uint64_t kChunks = 100;
+  CutOffRebuild() : RebuiltCopy(plan()) {}
+  static Plan plan() {
+    Plan p = RebuiltCopy::plan();
+    p.disk_latency = sim::DiskLatency{};
+    p.clients.volume_blocks = kChunks * kChunkBlocks;
+    return p;
+  }
+};
+
+// What the rebuild replaces after a checkpoint's freeze is still named by that checkpoint's maps.
+TEST_F(CutOffRebuild, AfterACheckpointOfItsOwn_BroughtUpByTheLog_AllBlocksMatch) {
+  const NodeId primary = *cluster.serving(), other(primary.value % 3 + 1), copy(other.value % 3 + 1);
+  for (std::uint64_t i = 0; i < kChunks; ++i) ASSERT_TRUE(write(primary, i * kChunkBlocks, kChunkBlocks, 1 + static_cast<int>(i)));
+  cluster.set_log_bytes(8 << 20);
+  cluster.wipe(other);  // Its log keeps more than the primary's.
+  ASSERT_TRUE(cluster.run_until_well(milliseconds(20'000))) << story();
+  cluster.checkpoint(copy);
+  ASSERT_TRUE(wait_until([&] { return status(copy).checkpoint_lsn == status(primary).commit_lsn; })) << story();
+  cluster.die(copy, Death::killed);
+  ASSERT_TRUE(wait_until([&] { return !in_sync(copy); })) << story();
+  for (std::uint64_t i = 0; i < kChunks; ++i) ASSERT_TRUE(write(primary, i * kChunkBlocks + 3, 1, 150));
+  ASSERT_TRUE(let_the_log_go_round(primary)) << story();
+  cluster.node(copy).disk().latency.write_us = 3'000;
+  cluster.start(copy);
+  ASSERT_TRUE(wait_until([&] { return replica(copy).rebuilding && replica(copy).rebuilt_chunks > 8; })) << story();
+  cluster.checkpoint(copy);
+  ASSERT_TRUE(wait_until([&] { return replica(copy).rebuilt_chunks > 90; })) << story();
+  ASSERT_TRUE(replica(copy).rebuilding);
+  cluster.die(copy, Death::killed);
+  cluster.node(copy).disk().latency = cluster.plan().disk_latency;
+  ASSERT_TRUE(hand_over(other)) << story();
+  cluster.start(copy);
+  ASSERT_TRUE(wait_until([&] { return in_sync(copy); })) << story();
+  EXPECT_EQ(replica(copy).rebuilt_chunks, 0u) << "it was to come by the log";
+  ASSERT_TRUE(*call(cluster, copy, cluster.node(copy).group()->checkpoint()));
+  const auto wrong = wrong_owner(cluster.node(copy).group());
+  EXPECT_FALSE(wrong) << *wrong;
+  const auto verified = call(cluster, copy, cluster.node(copy).group()->verify_all());
+  ASSERT_TRUE(verified.has_value());
+  EXPECT_TRUE(verified->has_value()) << verified->error().text();
 }
 
 }  // namespace

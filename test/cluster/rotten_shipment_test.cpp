@@ -15,29 +15,78 @@ class RottenShipment : public ByteBlocks {
     p.clients.volume_blocks = 64 * kChunkBlocks;
     return p;
   }
+  void SetUp() override {
+    ByteBlocks::SetUp();
+    primary = *cluster.serving();
+    away = NodeId(primary.value == 1 ? 2 : 1);
+    third = NodeId(6 - primary.value - away.value);
+    cluster.die(away, Death::killed);
+    ASSERT_TRUE(wait_until([&] { return cluster.truth().in_sync.size() == 2; })) << story();
+  }
+  bool write_chunks(std::uint64_t first, std::uint64_t count, int value) {
+    for (std::uint64_t i = 0; i < count; ++i)
+      if (!write(primary, (first + i) * kChunkBlocks, kChunkBlocks, value)) return false;
+    return true;
+  }
+  void apply() {
+    for (const NodeId id : {primary, third}) cluster.checkpoint(id);
+    cluster.run_for(milliseconds(500));
+  }
+  void rot(NodeId id, int value) {
+    const auto blocks = blocks_of(id, value);
+    ASSERT_FALSE(blocks.empty());
+    for (const std::uint64_t block : blocks) cluster.node(id).disk().flip_bit(block * kBlockBytes + 2'000, 5);
+  }
+  bool all_in_sync() { return wait_until([&] { return cluster.truth().in_sync.size() == 3; }); }
+  // Of those that were written with the value, how many the one that joined has as they were.
+  std::size_t whole_blocks(int value) {
+    const auto blocks = blocks_of(away, value);
+    return static_cast<std::size_t>(std::ranges::count_if(blocks, [&](std::uint64_t block) {
+      const auto bytes = cluster.node(away).disk().peek(block * kBlockBytes, kBlockBytes);
+      return std::ranges::all_of(bytes, [&](std::byte b) { return std::to_integer<int>(b) == value; });
+    }));
+  }
+
+  NodeId primary, away, third;
 };
 
 // The third copy has the data. Whoever joins without it would leave that one the only one that does.
 TEST_F(RottenShipment, ChunkThatAnotherCopyHas_WhoJoinsGetsIt) {
-  const NodeId primary = *cluster.serving(), away(primary.value == 1 ? 2 : 1);
-  cluster.die(away, Death::killed);
-  ASSERT_TRUE(wait_until([&] { return cluster.truth().in_sync.size() == 2; })) << story();
-  ASSERT_TRUE(write(primary, 16, kChunkBlocks, 7));
-  cluster.checkpoint(primary);
-  cluster.run_for(milliseconds(500));
-  const auto rotten = blocks_of(primary, 7);
-  ASSERT_EQ(rotten.size(), kChunkBlocks);
-  for (const std::uint64_t block : rotten) cluster.node(primary).disk().flip_bit(block * kBlockBytes + 2'000, 5);
+  ASSERT_TRUE(write_chunks(1, 1, 7));
+  apply();
+  rot(primary, 7);
   cluster.start(away);
-  ASSERT_TRUE(wait_until([&] { return cluster.truth().in_sync.size() == 3; })) << story();
+  ASSERT_TRUE(all_in_sync()) << story();
   ASSERT_TRUE(cluster.run_until_well(milliseconds(10'000))) << story();
-  std::size_t whole = 0;
-  for (const std::uint64_t block : blocks_of(away, 7)) {
-    const auto bytes = cluster.node(away).disk().peek(block * kBlockBytes, kBlockBytes);
-    whole += std::ranges::all_of(bytes, [](std::byte b) { return std::to_integer<int>(b) == 7; });
-  }
-  EXPECT_EQ(whole, kChunkBlocks) << "in sync, and without what it was to have";
-  EXPECT_EQ(cluster.node(away).group()->replica_status().rebuilt_chunks, 0u) << "it was to come by the log";
+  EXPECT_EQ(whole_blocks(7), kChunkBlocks) << "in sync, and without what it was to have";
+  EXPECT_EQ(replica(away).rebuilt_chunks, 0u) << "it was to come by the log";
+}
+
+// One chunk that nobody has is no reason to ship another one as it is.
+TEST_F(RottenShipment, ChunkThatNobodyHas_ThenOneThatAnotherCopyHas_WhoJoinsGetsThatOne) {
+  ASSERT_TRUE(write_chunks(1, 1, 7));
+  ASSERT_TRUE(write_chunks(3, 1, 9));
+  apply();
+  for (const NodeId id : {primary, third}) rot(id, 7);
+  rot(primary, 9);
+  cluster.start(away);
+  ASSERT_TRUE(all_in_sync()) << story();
+  ASSERT_TRUE(cluster.run_until_well(milliseconds(10'000))) << story();
+  EXPECT_EQ(whole_blocks(9), kChunkBlocks) << "in sync, and without what it was to have";
+}
+
+TEST_F(RottenShipment, CopyThatHasThemIsRestarted_WhoJoinsGetsThem) {
+  constexpr std::uint64_t kMany = 40;
+  ASSERT_TRUE(write_chunks(1, kMany, 9));
+  apply();
+  rot(primary, 9);
+  cluster.start(away);
+  ASSERT_TRUE(wait_until([&] { return std::ranges::any_of(replica(primary).members, [&](const auto& m) { return m.node == away && m.matched; }); })) << story();
+  cluster.die(third, Death::killed);
+  cluster.restart_after(third, milliseconds(300));
+  ASSERT_TRUE(all_in_sync()) << story();
+  ASSERT_TRUE(cluster.run_until_well(milliseconds(10'000))) << story();
+  EXPECT_EQ(whole_blocks(9), kMany * kChunkBlocks) << "in sync, and without what it was to have";
 }
 
 }  // namespace

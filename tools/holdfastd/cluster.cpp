@@ -147,6 +147,7 @@ Result<std::unique_ptr<ClusterThread>> Cluster::make_thread(io::Reactor& reactor
 }
 
 Result<void> Cluster::listen() {
+  listeners_.clear();
   for (const Address& address : config_.listen) {
     auto socket = io::listen_tcp(control_, io::Endpoint{address.host, address.port}, io::kLinkTcpOptions);
     if (!socket) return fail(socket.error().code, "cluster.listen: " + socket.error().message);

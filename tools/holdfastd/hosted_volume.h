@@ -69,7 +69,8 @@ class HostedVolume final : private VolumeObserver {
 
  private:
   HostedVolume(ReactorThread* thread, VolumeSpec spec) : thread_(thread), spec_(std::move(spec)) {}
-  static Task<Opened> with_disk(ReactorThread* thread, VolumeSpec spec, HostOptions options);
+  enum class Existing : std::uint8_t { no, yes };
+  static Task<Opened> with_disk(ReactorThread* thread, VolumeSpec spec, HostOptions options, Existing existing = Existing::no);
   GroupPorts ports();
   Task<Result<void>> open_group(HostOptions options);
   Result<void> find_volume();

@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 #include <thread>
+#include <type_traits>
 
 #include "base/log.h"
 #include "base/text.h"
@@ -34,6 +35,23 @@ void add_cluster_options(const ClusterConfig& config, GroupOptions& out) {
   out.timing.takeover_patience_ms = config.takeover_patience_ms;
   out.timing.stuck_timeout_ms = config.stuck_timeout_ms;
   out.timing.hello_wait_ms = std::max(out.timing.hello_wait_ms, 5 * config.heartbeat_ms);
+}
+
+// After kill -9 the kernel keeps what the dead process's rings had until all that it had submitted is done, and a supervisor is quick.
+constexpr DurationNs kPortPatience = milliseconds(10'000);
+constexpr DurationNs kPortRetry = milliseconds(20);
+
+template <class Attempt>
+Task<std::invoke_result_t<Attempt>> when_port_is_free(Clock* clock, Attempt attempt) {
+  const BootNs deadline = clock->now() + kPortPatience;
+  Timer pause(*clock);
+  auto done = attempt();
+  if (!done && done.error().code == Errc::busy) log_warning(done.error().message + "; waiting for it");
+  while (!done && done.error().code == Errc::busy && clock->now() < deadline) {
+    co_await pause.after(kPortRetry);
+    done = attempt();
+  }
+  co_return done;
 }
 
 // What the thread's groups have begun to connect to.
@@ -92,11 +110,13 @@ Task<Result<void>> Node::start() {
     auto cluster = Cluster::create(control_, config_, directory_.path());
     if (!cluster) co_return fail(std::move(cluster).error());
     cluster_ = std::move(*cluster);
-    CO_TRY(cluster_->listen());
+    const auto listen = [cluster = cluster_.get()] { return cluster->listen(); };
+    CO_TRY(co_await when_port_is_free(&control_.clock(), listen));
   }
   auto threads = start_threads();
   if (!threads) co_return threads;
-  auto portals = Portals::open(control_, random_, config_.iscsi, *board_);
+  const auto open_portals = [this] { return Portals::open(control_, random_, config_.iscsi, *board_); };
+  auto portals = co_await when_port_is_free(&control_.clock(), open_portals);
   if (!portals) co_return fail(std::move(portals).error());
   portals_ = std::move(*portals);
   for (const auto& thread : threads_) thread->start();
