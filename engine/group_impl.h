@@ -124,7 +124,7 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   // Never more than half of the ring, each record's header counted: the start of the next epoch must find room.
   // Half of the smallest log that has to take it: whoever leads next has room for the start of its epoch.
   std::uint64_t tail_bytes_max() const { return std::min(options_.tail_bytes_max, replica_->machine().least_ring_blocks() * kBlockBytes / 2); }
-  bool is_behind_its_maps() const { return unfit_ || commit_lsn_ < replayed_lsn_; }
+  bool is_behind_its_maps() const { return unfit_ || commit_lsn_ < std::max(replayed_lsn_, fit_from_lsn_); }
   bool is_rebuilding() const { return rebuilding_; }
   // A rebuild dropped the volume, and was interrupted before its image counted: the log goes on before the volume's deletion.
   bool was_dropped(VolumeId id) const { return unfit_ && id.value < store_.superblock().next_volume_id; }
@@ -303,6 +303,7 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   std::uint64_t recovered_records_ = 0;
   std::uint64_t logged_deletions_ = 0;    // Of volumes, by this process as primary: one at a time.
   std::uint64_t replayed_lsn_ = 0;        // Up to here records were found at the last start.
+  std::uint64_t fit_from_lsn_ = 0;        // Once this is committed here, too, the maps have nothing that is newer.
   std::uint64_t recovery_ms_ = 0;
   std::uint64_t sync_latency_us_ = 0;
   std::uint64_t held_writes_ = 0;

@@ -161,6 +161,7 @@ Task<void> GroupImpl::become_fit() {
   mark(Mark::fit_again);
   unfit_ = false;
   unfit_because_.clear();
+  fit_from_lsn_ = std::max({fit_from_lsn_, reach_.value, primary_end_.value});
   reach_ = primary_end_ = Lsn();
   update_facts();
   replica_->log_changed();

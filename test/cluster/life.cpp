@@ -1,5 +1,6 @@
 #include "test/cluster/life.h"
 
+#include "test/cluster/call.h"
 #include "test/cluster/owners.h"
 #include "test/sim/text.h"
 
@@ -80,10 +81,24 @@ class Life {
     cluster_.invariants().check();
     cluster_.run_for(kEndIsNoted);
     if (const auto wrong = cluster_.unnoted_end()) return cluster_.violation(*wrong);
+    if (const auto wrong = spoilt_copy()) return cluster_.violation(*wrong);
     if (!cluster_.read_everything() || !cluster_.replicas_are_equal()) return;
     for (const auto& each : cluster_.nodes())
       if (const auto wrong = wrong_owner(each->group())) return cluster_.violation(sim::format("node {}: {}", each->id().value, *wrong));
     if (const auto wrong = cluster_.history().judge()) cluster_.wrong_content(*wrong);
+  }
+
+  // On disks that are in order every copy has what its maps say, by itself: it never had to ask another one.
+  std::optional<std::string> spoilt_copy() {
+    if (cluster_.tolerance.rot || cluster_.tolerance.failed_stores) return std::nullopt;
+    for (const auto& each : cluster_.nodes()) {
+      const auto verified = call(cluster_, each->id(), each->group()->verify_all(), kEnding);
+      if (!verified || !*verified) return sim::format("node {}: {}", each->id().value, verified ? verified->error().text() : "it cannot be verified");
+      const GroupStatus s = each->group()->status();
+      if (s.repaired_blocks + s.lost_blocks + s.checksum_errors > 0)
+        return sim::format("node {}: {} blocks repaired, {} lost, {} mismatches", each->id().value, s.repaired_blocks, s.lost_blocks, s.checksum_errors);
+    }
+    return std::nullopt;
   }
 
   LifeReport report() {

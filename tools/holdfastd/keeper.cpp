@@ -214,8 +214,9 @@ Task<Result<void>> Keeper::carry_out(Step step, std::string name) {
       };
       break;
     case StepKind::end_replacement:
-      how = [](VolumeDefinition& d) {
-        if (!d.replacement) return;
+      // Tried again when its outcome is unknown: the next one may have begun meanwhile, and is nobody's to end yet.
+      how = [decided = definition.replacement](VolumeDefinition& d) {
+        if (!d.replacement || d.replacement != decided) return;
         std::erase_if(d.members, [&](const coord::MemberDefinition& m) { return m.node == d.replacement->from; });
         d.replacement.reset();
       };
