@@ -68,6 +68,7 @@ namespace holdfast {
   M(role_release_waits, "a primary that cannot read its own tail waits to hear what others have")     \
   M(role_bind_behind_bind, "a newer epoch comes while one is being bound")                            \
   M(role_gave_way, "a primary that serves nobody keeps the others in sync")                           \
+  M(role_waits_for_the_faint, "a primary takes nobody out while others may be about to fall silent, too")  \
   M(role_let_others_go_on, "a primary that would admit nothing lets silent members go on without it") \
   M(role_released_helpless, "a primary without lease and coordinator releases")                       \
   M(role_ceased_cut_off, "a primary that hears neither the others nor the coordinator ceases")        \

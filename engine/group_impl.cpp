@@ -43,6 +43,12 @@ Errc GroupImpl::obstacle() const {
   return replica_->is_open() ? Errc{} : Errc::fenced;
 }
 
+std::string GroupImpl::title() const {
+  std::string names;
+  for (const auto& volume : volumes_) names += (names.empty() ? "volume " : ", ") + volume->stored().name();
+  return names.empty() ? names : names + ": ";
+}
+
 VolumeImpl* GroupImpl::volume_of(VolumeId id) {
   for (auto& volume : volumes_)
     if (volume->stored().id() == id) return volume.get();

@@ -124,6 +124,7 @@ class GroupImpl final : public Group, private wal::LogListener, private ApplierO
   // Never more than half of the ring, each record's header counted: the start of the next epoch must find room.
   // Half of the smallest log that has to take it: whoever leads next has room for the start of its epoch.
   std::uint64_t tail_bytes_max() const { return std::min(options_.tail_bytes_max, replica_->machine().least_ring_blocks() * kBlockBytes / 2); }
+  std::string title() const;  // For lines of the log: whose group it is.
   bool is_behind_its_maps() const { return unfit_ || commit_lsn_ < std::max(replayed_lsn_, fit_from_lsn_); }
   bool is_rebuilding() const { return rebuilding_; }
   // A rebuild dropped the volume, and was interrupted before its image counted: the log goes on before the volume's deletion.

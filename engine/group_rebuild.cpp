@@ -195,7 +195,7 @@ Task<Result<void>> GroupImpl::rebuild(rebuild::Peer* peer, bool whole) {
   mark(whole ? Mark::rebuild_whole : Mark::rebuild_begins);
   rebuilding_ = true;
   rebuild_began_ = ports_.clock.now();
-  log_info(concat("this copy is being rebuilt: ", whole ? "all of it is compared" : concat("what changed since LSN ", commit_lsn_)));
+  log_info(concat(title(), "this copy is being rebuilt: ", whole ? "all of it is compared" : concat("what changed since LSN ", commit_lsn_)));
   const Lsn base = planted(Bug::delta_from_log_end) ? log_end : Lsn(commit_lsn_);
   auto done = co_await compare_with(peer, whole ? Lsn() : base);
   Result<void> result;  // Not by a conditional expression: GCC 12 destroys what a co_await in it returns twice.
@@ -261,7 +261,7 @@ Task<Result<void>> GroupImpl::adopt_image(const rebuild::Target::Done* done) {
   primary_end_ = Lsn();
   reach_ = planted(Bug::rebuilt_copy_fit_at_once) ? image.lsn : std::max(done->reach, image.lsn);
   update_facts();
-  log_info(concat("this copy was rebuilt up to LSN ", image.lsn.value, "; the log follows"));
+  log_info(concat(title(), "this copy was rebuilt up to LSN ", image.lsn.value, "; the log follows"));
   // Nothing may follow: then it is whole already.
   log_durable(image.lsn);
   co_return Result<void>{};

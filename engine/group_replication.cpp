@@ -24,6 +24,7 @@ constexpr std::int64_t kLeaveAgainMs = 10;    // … asked as often.
 
 void GroupImpl::begin_serving() {
   ++reign_;
+  if (ports_.coordinator) log_info(concat(title(), "this node leads, in epoch ", replica_->machine().epoch().value));
   log_service_.role_changed();
   progress_.notify_all();
   for (auto& volume : volumes_) volume->tell(VolumeEvent::begins_to_serve);
@@ -32,6 +33,7 @@ void GroupImpl::begin_serving() {
 // What was not committed may be yet, by the next primary; whoever waits for it here is not told.
 void GroupImpl::end_serving() {
   if (!tail_.empty()) mark(Mark::tail_lost_role);
+  if (ports_.coordinator && !stopping_) log_info(concat(title(), "this node does not lead any more"));
   ++reign_;
   for (std::uint64_t lsn = commit_lsn_ + 1; TailRecord* record = tail_.find(Lsn(lsn)); ++lsn) settle(*record, Errc::fenced);
   log_service_.role_changed();

@@ -101,6 +101,9 @@ void Replica::carry_out(Action& action) {
 void Replica::send(const SendTo& action) {
   Session* session = find_session(action.node);
   if (!session || session->id != action.session) return;
+  if (const auto* lagging = std::get_if<Lagging>(&action.message))
+    log_info(concat(group_->title(), "node ", action.node.value, " is to be rebuilt: its log agrees with this one up to LSN ", lagging->shared.value,
+                    ", and this one keeps records from ", group_->log().first_kept().value, " on"));
   // Acks are cumulative: one that waits says what the newest would.
   const auto* ack = std::get_if<Ack>(&action.message);
   Ack* last = session->outbox.empty() ? nullptr : std::get_if<Ack>(&session->outbox.back());

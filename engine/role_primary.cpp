@@ -380,8 +380,18 @@ void RoleMachine::judge_members(BootNs now) {
   // the time to do so. When none of them has claimed by then, they are not there; then at least reads are served.
   const bool others_suffice = view_.in_sync.size() - next.in_sync.size() >= view_.min_in_sync;
   if (silence && next.in_sync.size() < view_.min_in_sync && others_suffice && now - silent_since < time_for_others()) return mark(Mark::role_let_others_go_on);
+  // Nor one by one: what cuts this one off from all of them is not felt at the same instant.
+  if (silence && is_anybody_faint(next, now)) return mark(Mark::role_waits_for_the_faint);
   raise_floor(next, log_->history, commit_);
   swap(now, false, std::move(next));
+}
+
+// Not heard for so long that it may be about to fall silent as well.
+bool RoleMachine::is_anybody_faint(const Register& left, BootNs now) const {
+  return std::any_of(left.in_sync.begin(), left.in_sync.end(), [&](const Copy& copy) {
+    const Peer* p = copy.node == self().node ? nullptr : find_peer(copy.node);
+    return p && now - std::max(p->heard, leading_since_) > DurationNs{milliseconds(start_.timing.replica_timeout_ms).value / 2};
+  });
 }
 
 // Until somebody else must have claimed who hears nothing of me: it is patient, waits for the end of its promise, and asks the coordinator.

@@ -48,6 +48,29 @@ TEST(Primary, BothOthersDead_HostThatOnlyAnswers_TheyAreTakenOutInTheEnd) {
   EXPECT_TRUE(removed) << "after a minute nobody is taken out, and nothing is served; the host was asked " << questions << " times";
 }
 
+// Cut off from both others, of whom one was heard a moment later than the other one, and of whom two are needed; its host reaches it.
+// Were they taken out one by one, the last one could not go on alone, and this one admits nothing.
+TEST(Primary, BothOthersFallSilentAMomentApart_NobodyIsTakenOutAlone) {
+  MachineBench bench;
+  bench.lead(5, {kMe, kOther, kThird});
+  Register two = bench.view;
+  two.min_in_sync = 2;
+  ++two.seq;
+  bench.read(3, two);
+  bench.bring_up();
+  bench.bring_up(kThird, kThirdSession);
+  bench.machine->initiators_attached(1);
+  bench.pass_ms(60);
+  bench.promise(kThird, kThirdSession);
+  bench.forget();
+  for (int i = 0; i < 150; ++i) {
+    bench.pass_ms(10);
+    bench.machine->initiator_heard(bench.now);
+    if (i % 50 == 0) bench.read(3, two);  // The coordinator is there.
+  }
+  EXPECT_EQ(bench.asked<SwapRegister>(), nullptr) << "after " << 1'500 << " ms";
+}
+
 // The same with two copies, and a process that does not run for 800 ms after the host's answer.
 TEST(Primary, HostAnswered_ThenTheProcessStalls_HostIsAskedAgain) {
   MachineBench bench;
