@@ -1,5 +1,6 @@
 """Three storage nodes with an etcd, each in a namespace of its own: to be killed, frozen, cut off and started at will."""
 import json
+import os
 import signal
 import sys
 import time
@@ -8,6 +9,7 @@ from rig import volume_io
 from rig.errors import RigError
 from rig.node import TREE, HoldfastNode
 from rig.processes import run, spawn
+from rig.small_disk import SmallDisk
 
 LINK_PORT = 9441
 ETCD_PORT = 2379
@@ -67,38 +69,59 @@ class Etcd:
 
 
 class ClusterNode(HoldfastNode):
-    def __init__(self, lab, number, etcd, build, takeover):
+    def __init__(self, lab, number, etcd, build, takeover, disk_mib=None, store=""):
+        """disk_mib: a file system of its own, of that size. store: more lines of the configuration's [store]."""
         super().__init__(lab, name=f"n{number}", build=build, admin_token=ADMIN_TOKEN, takeover=takeover)
         self.number = number
+        self.disk = SmallDisk(self.dir / "disk.img", self.dir / "data", disk_mib) if disk_mib else None
         secret = self.dir / "secret"
         secret.write_text(SECRET)
         secret.chmod(0o600)
         with open(self.config, "a") as config:
-            config.write(cluster_settings(number, self.address, secret, etcd))
+            config.write(f"[store]\n{store}\n{cluster_settings(number, self.address, secret, etcd)}")
         self.frozen = False
+
+    def store_of(self, volume):
+        return self.dir / "data" / "volumes" / f"{volume}.hf"
 
     def freeze(self):
         self.process.send_signal(signal.SIGSTOP)
         self.frozen = True
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WNOWAIT)
 
     def thaw(self):
         self.process.send_signal(signal.SIGCONT)
         self.frozen = False
 
-    def cut_off(self):
-        """Nothing that it sends arrives anywhere, and nothing arrives there; nobody is told. Connections stay."""
-        self._filter("I")
+    def cut_off(self, ways=("in", "out"), peers=(), ports=()):
+        """Nothing that it sends arrives anywhere, and nothing arrives there; nobody is told. Connections stay. Less of it: one way,
+        to and from some addresses, or of some TCP ports."""
+        rules = []
+        for way in ways:
+            chain, interface, peer = ("INPUT", "-i", "-s") if way == "in" else ("OUTPUT", "-o", "-d")
+            whom = [f"{peer} {address}" for address in peers] or [""]
+            what = [f"-p tcp --{end} {port}" for port in ports for end in ("sport", "dport")] or [""]
+            rules += [f"-I {chain} {interface} eth0 {who} {which} -j DROP" for who in whom for which in what]
+        run(["iptables-restore", "-w", "--noflush"], netns=self.netns, input="\n".join(["*filter", *rules, "COMMIT", ""]))  # All at one instant.
 
     def join_again(self):
-        self._filter("D")
-
-    def _filter(self, verb):
-        for chain, way in (("INPUT", "-i"), ("OUTPUT", "-o")):
-            run(["iptables", "-w", f"-{verb}", chain, way, "eth0", "-j", "DROP"], netns=self.netns)
+        run(["iptables", "-w", "-F"], netns=self.netns)
 
     def dropped_packets(self):
+        """Since it was cut off."""
         listed = run(["iptables", "-w", "-nvxL"], netns=self.netns).stdout
         return sum(int(line.split()[0]) for line in listed.splitlines() if " DROP " in line)
+
+    def die_silently(self):
+        """As a machine that loses its power: nobody is told."""
+        self.cut_off()
+        self.kill()
+        self.listener.close()
+
+    def boot(self):
+        self.listen()
+        self.join_again()
+        self.start()
 
     @property
     def is_up(self):
@@ -151,6 +174,13 @@ class Cluster:
         self._until(lambda: found.append(self.primary(volume)) or found[-1], f"nobody serves volume {volume}")
         return found[-1]
 
+    def who_serves(self, volume):
+        """Each by its own word."""
+        return [node for node in self.nodes if (self.replication(node, volume) or {}).get("serving")]
+
+    def another_than(self, node):
+        return self.nodes[node.number % len(self.nodes)]
+
     def in_sync(self, volume):
         leader = self.primary(volume)
         seen = self.replication(leader, volume) if leader else None
@@ -164,12 +194,16 @@ class Cluster:
         self.await_in_sync(volume, copies)
         return self.await_primary(volume).name, self.etcd.revisions()
 
-    def rebuilt_bytes(self, node, volume):
-        """What the node has fetched in rebuilds since its process began: catching up from the log counts as none."""
+    def rebuild(self, node, volume):
+        """How its rebuilds go, since its process began."""
         seen = self.replication(node, volume)
         if not seen:
             raise RigError(f"{node.name} does not tell of volume {volume}; its log:\n{node.log_tail()}")
-        return seen["rebuild"]["fetched_bytes"]
+        return seen["rebuild"]
+
+    def rebuilt_bytes(self, node, volume):
+        """What it has fetched: catching up from the log counts as none."""
+        return self.rebuild(node, volume)["fetched_bytes"]
 
     def switch_over(self, volume, to):
         self.await_primary(volume).holdfast("switchover", volume, "--candidate", str(to.number))

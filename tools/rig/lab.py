@@ -168,7 +168,14 @@ class Lab:
             for netns in self.namespaces():
                 _kill_all_inside(netns)
                 run(["ip", "netns", "delete", netns], check=False)
+            for mounted in _mounted_below(self.dir):
+                run(["umount", "--lazy", mounted], check=False)
             shutil.rmtree(self.dir, ignore_errors=True)
+
+
+def _mounted_below(folder):
+    places = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    return [place for place in places if place.startswith(f"{folder}/")]
 
 
 def _ip_batch(netns, commands):

@@ -47,7 +47,10 @@ class HoldfastNode:
         self.cli = build / "tools" / "holdfast" / "holdfast"
         self.process = None
         self.stopped = False
-        self.listener = listening_socket(self.netns, "0.0.0.0" if portals > 1 else self.address, PORT)
+        self.last_end = None  # How the process ended, in words: that a fault happened. Written by kill() and stop().
+        self.environment = {}  # Of the next start, beside this process's own.
+        self.any_address = "0.0.0.0" if portals > 1 else self.address
+        self.listen()
         for program in (self.daemon, self.cli):
             if not os.access(program, os.X_OK):
                 raise RigError(f"{program} is not built: cmake --preset release && cmake --build build")
@@ -58,7 +61,7 @@ class HoldfastNode:
         if self.token_file:
             self.token_file.touch(mode=0o600)
             self.token_file.write_text(admin_token)
-        self.config.write_text(settings(name, f"{self.dir}/data", f"{'0.0.0.0' if portals > 1 else self.address}:{PORT}",
+        self.config.write_text(settings(name, f"{self.dir}/data", f"{self.any_address}:{PORT}",
                                         [f"{address}:{PORT}" for address in self.addresses], self.admin, self.token_file, takeover))
 
     def require_login(self, user, secret, mutual_user, mutual_secret):
@@ -81,11 +84,15 @@ mutual_secret = "{mutual_secret}"
     def portal(self):
         return f"{self.address}:{PORT}"
 
+    def listen(self):
+        self.listener = listening_socket(self.netns, self.any_address, PORT)
+
     def start(self):
         self.stopped = False
         with open(self.dir / "log", "ab") as log:
             self.process = spawn(activated(self.listener, [self.daemon, "--config", self.config]), netns=self.netns,
-                                 die_with_owner=not self.lab.programs_stay, pass_fds=[self.listener.fileno()], stdout=log, stderr=log)
+                                 die_with_owner=not self.lab.programs_stay, pass_fds=[self.listener.fileno()], stdout=log, stderr=log,
+                                 env={**os.environ, **self.environment})
         give_up = time.monotonic() + START_TIMEOUT_S
         while self.holdfast("status", check=False).returncode not in ANSWERS:
             if self.process.poll() is not None or time.monotonic() > give_up:
@@ -103,6 +110,7 @@ mutual_secret = "{mutual_secret}"
         self.process.send_signal(signal.SIGKILL)
         if self.process.wait() != -signal.SIGKILL:
             raise RigError("holdfastd did not die of the signal")
+        self.last_end = f"process {self.process.pid} died of SIGKILL"
 
     def stop(self):
         """In order, as a service manager does it."""
@@ -110,6 +118,7 @@ mutual_secret = "{mutual_secret}"
         self.stopped = True
         if self.process.wait() != 0:
             raise RigError(f"holdfastd did not stop in order (status {self.process.returncode}); its log:\n{self.log_tail()}")
+        self.last_end = f"process {self.process.pid} ended in order"
 
     def holdfast(self, *arguments, **kwargs):
         token = ["--token-file", self.token_file] if self.token_file else []
@@ -125,5 +134,8 @@ mutual_secret = "{mutual_secret}"
         self.holdfast("volume", "create", name, "--size", size)
         return f"iqn.2026-11.io.holdfast:{name}"
 
+    def log(self):
+        return (self.dir / "log").read_text(errors="replace")
+
     def log_tail(self):
-        return (self.dir / "log").read_text(errors="replace")[-3000:]
+        return self.log()[-3000:]
