@@ -242,6 +242,43 @@ void f8_leader(Stage& stage) {
       [&](Lab& lab) { require(lab.etcd().leader() != leader, "nobody else leads the etcd"); }, milliseconds(5'000));
   stage.prove("leader of the etcd killed", 1);
 }
+// Ten minutes without a coordinator are not felt. A member that dies then cannot be taken out: reads and writes wait for it, or for
+// the coordinator, and no host is told that anything failed.
+void f8_ten_minutes(Stage& stage) {
+  constexpr DurationNs kAway = milliseconds(600'000), kHeld = milliseconds(5'000), kBack = milliseconds(2'000);
+  Lab lab(stage, {});
+  LoadOptions options;
+  options.think = milliseconds(5);
+  Load& load = lab.start_loaded(options);
+  const unsigned primary = lab.await_serving(), standby = lab.another(primary);
+  const std::uint64_t epoch = lab.epoch_of(primary);
+  const BootNs away = now();
+  lab.etcd().stop();
+  pause_for(kAway);
+  load.run_for(300);
+  stage.bound("pause", load.longest_pause(away, now()).length, kUnfeltPause);
+  require(lab.copy(primary).epoch == epoch && lab.copy(primary).in_sync.size() == lab.node_count(), "the lead or the set changed");
+  const auto hold = [&] {
+    lab.node(standby).kill();
+    pause_for(milliseconds(1'000));
+    const std::uint64_t held = load.counters().operations;
+    pause_for(kHeld);
+    require(load.counters().operations == held, "something was answered though a member is gone and cannot leave");
+  };
+  hold();
+  stage.prove("members that died while the coordinator was away", 1);
+  BootNs back = now();
+  lab.node(standby).start();
+  stage.bound("goes on after the member is back", load.until_write_after(back), kBack);
+  load.run_for(300);
+  hold();
+  back = now();
+  lab.etcd().start();
+  stage.bound("goes on after the coordinator is back", load.until_write_after(back), kBack);
+  lab.node(standby).start();
+  lab.await_all_in_sync();
+  lab.verify_everywhere();
+}
 void f8_empty(Stage& stage) {
   Lab lab(stage, {});
   Load& load = lab.start_loaded();
@@ -309,6 +346,7 @@ std::vector<Scenario> failure_scenarios() {
       {"F8b", "the coordinator stands still", f8_slow},
       {"F8c", "the coordinator loses its leader", f8_leader},
       {"F8d", "the coordinator is restarted empty", f8_empty},
+      {"F8e", "ten minutes without the coordinator, and a member that dies meanwhile", f8_ten_minutes, 1'200, true},
       {"F10a", "bits rot in the primary's file while it runs", f10_running},
       {"F10b", "bits rot in a standby's file while it is stopped", f10_stopped},
   };

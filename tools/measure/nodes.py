@@ -45,6 +45,10 @@ class Copies(contest.Contestant):
         super().__init__(name, fio.Target(), _Together([node.server for node in members]))
         self.state()
 
+    @property
+    def url(self):
+        return self.target.url
+
     def state(self):
         """Once all copies are in step: what does not change as long as the same node serves and no copy leaves, not even for a moment."""
         deadline = time.monotonic() + SETTLE_S
@@ -76,9 +80,15 @@ class _Together:
     def __init__(self, servers):
         self.servers = servers
 
+    def alive(self):
+        return all(server.alive() for server in self.servers)
+
     def ensure_alive(self):
         for server in self.servers:
             server.ensure_alive()
+
+    def last_words(self, lines):
+        return "\n".join(server.last_words(lines) for server in self.servers if not server.alive())
 
     def cpu_us(self):
         return sum(server.cpu_us() for server in self.servers)
