@@ -141,10 +141,16 @@ Task<Result<void>> Node::carry_out(MemberChange change) {
   if (change.kind == MemberChange::Kind::replace && !cluster_->find_node(to)) co_return no_node(to, "replacement");
   auto known = co_await coord::read_definition(&cluster_->coordinator(), change.volume);
   if (!known) co_return fail(std::move(known).error());
+  const bool destroys = change.kind == MemberChange::Kind::remove || change.kind == MemberChange::Kind::renew;
+  const coord::MemberDefinition* decided = known->find(node);
+  const Uuid copy = decided ? decided->incarnation : Uuid{};
   CO_TRY(apply_change(*known, change));
-  if (change.kind == MemberChange::Kind::remove || change.kind == MemberChange::Kind::renew) CO_TRY(co_await may_remove(*known, node));
-  const coord::DefinitionChange how = [&change, group = known->group](VolumeDefinition& d) -> Result<void> {
+  if (destroys) CO_TRY(co_await may_remove(*known, node));
+  const coord::DefinitionChange how = [&change, destroys, node, copy, group = known->group](VolumeDefinition& d) -> Result<void> {
     if (d.group != group) return fail(Errc::not_found, "name: another volume has this name now");
+    // Tried again when its outcome is unknown: by then the node may have another copy, which nobody asked to go.
+    const coord::MemberDefinition* there = d.find(node);
+    if (destroys && there && copy != Uuid{} && there->incarnation != copy) return fail(Errc::busy, concat("node: the copy of node ", node.value, " was changed meanwhile: look at it, and ask again"));
     return apply_change(d, change);
   };
   auto done = co_await coord::change_definition(&cluster_->coordinator(), change.volume, how);
