@@ -255,6 +255,7 @@ Task<Result<void>> GroupImpl::adopt_image(const rebuild::Target::Done* done) {
   log_lost_ = maps_lost_ = false;
   log_.restart(point.tail);
   committed_at(reached);
+  replayed_lsn_ = fit_from_lsn_ = 0;
   log_service_.noted(wal::RecordKind::write, reached.lsn);
   checkpoint_lsn_ = image.lsn.value;
   facts_.history = image.history;

@@ -89,6 +89,9 @@ Task<Result<void>> GroupImpl::cut_log(Lsn end) {
     next.durable_position = position;
   }));
   log_.cut(last, generation);
+  // What is cut will not be committed: nobody is behind for it.
+  replayed_lsn_ = std::min(replayed_lsn_, end.value);
+  fit_from_lsn_ = std::min(fit_from_lsn_, end.value);
   while (!tail_.empty() && tail_.back().lsn > end) {
     Tail::Handle dropped = tail_.pop_back();
     VolumeImpl* volume = dropped->kind == wal::RecordKind::volume_delete ? volume_of(dropped->volume) : nullptr;

@@ -386,11 +386,13 @@ void RoleMachine::judge_members(BootNs now) {
   swap(now, false, std::move(next));
 }
 
-// Not heard for so long that it may be about to fall silent as well.
+// Not heard for so long, or since its connection was reset, that it may be about to fall silent as well.
 bool RoleMachine::is_anybody_faint(const Register& left, BootNs now) const {
   return std::any_of(left.in_sync.begin(), left.in_sync.end(), [&](const Copy& copy) {
     const Peer* p = copy.node == self().node ? nullptr : find_peer(copy.node);
-    return p && now - std::max(p->heard, leading_since_) > DurationNs{milliseconds(start_.timing.replica_timeout_ms).value / 2};
+    if (!p) return false;
+    const bool gone = p->was_reset && p->session == SessionId();
+    return gone || now - std::max(p->heard, leading_since_) > DurationNs{milliseconds(start_.timing.replica_timeout_ms).value / 2};
   });
 }
 

@@ -233,7 +233,7 @@ Task<Result<bool>> Replica::read_chunks(Session* session, const wal::RecordHeade
 
 // Who cannot give a block may take seconds to say so, and whatever else the session waits for waits for that.
 bool Replica::may_mend(const Session& session) const {
-  return !session.ended && !stopping_ && session.mended_in_vain < kMendPatience && !group_->is_behind_its_maps();
+  return !session.ended && !stopping_ && session.epoch == machine_.epoch() && session.mended_in_vain < kMendPatience;
 }
 
 // Somebody who may have it is not there just now.
@@ -247,10 +247,16 @@ bool Replica::is_one_missing(const Session& session) const {
 Task<Result<void>> Replica::read_patiently(Session* session, const wal::RecordHeader* header, std::size_t chunk, Buffer into) {
   Timer pause(group_->ports().clock);
   while (may_mend(*session)) {
+    const VolumeImpl* volume = group_->volume_of(VolumeId(header->volume_id));
+    if (!volume || volume->is_closed()) break;  // Nobody needs it.
     const BootNs began = now();
-    auto read = co_await read_current(header, chunk, into);
-    if (read) co_return read;
-    const bool again = is_one_missing(*session);
+    // Until what the maps have is committed, what does not match them is not known to be wrong.
+    const bool behind = group_->is_behind_its_maps();
+    if (!behind) {
+      auto read = co_await read_current(header, chunk, into);
+      if (read) co_return read;
+    }
+    const bool again = behind || is_one_missing(*session);
     if (again) co_await pause.after(milliseconds(kMendPauseMs));
     session->mended_in_vain.value += (now() - began).value;
     if (!again) break;

@@ -145,6 +145,24 @@ TEST_F(DaemonTest, IscsiPort_InUseAndThenFree_IsTaken) {
   EXPECT_EQ(daemon.stop().code, 0);
 }
 
+// The same with a volume's file, and longer than a start waits for it.
+TEST_F(DaemonTest, VolumeInUse_IsServedOnceItIsFree) {
+  prepare_two_volumes();
+  const int held = ::open(store("a").c_str(), O_RDWR | O_CLOEXEC);
+  struct flock lock {};
+  lock.l_type = F_WRLCK;
+  lock.l_whence = SEEK_SET;
+  ASSERT_EQ(::fcntl(held, F_OFD_SETLK, &lock), 0);
+  const auto daemon = start();
+  EXPECT_THAT(daemon->holdfast({"volume", "show", "a"}).out, HasSubstr("in use by another process"));
+  EXPECT_THAT(daemon->holdfast({"volume", "show", "b"}).out, HasSubstr("serving"));
+  ::close(held);
+  while (!daemon->program().ended_within(10) && daemon->program().err().find("volume a is served") == std::string::npos) {
+  }
+  EXPECT_THAT(daemon->holdfast({"volume", "show", "a"}).out, HasSubstr("serving"));
+  EXPECT_EQ(daemon->stop().code, 0);
+}
+
 TEST_F(DaemonTest, Configuration_Wrong_NamesEveryMistakeAndChangesNothing) {
   DaemonOptions options;
   options.more_store = "map_cahce = \"1MiB\"\napply_backlog = \"0MiB\"";

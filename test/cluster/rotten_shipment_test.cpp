@@ -89,5 +89,71 @@ TEST_F(RottenShipment, CopyThatHasThemIsRestarted_WhoJoinsGetsThem) {
   EXPECT_EQ(whole_blocks(9), kMany * kChunkBlocks) << "in sync, and without what it was to have";
 }
 
+// All are started again. Until its epoch is open the primary is behind its maps, and whoever comes is shipped to already.
+TEST_F(RottenShipment, PrimaryIsRestartedAndNotOpenYet_WhoJoinsGetsThem) {
+  constexpr std::uint64_t kMany = 40;
+  ASSERT_TRUE(write_chunks(1, kMany, 9));
+  apply();
+  ASSERT_TRUE(write(primary, 0, 1, 3));  // Committed; no superblock says so.
+  rot(primary, 9);
+  const NodeId old = primary;
+  for (const NodeId id : {primary, third}) cluster.die(id, Death::killed);
+  cluster.start(primary);
+  cluster.start(away);
+  cluster.restart_after(third, milliseconds(500));
+  ASSERT_TRUE(all_in_sync()) << story();
+  ASSERT_TRUE(cluster.run_until_well(milliseconds(10'000))) << story();
+  ASSERT_EQ(cluster.serving(), old);
+  EXPECT_EQ(replica(away).rebuilt_chunks, 0u) << "it was to come by the log";
+  EXPECT_EQ(whole_blocks(9), kMany * kChunkBlocks) << "in sync, and without what it was to have";
+}
+
+// What a copy had beyond the others was never acknowledged, and is cut. It is not behind its maps for that.
+TEST_F(RottenShipment, TailIsCut_NothingIsWrittenAnyMore_CopyIsScrubbed) {
+  cluster.start(away);
+  ASSERT_TRUE(all_in_sync()) << story();
+  ASSERT_TRUE(cluster.run_until_well(milliseconds(10'000))) << story();
+  cluster.set_data_port(primary, false);
+  std::vector<std::shared_ptr<std::optional<Result<void>>>> answers;
+  for (std::uint64_t i = 0; i < 20; ++i) {
+    answers.push_back(std::make_shared<std::optional<Result<void>>>());
+    cluster.node(primary).process().scope().spawn(keep_answer(writing(primary, i, 1, 5), answers.back()));
+  }
+  cluster.run_for(milliseconds(100));
+  cluster.die(primary, Death::killed);
+  cluster.set_data_port(primary, true);
+  ASSERT_TRUE(wait_until([&] { return cluster.serving() && *cluster.serving() != primary; })) << story();
+  cluster.start(primary);
+  ASSERT_TRUE(all_in_sync()) << story();
+  ASSERT_TRUE(cluster.run_until_well(milliseconds(10'000))) << story();
+  group(primary).start_scrub();
+  EXPECT_TRUE(wait_until([&] { return status(primary).scrub.passes > 0; })) << "behind its maps for ever: " << group(primary).is_behind_its_maps();
+}
+
+// Nothing has rotted: chunks of a volume that is gone were written over. Nobody has to be waited for.
+TEST_F(RottenShipment, VolumeIsGone_AndACopyIsAwayForGood_WhoComesJoinsAtOnce) {
+  const auto made = call(cluster, primary, group(primary).create_volume("gone", Uuid{9}, BlockCount(64 * kChunkBlocks)));
+  ASSERT_TRUE(made && *made);
+  Volume* gone = **made;
+  for (std::uint64_t i = 0; i < 20; ++i) {
+    Buffer bytes = cluster.node(primary).process().pool().try_acquire(kChunkBytes);
+    std::memset(bytes.data(), 7, bytes.size());
+    const auto done = call(cluster, primary, gone->write(BlockRange{Lba(i * kChunkBlocks), BlockCount(kChunkBlocks)}, std::move(bytes)));
+    ASSERT_TRUE(done && *done);
+  }
+  apply();
+  const auto deleted = call(cluster, primary, group(primary).delete_volume("gone"));
+  ASSERT_TRUE(deleted && *deleted);
+  apply();
+  ASSERT_TRUE(write_chunks(1, 40, 9));
+  apply();
+  EXPECT_LT(blocks_of(primary, 7).size(), 20 * kChunkBlocks) << "nothing was written over";
+  cluster.die(third, Death::killed);
+  ASSERT_TRUE(wait_until([&] { return cluster.truth().in_sync.size() == 1; })) << story();
+  cluster.start(away);
+  EXPECT_TRUE(wait_until([&] { return in_sync(away); }, 5'000)) << "5 s, and not there";
+  EXPECT_EQ(replica(away).rebuilt_chunks, 0u) << "it was to come by the log";
+}
+
 }  // namespace
 }  // namespace holdfast::cluster

@@ -71,6 +71,31 @@ TEST(Primary, BothOthersFallSilentAMomentApart_NobodyIsTakenOutAlone) {
   EXPECT_EQ(bench.asked<SwapRegister>(), nullptr) << "after " << 1'500 << " ms";
 }
 
+// The same, and what cuts it off refuses: both connections are reset. Whose connection was reset is silent after half of the time.
+TEST(Primary, BothOthersAreResetAMomentApart_NobodyIsTakenOutAlone) {
+  MachineBench bench;
+  bench.lead(5, {kMe, kOther, kThird});
+  Register two = bench.view;
+  two.min_in_sync = 2;
+  ++two.seq;
+  bench.read(3, two);
+  bench.bring_up();
+  bench.bring_up(kThird, kThirdSession);
+  bench.machine->initiators_attached(1);
+  bench.pass_ms(60);
+  bench.promise(kThird, kThirdSession);
+  bench.forget();
+  bench.machine->disconnected(bench.now, kOther, kSession, RoleMachine::LinkEnd::reset);
+  bench.machine->disconnected(bench.now, kThird, kThirdSession, RoleMachine::LinkEnd::reset);
+  for (int i = 0; i < 120; ++i) {
+    bench.pass_ms(10);
+    bench.machine->initiator_heard(bench.now);
+    if (i % 50 == 0) bench.read(3, two);  // The coordinator is there.
+  }
+  const SwapRegister* swap = bench.asked<SwapRegister>();
+  EXPECT_EQ(swap, nullptr) << "in sync would be " << swap->value.in_sync.size();
+}
+
 // The same with two copies, and a process that does not run for 800 ms after the host's answer.
 TEST(Primary, HostAnswered_ThenTheProcessStalls_HostIsAskedAgain) {
   MachineBench bench;

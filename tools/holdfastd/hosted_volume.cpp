@@ -17,8 +17,7 @@ constexpr std::uint64_t kEraseBytes = 2 * kChunkBytes;  // Both superblocks of a
 
 constexpr DurationNs kStepPatience = milliseconds(2'000);
 constexpr DurationNs kLookPause = milliseconds(20);
-constexpr DurationNs kLockPatience = milliseconds(10'000);   // An operator waits for the answer.
-constexpr DurationNs kStartPatience = milliseconds(60'000);  // A disk under load may take so long.
+constexpr DurationNs kLockPatience = milliseconds(10'000);
 constexpr DurationNs kLockUntold = milliseconds(1'000);
 constexpr DurationNs kLockRetry = milliseconds(10);
 
@@ -26,10 +25,9 @@ using OpenedDisk = Result<std::unique_ptr<Disk>>;
 
 // After kill -9 the kernel finishes what the dead process had submitted before it lets go of its files. Until then the lock
 // is held, rightly: those writes may still land. No other node can hold it, because the data directory is ours.
-Task<OpenedDisk> open_disk(ReactorThread* thread, std::string path, std::optional<std::uint64_t> power_loss_seed, std::string faults,
-                           DurationNs patience = kLockPatience) {
+Task<OpenedDisk> open_disk(ReactorThread* thread, std::string path, std::optional<std::uint64_t> power_loss_seed, std::string faults) {
   Clock& clock = thread->reactor().clock();
-  const BootNs deadline = clock.now() + patience;
+  const BootNs deadline = clock.now() + kLockPatience;
   Timer timer(clock);
   const BootNs told = clock.now() + kLockUntold;
   bool is_told = false;
@@ -58,9 +56,8 @@ GroupPorts HostedVolume::ports() {
   return out;
 }
 
-Task<HostedVolume::Opened> HostedVolume::with_disk(ReactorThread* thread, VolumeSpec spec, HostOptions options, Existing existing) {
-  const DurationNs patience = existing == Existing::yes ? kStartPatience : kLockPatience;
-  OpenedDisk disk = co_await open_disk(thread, spec.backing, options.power_loss_seed, options.disk_faults, patience);
+Task<HostedVolume::Opened> HostedVolume::with_disk(ReactorThread* thread, VolumeSpec spec, HostOptions options) {
+  OpenedDisk disk = co_await open_disk(thread, spec.backing, options.power_loss_seed, options.disk_faults);
   if (!disk) co_return fail(std::move(disk).error());
   std::unique_ptr<HostedVolume> hosted(new HostedVolume(thread, std::move(spec)));
   hosted->disk_ = std::move(*disk);
@@ -86,7 +83,7 @@ Task<HostedVolume::Opened> HostedVolume::create(ReactorThread* thread, VolumeSpe
 }
 
 Task<HostedVolume::Opened> HostedVolume::open(ReactorThread* thread, VolumeSpec spec, HostOptions options) {
-  Opened hosted = co_await with_disk(thread, std::move(spec), options, Existing::yes);
+  Opened hosted = co_await with_disk(thread, std::move(spec), options);
   if (!hosted) co_return hosted;
   auto opened = co_await (*hosted)->open_group(std::move(options));
   if (!opened) co_return fail(std::move(opened).error());
@@ -109,7 +106,7 @@ Task<Result<Uuid>> HostedVolume::format_replica(ReactorThread* thread, VolumeSpe
 }
 
 Task<HostedVolume::Opened> HostedVolume::open_replica(ReactorThread* thread, VolumeSpec spec, HostOptions options) {
-  Opened hosted = co_await with_disk(thread, std::move(spec), options, Existing::yes);
+  Opened hosted = co_await with_disk(thread, std::move(spec), options);
   if (!hosted) co_return hosted;
   HostedVolume& self = **hosted;
   const ReplicaEntry known = *self.spec_.replica;

@@ -69,8 +69,7 @@ class HostedVolume final : private VolumeObserver {
 
  private:
   HostedVolume(ReactorThread* thread, VolumeSpec spec) : thread_(thread), spec_(std::move(spec)) {}
-  enum class Existing : std::uint8_t { no, yes };
-  static Task<Opened> with_disk(ReactorThread* thread, VolumeSpec spec, HostOptions options, Existing existing = Existing::no);
+  static Task<Opened> with_disk(ReactorThread* thread, VolumeSpec spec, HostOptions options);
   GroupPorts ports();
   Task<Result<void>> open_group(HostOptions options);
   Result<void> find_volume();

@@ -40,6 +40,7 @@ void add_cluster_options(const ClusterConfig& config, GroupOptions& out) {
 // After kill -9 the kernel keeps what the dead process's rings had until all that it had submitted is done, and a supervisor is quick.
 constexpr DurationNs kPortPatience = milliseconds(10'000);
 constexpr DurationNs kPortRetry = milliseconds(20);
+constexpr DurationNs kLockedPause = milliseconds(500);
 
 template <class Attempt>
 Task<std::invoke_result_t<Attempt>> when_port_is_free(Clock* clock, Attempt attempt) {
@@ -135,13 +136,15 @@ Task<Result<void>> Node::start() {
     }
   }
   co_await opening.join();
+  for (const auto& [name, slot] : slots_)
+    if (slot.locked) scope_.spawn(open_when_unlocked(name));
   portals_->serve();
   if (cluster_) start_cluster();
   co_return Result<void>();
 }
 
 Task<void> Node::open_slot(std::string name) {
-  Slot& slot = slots_.at(name);  // Nothing else changes slots before start() returns.
+  Slot& slot = slots_.at(name);  // Nothing else changes slots before start() returns, and none that is busy afterwards.
   ReactorThread* thread = slot.thread;
   const VolumeSpec spec = spec_of(slot.entry);
   auto opening = run_in<HostedVolume::Opened>(
@@ -149,12 +152,30 @@ Task<void> Node::open_slot(std::string name) {
   HostedVolume::Opened opened = co_await opening;
   if (!opened) {
     slot.failure = opened.error().text();
+    slot.locked = opened.error().code == Errc::locked;
     log_error("volume " + name + " cannot be served: " + slot.failure);
     co_return;
   }
+  slot.locked = false;
+  slot.failure.clear();
   slot.volume = std::move(*opened);
   co_await open_door(name);
   log_info("volume " + name + " is served from " + slot.entry.backing);
+}
+
+// On a busy disk the kernel may take longer over what a killed process left than anybody waits at a start. (Copies of replicated volumes are
+// opened again by the keeper.)
+Task<void> Node::open_when_unlocked(std::string name) {
+  Timer pause(control_.clock());
+  for (;;) {
+    co_await pause.after(kLockedPause);
+    const auto found = slots_.find(name);
+    if (stopping_ || found == slots_.end() || !found->second.locked) co_return;
+    if (found->second.busy) continue;
+    found->second.busy = true;
+    co_await open_slot(name);
+    slots_.at(name).busy = false;
+  }
 }
 
 // Without asking anybody: the group finds out for itself who leads. Its door is there before the portals are: an initiator that comes

@@ -74,13 +74,15 @@ class Node final : public NodeControl, public KeeperHost, public TakeoverHost {
     ReactorThread* thread = nullptr;
     std::unique_ptr<HostedVolume> volume;  // Used and destroyed on `thread` only; null when it failed.
     std::string failure;                   // Why, when `volume` is null.
-    bool busy = false;                     // Being created or deleted.
+    bool busy = false;                     // Being created, deleted, or opened once more.
+    bool locked = false;                   // It failed because its file is in use.
   };
   using SlotMap = std::map<std::string, Slot>;
 
   Result<void> start_threads();
   Task<void> remove_leftover(std::string name);
   Task<void> open_slot(std::string name);
+  Task<void> open_when_unlocked(std::string name);
   Task<void> open_copy(std::string name);
   Task<void> stop_slot(std::string name);
   Task<Result<VolumeStatus>> create(CreateVolume request);
