@@ -10,7 +10,7 @@ from rig.progress import say
 LOAD_S = 12 * 3600      # Until it is stopped.
 PATHS_TIMEOUT_S = 60
 # What the file system, or whoever is above the paths, is told. That a path failed is another matter: "I/O error, dev sda".
-ERRORS = re.compile(r"error.* dev dm-|Buffer I/O error|EXT4-fs (error|warning)|JBD2:.*error|Aborting journal|read-only|lost .*page write|XFS .*(error|orrupt|hutdown)")
+ERRORS = re.compile(r"error.* dev dm-|Buffer I/O error|EXT4-fs (error|warning)|JBD2:.*error|Aborting journal|Remounting filesystem read-only|lost .*page write|XFS .*(error|orrupt|hutdown)")
 
 
 class Stage(ClusterStory):
@@ -61,7 +61,8 @@ class Stage(ClusterStory):
         self.await_that(lambda: self.ready_paths() == self.copies, "not all paths of the host are back", PATHS_TIMEOUT_S)
 
     def ready_paths(self):
-        return int(self.host.guest.run("multipath -ll | grep -c 'active ready'", check=False).stdout or 0)
+        """A path to a node that stands by is a ghost."""
+        return int(self.host.guest.run("multipath -ll | grep -cE 'active (ready|ghost)'", check=False).stdout or 0)
 
     def require_no_errors(self):
         told = self.host.guest.run("dmesg --read-clear").stdout.splitlines()
