@@ -15,6 +15,8 @@ PLANNED_S = 0.06
 UNFELT_S = 0.3
 MEMBER_S = 0.95
 KILLED_S = 1.0
+SERVED_S = 1.0
+CHECKED_S = 2.5  # multipathd looks at a path that failed once in one or two seconds, however soon the node is back.
 SILENT_S = 2.5
 SPACE_S = 5.0
 
@@ -211,6 +213,12 @@ def c12(stage):
         stage.settle()
 
 
+def hp1(stage):
+    began = time.monotonic()
+    stage.bounded_fault("kill-and-start", CHECKED_S)
+    stage.bound("served again", stage.served_after_s, SERVED_S, began)
+
+
 def pg1(stage):
     rows = "SELECT count(*), count(*) FILTER (WHERE body = md5(id::text)) FROM pg1;"
     server = "SELECT pg_postmaster_start_time();"
@@ -306,7 +314,7 @@ ROWS = (
     Row("F6e", "the primary is cut off from the coordinator only", ThreeCopies, _fault("cut-from-coordinator", UNFELT_S, beyond_calm=True)),
     Row("C11", "a standby is rebuilt under load, and killed half-way", ThreeCopies, c11),
     Row("C12", "a planned change of the primary, there and back", ThreeCopies, c12),
-    Row("HP1", "the primary is killed, and started at once", ThreeCopies, _fault("kill-and-start", KILLED_S)),
+    Row("HP1", "the primary is killed, and started at once", ThreeCopies, hp1),
     Row("HP2", "the primary is stopped in order", ThreeCopies, _fault("restart", PLANNED_S, beyond_calm=True)),
     Row("HP3", "the primary's machine dies silently", ThreeCopies, _fault("die", SILENT_S)),
     Row("HP5", "the primary's data ports are silent", ThreeCopies, _fault("cut-data", SILENT_S)),

@@ -32,6 +32,7 @@ class ClusterStory:
         self.host = PostgresHost(lab)
         self.pauses = {}  # Name of what was done: seconds without an acknowledged transaction, one a time.
         self.calm_pause_s = 0.0  # The same just before the last of them.
+        self.served_after_s = 0.0  # From the last fault's beginning to a node that says that it serves, where it need not be another one.
 
     def _make_node(self, number, etcd):
         return ClusterNode(self.lab, number, etcd, self.options.build, self.options.takeover, self.disk_mib, self.store)
@@ -86,6 +87,9 @@ class ClusterStory:
         say(f"{node.name}, {'a standby' if fault.standby else 'the primary'}: {fault.words}")
         node.last_end = None
         fault.begin(node, self.cluster)
+        if not fault.moves:
+            self.cluster.await_primary(VOLUME)
+            self.served_after_s = time.monotonic() - began
         self.watch(FAULT_S)
         proof = fault.proof(node)
         if not proof:
