@@ -10,7 +10,7 @@ from rig.progress import say
 LOAD_S = 12 * 3600      # Until it is stopped.
 PATHS_TIMEOUT_S = 60
 # What the file system, or whoever is above the paths, is told. That a path failed is another matter: "I/O error, dev sda".
-ERRORS = re.compile(r"error.* dev dm-|Buffer I/O error|EXT4-fs (error|warning)|JBD2:.*error|Aborting journal|Remounting filesystem read-only|lost .*page write|XFS .*(error|orrupt|hutdown)")
+ERRORS = re.compile(r"error.* dev dm-|Buffer I/O error on dev dm-|EXT4-fs (error|warning)|JBD2:.*error|Aborting journal|Remounting filesystem read-only|lost .*page write|XFS .*(error|orrupt|hutdown)")
 
 
 class Stage(ClusterStory):
