@@ -62,7 +62,7 @@ class OneCopy(Stage):
 
 class SmallDisks(Stage):
     """three copies on small disks"""
-    volume_size = "640MiB"
+    volume_size = "512MiB"
     disk_mib = 1536
     thin = "/srv/thin"  # The one file whose blocks have no place there; all others have, for what PostgreSQL writes is not to fail.
     expected_errors = re.compile(r"critical space allocation error")
