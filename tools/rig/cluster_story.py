@@ -31,7 +31,8 @@ class ClusterStory:
         self.cluster = Cluster(lab, build=options.build, make_node=self._make_node)
         self.host = PostgresHost(lab)
         self.pauses = {}  # Name of what was done: seconds without an acknowledged transaction, one a time.
-        self.calm_pause_s = 0.0  # The same just before the last of them.
+        self.cause_began = 0.0   # Of the last of them,
+        self.calm_pause_s = 0.0  # and the longest time without one just before that.
         self.served_after_s = 0.0  # From the last fault's beginning to a node that says that it serves, where it need not be another one.
 
     def _make_node(self, number, etcd):
@@ -129,6 +130,7 @@ class ClusterStory:
         before = self.ledger.acked_count
         self.await_that(lambda: self.ledger.acked_count > before + LEDGER_CLIENTS, "I/O does not resume")
         pause = self.ledger.longest_pause(began, time.monotonic())
+        self.cause_began = began
         self.calm_pause_s = self.ledger.longest_pause(began - CALM_S, began)
         self.pauses.setdefault(name, []).append(pause)
         say(f"longest pause {pause * 1000:.0f} ms; {outcome}")

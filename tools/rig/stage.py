@@ -80,9 +80,9 @@ class Stage(ClusterStory):
         say(f"ok    {what}")
 
     def bound(self, name, pause_s, most_s, began):
-        """How long the machine itself stood still since the beginning tells whose fault it is when a pause is too long."""
+        """A pause counts from the beginning of what caused it. How long the machine itself stood still meanwhile tells whose fault it is when it is too long."""
         self.figures[f"{name} ms"] = round(pause_s * 1000, 1)
-        machine_s = self.metronome.stood_still_s(began, time.monotonic())
+        machine_s = self.metronome.stood_still_s(began, began + pause_s)
         if pause_s > most_s:
             self.too_long.append((f"{name}: {pause_s * 1000:.0f} ms, and {most_s * 1000:.0f} are allowed (the machine itself stood still for {machine_s * 1000:.0f} ms)",
                                   pause_s - machine_s <= most_s))
@@ -92,16 +92,15 @@ class Stage(ClusterStory):
         return bool(self.too_long) and all(excused for _, excused in self.too_long)
 
     def bounded_fault(self, name, most_s, beyond_calm=False):
-        began = time.monotonic()
         pause, proof = self.fault(name)
         self.prove(proof)
-        self.bound_pause("pause", pause, most_s, began, beyond_calm)
+        self.bound_pause("pause", pause, most_s, beyond_calm)
 
-    def bound_pause(self, name, pause, most_s, began, beyond_calm):
+    def bound_pause(self, name, pause, most_s, beyond_calm):
         """beyond_calm: what hardly is a pause is felt as one by a transaction on its way, and on a small machine PostgreSQL has some of its own."""
         if beyond_calm:
             self.figures[f"calm before {name} ms"] = round(self.calm_pause_s * 1000, 1)
-        self.bound(name, pause, most_s + (self.calm_pause_s if beyond_calm else 0), began)
+        self.bound(name, pause, most_s + (self.calm_pause_s if beyond_calm else 0), self.cause_began)
 
     def close(self):
         """The deep verification, once for all that was played here."""
