@@ -155,12 +155,18 @@ class Cluster:
         self.await_in_sync(name, len(members))
         return target_name(name)
 
-    def replication(self, node, volume):
-        """As that node sees it; None when it does not answer."""
+    def shown(self, node, volume):
+        """As that node sees it; nothing when it does not answer."""
         if not node.is_up:
-            return None
+            return {}
         shown = node.holdfast("--json", "volume", "show", volume, check=False, timeout_s=10)
-        return json.loads(shown.stdout).get("replication") if shown.returncode == 0 else None
+        return json.loads(shown.stdout) if shown.returncode == 0 else {}
+
+    def replication(self, node, volume):
+        return self.shown(node, volume).get("replication")
+
+    def allocated_bytes(self, volume):
+        return self.shown(self.await_primary(volume), volume)["allocated_bytes"]
 
     def primary(self, volume):
         for node in self.nodes:

@@ -31,6 +31,9 @@ class ClusterStory:
         self.cluster = Cluster(lab, build=options.build, make_node=self._make_node)
         self.host = PostgresHost(lab)
         self.pauses = {}  # Name of what was done: seconds without an acknowledged transaction, one a time.
+        self.cause_began = 0.0   # Of the last of them,
+        self.calm_pause_s = 0.0  # and the longest time without one just before that.
+        self.served_after_s = 0.0  # From the last fault's beginning to a node that says that it serves, where it need not be another one.
 
     def _make_node(self, number, etcd):
         return ClusterNode(self.lab, number, etcd, self.options.build, self.options.takeover, self.disk_mib, self.store)
@@ -85,6 +88,9 @@ class ClusterStory:
         say(f"{node.name}, {'a standby' if fault.standby else 'the primary'}: {fault.words}")
         node.last_end = None
         fault.begin(node, self.cluster)
+        if not fault.moves:
+            self.cluster.await_primary(VOLUME)
+            self.served_after_s = time.monotonic() - began
         self.watch(FAULT_S)
         proof = fault.proof(node)
         if not proof:
@@ -103,15 +109,15 @@ class ClusterStory:
             raise RigError(f"{serving[0].name} serves, and {primary.name} did before: that is not what comes of it")
         return serving[0]
 
-    def switch_over(self):
+    def switch_over(self, to=None):
         old = self.cluster.await_primary(VOLUME)
-        to = self.cluster.another_than(old)
+        to = to or self.cluster.another_than(old)
         self.watch(CALM_S)
         began = time.monotonic()
         say(f"planned switchover: {old.name} hands over to {to.name}")
         self.cluster.switch_over(VOLUME, to)
         self.watch(CALM_S)
-        if self.cluster.await_primary(VOLUME) is not to:
+        if self.cluster.who_serves(VOLUME) != [to]:
             raise RigError(f"{to.name} does not serve")
         return self.note_pause("switchover", began, f"{to.name} serves")
 
@@ -124,6 +130,8 @@ class ClusterStory:
         before = self.ledger.acked_count
         self.await_that(lambda: self.ledger.acked_count > before + LEDGER_CLIENTS, "I/O does not resume")
         pause = self.ledger.longest_pause(began, time.monotonic())
+        self.cause_began = began
+        self.calm_pause_s = self.ledger.longest_pause(began - CALM_S, began)
         self.pauses.setdefault(name, []).append(pause)
         say(f"longest pause {pause * 1000:.0f} ms; {outcome}")
         return pause

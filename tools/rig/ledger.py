@@ -163,3 +163,4 @@ class _Client:
         self._stopping = True
         kill_group(self._session)
         self._thread.join(timeout=10)
+        self.failure = None  # What it was told when its server died is what was meant.

@@ -33,3 +33,6 @@ class Metronome:
     def stood_still_s(self, since, until):
         """In all, within that time."""
         return sum(late for at, late in self._late if since < at <= until)
+
+    def stood_still_share(self, since, until):
+        return self.stood_still_s(since, until) / (until - since)

@@ -151,9 +151,9 @@ class Runner:
         for node in stage.cluster.nodes:
             if (node.dir / "log").exists():
                 shutil.copy(node.dir / "log", folder / f"{node.name}.log")
-        for name, command in (("dmesg", "dmesg"), ("multipath", "multipath -ll"), ("postgres", "postgres log")):
+        for what, command in (("dmesg", "dmesg"), ("multipath", "multipath -ll"), ("postgres", "postgres log")):
             try:
-                (folder / name).write_text(stage.host.guest.run(command, check=False, timeout_s=20).stdout)
+                (folder / what).write_text(stage.host.guest.run(command, check=False, timeout_s=20).stdout)
             except (RigError, OSError):
                 pass  # The host may be what is broken.
         return f"(logs are in {folder})"
