@@ -302,7 +302,7 @@ class RoleMachine {
   std::optional<wal::EpochHistory::Content> content_of(const Copy& copy) const;
   bool nobody_has_more_than(const Copy& candidate) const;
   BootNs others_heard() const;
-  bool is_anybody_faint(const Register& left, BootNs now) const;
+  bool is_anybody_faint(const Register& left, BootNs silent_since) const;
   DurationNs time_for_others() const;
   void consider_initiators(BootNs now);
   bool serves_somebody(BootNs now) const;

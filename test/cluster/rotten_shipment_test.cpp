@@ -113,7 +113,7 @@ TEST_F(RottenShipment, TailIsCut_NothingIsWrittenAnyMore_CopyIsScrubbed) {
   cluster.start(away);
   ASSERT_TRUE(all_in_sync()) << story();
   ASSERT_TRUE(cluster.run_until_well(milliseconds(10'000))) << story();
-  cluster.set_data_port(primary, false);
+  for (const NodeId id : {away, third}) cluster.network().cut_both(primary, id);
   std::vector<std::shared_ptr<std::optional<Result<void>>>> answers;
   for (std::uint64_t i = 0; i < 20; ++i) {
     answers.push_back(std::make_shared<std::optional<Result<void>>>());
@@ -121,13 +121,42 @@ TEST_F(RottenShipment, TailIsCut_NothingIsWrittenAnyMore_CopyIsScrubbed) {
   }
   cluster.run_for(milliseconds(100));
   cluster.die(primary, Death::killed);
-  cluster.set_data_port(primary, true);
   ASSERT_TRUE(wait_until([&] { return cluster.serving() && *cluster.serving() != primary; })) << story();
+  for (const NodeId id : {away, third}) cluster.network().mend(primary, id), cluster.network().mend(id, primary);
   cluster.start(primary);
   ASSERT_TRUE(all_in_sync()) << story();
   ASSERT_TRUE(cluster.run_until_well(milliseconds(10'000))) << story();
   group(primary).start_scrub();
   EXPECT_TRUE(wait_until([&] { return status(primary).scrub.passes > 0; })) << "behind its maps for ever: " << group(primary).is_behind_its_maps();
+}
+
+// The same of a copy that was just fit again: its primary had more, which is nowhere now.
+TEST_F(RottenShipment, FitUpToWhatIsGone_NothingIsWrittenAnyMore_CopyIsScrubbed) {
+  for (const int value : {7, 8, 9}) {
+    ASSERT_TRUE(write_chunks(1, 40, value));
+    apply();
+  }
+  ASSERT_TRUE(blocks_of(primary, 7).empty()) << "nothing was written over";
+  cluster.network().cut_both(primary, third);
+  cluster.coordinator().set_reachable(primary, false);
+  std::vector<std::shared_ptr<std::optional<Result<void>>>> answers;
+  for (std::uint64_t i = 0; i < 20; ++i) {
+    answers.push_back(std::make_shared<std::optional<Result<void>>>());
+    cluster.node(primary).process().scope().spawn(keep_answer(writing(primary, i, 1, 5), answers.back()));
+  }
+  cluster.start(away);
+  ASSERT_TRUE(wait_until([&] { return replica(away).end > Lsn(5) && !replica(away).promotable; })) << story();
+  cluster.die(away, Death::killed);
+  cluster.start(away);
+  ASSERT_TRUE(wait_until([&] { return replica(away).end >= replica(primary).end && replica(away).promotable; })) << story();
+  cluster.die(primary, Death::killed);
+  ASSERT_TRUE(wait_until([&] { return cluster.serving() == third; })) << story();
+  cluster.network().mend(primary, third), cluster.network().mend(third, primary);
+  cluster.coordinator().set_reachable(primary, true);
+  ASSERT_TRUE(wait_until([&] { return in_sync(away); })) << story();
+  cluster.run_for(milliseconds(1'000));
+  group(away).start_scrub();
+  EXPECT_TRUE(wait_until([&] { return status(away).scrub.passes > 0; })) << "behind its maps for ever: " << group(away).is_behind_its_maps();
 }
 
 // Nothing has rotted: chunks of a volume that is gone were written over. Nobody has to be waited for.

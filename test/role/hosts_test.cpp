@@ -96,6 +96,39 @@ TEST(Primary, BothOthersAreResetAMomentApart_NobodyIsTakenOutAlone) {
   EXPECT_EQ(swap, nullptr) << "in sync would be " << swap->value.in_sync.size();
 }
 
+// 200 ms each way: what comes from the third says that it heard what was sent 400 ms ago. It is well, and the other one is dead.
+TEST(Primary, TheOtherIsDead_TheThirdIsFarAway_TheDeadOneIsTakenOut) {
+  MachineBench bench;
+  bench.lead(5, {kMe, kOther, kThird});
+  Register two = bench.view;
+  two.min_in_sync = 2;
+  ++two.seq;
+  bench.read(3, two);
+  bench.bring_up();
+  bench.bring_up(kThird, kThirdSession);
+  bench.machine->initiators_attached(1);
+  bench.forget();
+  bool removed = false;
+  for (int i = 0; i < 2'000 && !removed; ++i) {
+    bench.pass_ms(10);
+    bench.machine->initiator_heard(bench.now);
+    if (i % 50 == 0) bench.read(3, two);  // The coordinator is there.
+    if (i % 5 == 0) {
+      Beat answer;
+      answer.epoch = bench.machine->bound().epoch;
+      answer.claim = bench.machine->bound().claim;
+      answer.sent = bench.now;
+      answer.echo = bench.now + milliseconds(-400);
+      answer.grants = answer.coordinator_reached = true;
+      answer.lease_ms = 600;
+      bench.receive(answer, kThird, kThirdSession);
+    }
+    removed = bench.asked<SwapRegister>() != nullptr;
+    bench.forget();
+  }
+  EXPECT_TRUE(removed) << "after 20 s nothing is committed";
+}
+
 // The same with two copies, and a process that does not run for 800 ms after the host's answer.
 TEST(Primary, HostAnswered_ThenTheProcessStalls_HostIsAskedAgain) {
   MachineBench bench;
