@@ -74,6 +74,7 @@ void RoleMachine::connected(BootNs, NodeId node, SessionId session) {
   p.session = session;
   // What I heard and was promised outlives a connection; what the log of the other side was does not.
   p.heard = before.heard;
+  p.last_word = before.last_word;
   p.led = before.led;
   p.promise_until = before.promise_until;
   p.promise_of = before.promise_of;
@@ -119,6 +120,7 @@ void RoleMachine::received(BootNs now, NodeId node, SessionId session, const Mes
     on_hello(now, from);
   } else if (const auto* beat = std::get_if<Beat>(&message)) {
     from.newest_sent = std::max(from.newest_sent, beat->sent);
+    if (beat->echo > from.heard) from.last_word = now;
     from.heard = std::max(from.heard, beat->echo);
     if (beat->leads) from.led = std::max(from.led, beat->echo);
     from.coordinator_reached = beat->coordinator_reached;

@@ -189,6 +189,7 @@ class RoleMachine {
     bool cut_since = false;          // Since that hello I told it where to cut its log.
     BootNs newest_sent{};            // In the peer's clock: what the next beat echoes.
     BootNs heard{};                  // My newest sending that the peer is known to have received.
+    BootNs last_word{};              // When I learned of that, however long it had been under way.
     BootNs led{};                    // The same, told by a beat that leads.
     bool leaving = false;            // It stops in order.
     bool was_reset = false;          // The last connection was reset: a hint at a dead process.
@@ -302,7 +303,7 @@ class RoleMachine {
   std::optional<wal::EpochHistory::Content> content_of(const Copy& copy) const;
   bool nobody_has_more_than(const Copy& candidate) const;
   BootNs others_heard() const;
-  bool is_anybody_faint(const Register& left, BootNs silent_since) const;
+  bool is_anybody_faint(const Register& left, BootNs now) const;
   DurationNs time_for_others() const;
   void consider_initiators(BootNs now);
   bool serves_somebody(BootNs now) const;

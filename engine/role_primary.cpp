@@ -381,19 +381,20 @@ void RoleMachine::judge_members(BootNs now) {
   const bool others_suffice = view_.in_sync.size() - next.in_sync.size() >= view_.min_in_sync;
   if (silence && next.in_sync.size() < view_.min_in_sync && others_suffice && now - silent_since < time_for_others()) return mark(Mark::role_let_others_go_on);
   // Nor one by one: what cuts this one off from all of them is not felt at the same instant.
-  if (silence && is_anybody_faint(next, silent_since)) return mark(Mark::role_waits_for_the_faint);
+  if (silence && is_anybody_faint(next, now)) return mark(Mark::role_waits_for_the_faint);
   raise_floor(next, log_->history, commit_);
   swap(now, false, std::move(next));
 }
 
-// Nothing that is clearly newer than the last word of those who are silent, or nothing since its connection was reset: it may be about to
-// fall silent as well. (Newer than their word, not than so many ms: what is heard of a member that is far away is always old.)
-bool RoleMachine::is_anybody_faint(const Register& left, BootNs silent_since) const {
+// No word for some beats, or since its connection was reset: it may be about to fall silent as well. (A word of a member that is far away
+// is as old as the way is long, and counts from when it comes.)
+bool RoleMachine::is_anybody_faint(const Register& left, BootNs now) const {
+  constexpr std::int64_t kBeats = 4;
   return std::any_of(left.in_sync.begin(), left.in_sync.end(), [&](const Copy& copy) {
     const Peer* p = copy.node == self().node ? nullptr : find_peer(copy.node);
     if (!p) return false;
     const bool gone = p->was_reset && p->session == SessionId();
-    return gone || std::max(p->heard, leading_since_) - silent_since < DurationNs{milliseconds(start_.timing.replica_timeout_ms).value / 4};
+    return gone || now - std::max(p->last_word, leading_since_) > milliseconds(kBeats * start_.timing.heartbeat_ms);
   });
 }
 

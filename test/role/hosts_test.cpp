@@ -129,6 +129,28 @@ TEST(Primary, TheOtherIsDead_TheThirdIsFarAway_TheDeadOneIsTakenOut) {
   EXPECT_TRUE(removed) << "after 20 s nothing is committed";
 }
 
+// Cut off from both at one instant; one is 200 ms away, so that what is known of it is older, and it counts as silent 400 ms earlier.
+TEST(Primary, BothOthersFallSilentAtOnce_OneIsFarAway_NobodyIsTakenOutAlone) {
+  MachineBench bench;
+  bench.lead(5, {kMe, kOther, kThird});
+  Register two = bench.view;
+  two.min_in_sync = 2;
+  ++two.seq;
+  bench.read(3, two);
+  bench.bring_up();
+  bench.bring_up(kThird, kThirdSession);
+  bench.machine->initiators_attached(1);
+  bench.pass_ms(400);
+  bench.promise();
+  bench.forget();
+  for (int i = 0; i < 150; ++i) {
+    bench.pass_ms(10);
+    bench.machine->initiator_heard(bench.now);
+    if (i % 50 == 0) bench.read(3, two);  // The coordinator is there.
+  }
+  EXPECT_EQ(bench.asked<SwapRegister>(), nullptr);
+}
+
 // The same with two copies, and a process that does not run for 800 ms after the host's answer.
 TEST(Primary, HostAnswered_ThenTheProcessStalls_HostIsAskedAgain) {
   MachineBench bench;
