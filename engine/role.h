@@ -134,6 +134,7 @@ class RoleMachine {
   // Follower: are records of this session and epoch to be appended?
   bool accepts(SessionId session, Epoch epoch) const;
   const std::vector<Copy>& obligations() const { return obligations_; }
+  bool is_needed(NodeId node) const;  // Nothing is committed without it.
   const Register& view() const { return view_; }
   std::uint64_t view_revision() const { return view_revision_; }
   bool claim_pending() const { return pending_ && pending_->is_claim && !pending_->abandoned; }

@@ -267,6 +267,10 @@ bool RoleMachine::owes(const Copy& copy) const {
   return std::find(obligations_.begin(), obligations_.end(), copy) != obligations_.end();
 }
 
+bool RoleMachine::is_needed(NodeId node) const {
+  return std::any_of(obligations_.begin(), obligations_.end(), [&](const Copy& copy) { return copy.node == node; });
+}
+
 // What the copy is known to have, in this epoch and session and of this incarnation (14, 19).
 Lsn RoleMachine::durable_on(const Copy& copy) const {
   if (copy.node == self().node) return planted(Bug::own_copy_not_durable) ? log_->end : log_->durable;
@@ -305,7 +309,7 @@ void RoleMachine::beat_to(BootNs now, Peer& to) {
   beat.echo = to.newest_sent;
   beat.leads = true;
   beat.fit = log_->promotable;
-  beat.needed = std::any_of(obligations_.begin(), obligations_.end(), [&](const Copy& copy) { return copy.node == to.node; });
+  beat.needed = is_needed(to.node);
   beat.lease_ms = view_.lease_ms;
   beat.commit = commit_;
   send(to, beat);

@@ -250,13 +250,13 @@ Task<Result<void>> Replica::read_patiently(Session* session, const wal::RecordHe
     const VolumeImpl* volume = group_->volume_of(VolumeId(header->volume_id));
     if (!volume || volume->is_closed()) break;  // Nobody needs it.
     const BootNs began = now();
-    // Until what the maps have is committed, what does not match them is not known to be wrong.
-    const bool behind = group_->is_behind_its_maps();
+    // Until what the maps have is committed, what does not match them is not known to be wrong. And whoever is needed for that is not kept waiting.
+    const bool behind = group_->is_behind_its_maps(), patient = !machine_.is_needed(session->node);
     if (!behind) {
       auto read = co_await read_current(header, chunk, into);
       if (read) co_return read;
     }
-    const bool again = behind || is_one_missing(*session);
+    const bool again = patient && (behind || is_one_missing(*session));
     if (again) co_await pause.after(milliseconds(kMendPauseMs));
     session->mended_in_vain.value += (now() - began).value;
     if (!again) break;
