@@ -45,6 +45,14 @@ class BackAndForth : public ByteBlocks {
     cluster.start(id);
     return wait_until([&] { return in_sync(id); });
   }
+  void block_is_written_back_and_the_copy_rebuilt() {
+    ASSERT_TRUE(wait_until([&] { return !in_sync(copy); })) << story();
+    ASSERT_TRUE(write(primary, kBlock, 1, kBefore));
+    ASSERT_TRUE(let_the_log_go_round());
+    ASSERT_TRUE(comes_back_in_sync(copy)) << story();
+    EXPECT_GT(replica(copy).rebuilt_chunks, 0u) << "the log brought it up";
+    leads_alone(copy, kBefore);
+  }
   // All that the other one had was acknowledged.
   void leads_alone(NodeId id, int value) {
     cluster.die(NodeId(3 - id.value), Death::power_loss);
@@ -60,12 +68,7 @@ class BackAndForth : public ByteBlocks {
 TEST_F(BackAndForth, AppliedBeforeACrash_AndWrittenBackElsewhere_RebuiltCopyHasIt) {
   ASSERT_TRUE(change_in_place(copy)) << story();
   cluster.die(copy, Death::killed);
-  ASSERT_TRUE(wait_until([&] { return !in_sync(copy); })) << story();
-  ASSERT_TRUE(write(primary, kBlock, 1, kBefore));
-  ASSERT_TRUE(let_the_log_go_round());
-  ASSERT_TRUE(comes_back_in_sync(copy)) << story();
-  EXPECT_GT(replica(copy).rebuilt_chunks, 0u) << "the log brought it up";
-  leads_alone(copy, kBefore);
+  block_is_written_back_and_the_copy_rebuilt();
 }
 
 // The log does not even tell that there was something.
@@ -78,12 +81,7 @@ TEST_F(BackAndForth, AppliedBeforeACrash_AndItsLogIsDamaged_RebuiltCopyHasIt) {
   for (const LogOnDisk::Batch& batch : log_of(disk).batches)
     if (batch.last > before) disk.flip_bit(log_offset(disk, batch.position) + 40, 1), ++damaged;
   ASSERT_GT(damaged, 0u);
-  ASSERT_TRUE(wait_until([&] { return !in_sync(copy); })) << story();
-  ASSERT_TRUE(write(primary, kBlock, 1, kBefore));
-  ASSERT_TRUE(let_the_log_go_round());
-  ASSERT_TRUE(comes_back_in_sync(copy)) << story();
-  EXPECT_GT(replica(copy).rebuilt_chunks, 0u) << "the log brought it up";
-  leads_alone(copy, kBefore);
+  block_is_written_back_and_the_copy_rebuilt();
 }
 
 // A forced fail-over takes back what its old primary had applied; nobody writes the block again.

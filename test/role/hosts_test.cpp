@@ -6,6 +6,31 @@
 namespace holdfast::role_test {
 namespace {
 
+// Leads three copies, of which two are needed; both others are there, and a host is logged in.
+struct TwoOfThree : MachineBench {
+  TwoOfThree() {
+    lead(5, {kMe, kOther, kThird});
+    two = view;
+    two.min_in_sync = 2;
+    ++two.seq;
+    read(3, two);
+    bring_up();
+    bring_up(kThird, kThirdSession);
+    machine->initiators_attached(1);
+    forget();
+  }
+  // Nobody is taken out for as long as the others have to claim.
+  void expect_no_removal() {
+    for (int i = 0; i < 120; ++i) {
+      pass_ms(10);
+      machine->initiator_heard(now);
+      if (i % 50 == 0) read(3, two);  // The coordinator is there.
+    }
+    EXPECT_EQ(asked<SwapRegister>(), nullptr);
+  }
+  Register two;
+};
+
 // Without any host there is nobody to be cut off from.
 TEST(Primary, TheOtherIsDead_NobodyIsLoggedIn_GoesOnAlone) {
   for (const std::size_t attached : {std::size_t{0}, std::size_t{1}}) {
@@ -23,21 +48,13 @@ TEST(Primary, TheOtherIsDead_NobodyIsLoggedIn_GoesOnAlone) {
 // Both others die, of which two are needed. The only host has all its commands under way: it says nothing of its own accord, and
 // answers each question at once. The primary gives the others time, and then goes on.
 TEST(Primary, BothOthersDead_HostThatOnlyAnswers_TheyAreTakenOutInTheEnd) {
-  MachineBench bench;
-  bench.lead(5, {kMe, kOther, kThird});
-  Register two = bench.view;
-  two.min_in_sync = 2;
-  ++two.seq;
-  bench.read(3, two);
-  bench.bring_up();
-  bench.bring_up(kThird, kThirdSession);
-  bench.machine->initiators_attached(1);
+  TwoOfThree bench;
   bench.forget();
   int questions = 0;
   bool removed = false;
   for (int i = 0; i < 6'000 && !removed; ++i) {
     bench.pass_ms(10);
-    if (i % 100 == 0) bench.read(3, two);  // The coordinator is there.
+    if (i % 100 == 0) bench.read(3, bench.two);  // The coordinator is there.
     if (bench.asked<AskInitiators>()) {
       ++questions;
       bench.machine->initiator_heard(bench.now);
@@ -51,68 +68,31 @@ TEST(Primary, BothOthersDead_HostThatOnlyAnswers_TheyAreTakenOutInTheEnd) {
 // Cut off from both others, of whom one was heard a moment later than the other one, and of whom two are needed; its host reaches it.
 // Were they taken out one by one, the last one could not go on alone, and this one admits nothing.
 TEST(Primary, BothOthersFallSilentAMomentApart_NobodyIsTakenOutAlone) {
-  MachineBench bench;
-  bench.lead(5, {kMe, kOther, kThird});
-  Register two = bench.view;
-  two.min_in_sync = 2;
-  ++two.seq;
-  bench.read(3, two);
-  bench.bring_up();
-  bench.bring_up(kThird, kThirdSession);
-  bench.machine->initiators_attached(1);
+  TwoOfThree bench;
   bench.pass_ms(60);
   bench.promise(kThird, kThirdSession);
-  bench.forget();
-  for (int i = 0; i < 150; ++i) {
-    bench.pass_ms(10);
-    bench.machine->initiator_heard(bench.now);
-    if (i % 50 == 0) bench.read(3, two);  // The coordinator is there.
-  }
-  EXPECT_EQ(bench.asked<SwapRegister>(), nullptr) << "after " << 1'500 << " ms";
+  bench.expect_no_removal();
 }
 
 // The same, and what cuts it off refuses: both connections are reset. Whose connection was reset is silent after half of the time.
 TEST(Primary, BothOthersAreResetAMomentApart_NobodyIsTakenOutAlone) {
-  MachineBench bench;
-  bench.lead(5, {kMe, kOther, kThird});
-  Register two = bench.view;
-  two.min_in_sync = 2;
-  ++two.seq;
-  bench.read(3, two);
-  bench.bring_up();
-  bench.bring_up(kThird, kThirdSession);
-  bench.machine->initiators_attached(1);
+  TwoOfThree bench;
   bench.pass_ms(60);
   bench.promise(kThird, kThirdSession);
-  bench.forget();
   bench.machine->disconnected(bench.now, kOther, kSession, RoleMachine::LinkEnd::reset);
   bench.machine->disconnected(bench.now, kThird, kThirdSession, RoleMachine::LinkEnd::reset);
-  for (int i = 0; i < 120; ++i) {
-    bench.pass_ms(10);
-    bench.machine->initiator_heard(bench.now);
-    if (i % 50 == 0) bench.read(3, two);  // The coordinator is there.
-  }
-  const SwapRegister* swap = bench.asked<SwapRegister>();
-  EXPECT_EQ(swap, nullptr) << "in sync would be " << swap->value.in_sync.size();
+  bench.expect_no_removal();
 }
 
 // 200 ms each way: what comes from the third says that it heard what was sent 400 ms ago. It is well, and the other one is dead.
 TEST(Primary, TheOtherIsDead_TheThirdIsFarAway_TheDeadOneIsTakenOut) {
-  MachineBench bench;
-  bench.lead(5, {kMe, kOther, kThird});
-  Register two = bench.view;
-  two.min_in_sync = 2;
-  ++two.seq;
-  bench.read(3, two);
-  bench.bring_up();
-  bench.bring_up(kThird, kThirdSession);
-  bench.machine->initiators_attached(1);
+  TwoOfThree bench;
   bench.forget();
   bool removed = false;
   for (int i = 0; i < 2'000 && !removed; ++i) {
     bench.pass_ms(10);
     bench.machine->initiator_heard(bench.now);
-    if (i % 50 == 0) bench.read(3, two);  // The coordinator is there.
+    if (i % 50 == 0) bench.read(3, bench.two);  // The coordinator is there.
     if (i % 5 == 0) {
       Beat answer;
       answer.epoch = bench.machine->bound().epoch;
@@ -131,24 +111,10 @@ TEST(Primary, TheOtherIsDead_TheThirdIsFarAway_TheDeadOneIsTakenOut) {
 
 // Cut off from both at one instant; one is 200 ms away, so that what is known of it is older, and it counts as silent 400 ms earlier.
 TEST(Primary, BothOthersFallSilentAtOnce_OneIsFarAway_NobodyIsTakenOutAlone) {
-  MachineBench bench;
-  bench.lead(5, {kMe, kOther, kThird});
-  Register two = bench.view;
-  two.min_in_sync = 2;
-  ++two.seq;
-  bench.read(3, two);
-  bench.bring_up();
-  bench.bring_up(kThird, kThirdSession);
-  bench.machine->initiators_attached(1);
+  TwoOfThree bench;
   bench.pass_ms(400);
   bench.promise();
-  bench.forget();
-  for (int i = 0; i < 150; ++i) {
-    bench.pass_ms(10);
-    bench.machine->initiator_heard(bench.now);
-    if (i % 50 == 0) bench.read(3, two);  // The coordinator is there.
-  }
-  EXPECT_EQ(bench.asked<SwapRegister>(), nullptr);
+  bench.expect_no_removal();
 }
 
 // The same with two copies, and a process that does not run for 800 ms after the host's answer.
